@@ -1,0 +1,1 @@
+"""Continuous, isotropic volumes from anisotropic slice stacks."""

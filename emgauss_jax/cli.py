@@ -1,0 +1,47 @@
+"""Run a command so that bad input ends in one clear line and a non-zero exit, never a traceback."""
+
+import os
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import jax
+from absl import app, logging
+
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+
+
+def fail(message: str) -> NoReturn:
+    """Print one line to stderr and exit with 2."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parse flags, keep compiled programs between runs, and run a command.
+
+    Args:
+      main: the command; takes nothing, reads flags.
+    """
+    folder = pathlib.Path.home() / ".cache" / "emgauss_jax"
+    jax.config.update("jax_compilation_cache_dir", os.environ.get(CACHE, str(folder)))
+
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            rest = app.parse_flags_with_usage(argv)
+        except (AttributeError, ImportError, KeyError, OSError, TypeError, ValueError) as error:
+            fail(f"flags: {error}, wanted a key of the config")
+        if rest[1:]:
+            fail(f"arguments: got {rest[1:]}, wanted flags only")
+        return rest
+
+    def guarded(argv: list[str]) -> None:
+        del argv
+        logging.set_verbosity(logging.WARNING)  # orbax reports every file it writes
+        try:
+            main()
+        except (ValueError, FloatingPointError, OSError, MemoryError) as error:
+            fail(f"{error}")
+
+    app.run(guarded, flags_parser=parse)

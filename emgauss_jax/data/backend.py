@@ -1,0 +1,142 @@
+"""What a format hands to the door, and the few rules all formats share.
+
+A format module gives `read(path, dataset) -> Source` and `create(path, layout) -> Sink`. Boxes are
+three slices with a start and a stop, inside the volume; arrays are zyx. What a format itself finds
+wrong it raises as `VolumeError`, without the path: the door adds it.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Box = tuple[slice, slice, slice]
+Voxel = tuple[float, float, float]
+
+
+class VolumeError(ValueError):
+    """A file that is not what was wanted: one line, what was got and what was wanted."""
+
+
+class Source(NamedTuple):
+    """An opened volume, metadata only."""
+
+    format: str
+    shape: tuple[int, int, int]  # (D, H, W)
+    dtype: np.dtype  # any byte order
+    voxel_nm: Callable[[], Voxel | None]  # asked only when the caller names no voxel size
+    read: Callable[[Box], np.ndarray]
+
+
+class Sink(NamedTuple):
+    """A volume being written."""
+
+    write: Callable[[Box, np.ndarray], None]
+    close: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A volume to be written."""
+
+    name: str  # the final file name; the file written first has another one
+    shape: tuple[int, int, int]  # (D, H, W)
+    dtype: np.dtype  # uint8, uint16 or float32, native
+    voxel_nm: Voxel  # (z, y, x)
+    dataset: str  # "" for the format's own default
+
+    @property
+    def chunk(self) -> tuple[int, int, int]:
+        """Edge lengths of a stored chunk, (z, y, x)."""
+        return tuple(min(64, length) for length in self.shape)
+
+
+def spatial_axes(shape: Sequence[int], names: Sequence[str] = ()) -> tuple[int, ...]:
+    """Find the axes of an array that are z, y and x.
+
+    Args:
+      shape: the array's shape, any number of axes.
+      names: a name for each axis, or nothing.
+
+    Returns:
+      The indices of z, y, x: by name where all three are named, else in stored order, singleton
+      axes dropped from the front until three are left.
+
+    Raises:
+      VolumeError: a further axis is longer than 1, or fewer than three are there.
+    """
+    names = [name.lower() for name in names]
+    if len(names) == len(shape) and all(names.count(name) == 1 for name in "zyx"):
+        kept = [names.index(name) for name in "zyx"]
+    else:
+        kept = list(range(len(shape)))
+        for axis, length in enumerate(shape):
+            if length == 1 and len(kept) > 3:
+                kept.remove(axis)
+    dropped = [length for axis, length in enumerate(shape) if axis not in kept]
+    if len(kept) != 3 or any(length != 1 for length in dropped):
+        got = f"got shape {tuple(shape)}" + (f" with axes {''.join(names)}" if names else "")
+        raise VolumeError(f"{got}, wanted 3 dimensions (z, y, x) besides singleton ones")
+    return tuple(kept)
+
+
+def array_source(
+    array: Any, form: str, voxel_nm: Callable[[tuple[int, ...]], Voxel | None]
+) -> Source:
+    """Present anything that is sliced like an array as a Source.
+
+    Args:
+      array: numpy memmap, h5py dataset or the like, axes in stored order.
+      form: the format's name.
+      voxel_nm: called with the indices of the z, y, x axes.
+
+    Returns:
+      The source, singleton axes dropped.
+    """
+    axes = spatial_axes(array.shape)
+
+    def read(box: Box) -> np.ndarray:
+        index = [0] * len(array.shape)
+        for axis, part in zip(axes, box, strict=True):
+            index[axis] = part
+        return array[tuple(index)]
+
+    shape = tuple(array.shape[axis] for axis in axes)
+    return Source(form, shape, array.dtype, lambda: voxel_nm(axes), read)
+
+
+def pick_axes(values: Any, ndim: int, axes: Sequence[int]) -> Voxel | None:
+    """Take the z, y, x entries of a per-axis attribute, or None where there are none.
+
+    Args:
+      values: one number for each of the ndim axes, or one for each of z, y, x.
+      ndim: number of axes of the array.
+      axes: indices of z, y, x.
+    """
+    values = [] if values is None else np.ravel(values).tolist()
+    if len(values) == ndim:
+        return tuple(values[axis] for axis in axes)
+    return tuple(values) if len(values) == 3 else None
+
+
+def refuse_dataset(form: str, dataset: str) -> None:
+    """Raise when a dataset is named in a format that holds one volume only."""
+    if dataset:
+        raise VolumeError(f"dataset: got {dataset!r}, wanted none: {form} holds one volume")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; an absent file is an empty one."""
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise VolumeError(f"{path.name}: got a JSON {type(content).__name__}, wanted an object")
+    return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object, making the folders it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

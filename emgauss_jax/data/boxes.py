@@ -1,0 +1,159 @@
+"""Boxes with overlap that tile a volume, and the weights that blend them without seams.
+
+Letters: D H W volume, L length of one axis in voxels, P coordinates asked for.
+Along each axis block i is handed over to block i + 1 by one ramp inside their overlap. The weight
+of a block is the difference of the ramps at its two ends, so the weights of all blocks telescope
+to exactly 1 everywhere, also where more than two blocks overlap.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+RIM = 4  # px of a block's border that blending never shows, where the overlap is wide enough
+
+
+class Box(NamedTuple):
+    """An axis-aligned part of a volume, in voxels."""
+
+    start: tuple[int, int, int]  # z, y, x
+    shape: tuple[int, int, int]  # z, y, x
+
+    @property
+    def stop(self) -> tuple[int, int, int]:
+        """The first voxel after the box on each axis."""
+        return tuple(a + n for a, n in zip(self.start, self.shape, strict=True))
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        """The index that cuts the box out of a zyx array."""
+        return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+
+
+def axis_starts(length: int, max_size: int, overlap: int) -> tuple[tuple[int, ...], int]:
+    """Spread the fewest equal blocks evenly over one axis.
+
+    Args:
+      length: voxels on the axis.
+      max_size: the largest block allowed, voxels.
+      overlap: the least number of voxels neighbours share.
+
+    Returns:
+      The start of every block, the first 0 and the last `length - size`, and the common size.
+
+    Raises:
+      ValueError: where no such blocks exist.
+    """
+    if length < 1:
+        raise ValueError(f"axis length: got {length}, wanted 1 or more")
+    if not 0 <= overlap < max_size:
+        raise ValueError(f"overlap: got {overlap}, wanted 0 to {max_size - 1} (block {max_size})")
+    if length <= max_size:
+        return (0,), length
+    count = -(-(length - overlap) // (max_size - overlap))
+    size = -(-(length + (count - 1) * overlap) // count)
+    # Rounding down keeps every step at most ceil(mean step) <= size - overlap.
+    return tuple(i * (length - size) // (count - 1) for i in range(count)), size
+
+
+def block_grid(
+    shape: Sequence[int], max_size: Sequence[int], overlap: Sequence[int]
+) -> tuple[Box, ...]:
+    """Tile a volume with equal boxes, x fastest.
+
+    Args:
+      shape: D, H, W of the volume, voxels.
+      max_size: the largest box allowed, z, y, x, voxels.
+      overlap: the least overlap of neighbours, z, y, x, voxels.
+
+    Returns:
+      The boxes; all have one shape.
+
+    Raises:
+      ValueError: where an overlap does not fit its block.
+    """
+    axes = [axis_starts(*axis) for axis in zip(shape, max_size, overlap, strict=True)]
+    size = tuple(size for _, size in axes)
+    (zs, _), (ys, _), (xs, _) = axes
+    return tuple(Box((z, y, x), size) for z in zs for y in ys for x in xs)
+
+
+def _ramp(coords: np.ndarray, before: int, after: int, size: int, rim: int) -> np.ndarray:
+    """Rise from 0 to 1 across the overlap of the blocks that start at `before` and `after`."""
+    overlap = before + size - after
+    rim = max(1, min(rim, overlap // 4))
+    low, high = after + rim - 1, before + size - rim
+    if high <= low:  # one shared voxel or none: nothing to ramp over
+        return (coords >= after).astype(np.float64)
+    return np.clip((coords - low) / (high - low), 0.0, 1.0)
+
+
+def axis_weight(
+    coords: np.ndarray, start: int, starts: Sequence[int], size: int, rim: int = RIM
+) -> np.ndarray:
+    """Weigh one block of an axis at any coordinates, whole or fractional.
+
+    Args:
+      coords: f[P], voxels (in z: slices) from the start of the axis.
+      start: where this block starts, one of `starts`.
+      starts: where all blocks of the axis start, ascending.
+      size: their common size.
+      rim: voxels at a block's inner border with weight exactly 0, at most a quarter of the overlap
+        (the outermost voxel always has weight 0, the ramp starts there).
+
+    Returns:
+      f64[P], 0 outside the block's inner borders; over all blocks of the axis the sum is 1.
+      Continuous in the coordinate where neighbours share two voxels or more.
+    """
+    coords = np.asarray(coords, np.float64)
+    i = list(starts).index(start)
+    rise = np.ones_like(coords) if i == 0 else _ramp(coords, starts[i - 1], start, size, rim)
+    if i == len(starts) - 1:
+        return rise
+    return rise - _ramp(coords, start, starts[i + 1], size, rim)
+
+
+def grid_starts(boxes: Sequence[Box], axis: int) -> tuple[int, ...]:
+    """List where the boxes of a grid start on one axis, ascending."""
+    return tuple(sorted({box.start[axis] for box in boxes}))
+
+
+def blend_weights(
+    box: Box, boxes: Sequence[Box], rim: int = RIM
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give the blending weights of one box of a grid, one factor per axis.
+
+    Args:
+      box: one of `boxes`.
+      boxes: the whole grid, from `block_grid`.
+      rim: as for `axis_weight`.
+
+    Returns:
+      f64[d], f64[h], f64[w]: at voxel (z, y, x) of the box the weight is the product of the three.
+      Summed over all boxes it is 1 at every voxel of the volume.
+    """
+    return tuple(
+        axis_weight(start + np.arange(size), start, grid_starts(boxes, axis), size, rim)
+        for axis, (start, size) in enumerate(zip(box.start, box.shape, strict=True))
+    )
+
+
+def border_mask(boxes: Sequence[Box], shape_yx: Sequence[int], within: int = 4) -> np.ndarray:
+    """Mark the pixels near a lateral block border inside the volume, where seams would show.
+
+    Args:
+      boxes: the whole grid, from `block_grid`.
+      shape_yx: H, W of the volume, px.
+      within: px marked on each side of every border.
+
+    Returns:
+      bool[H, W]; a border lies between two pixels, the volume's own edge is none.
+    """
+    near = []
+    for axis, length in zip((1, 2), shape_yx, strict=True):
+        edges = {edge for box in boxes for edge in (box.start[axis], box.stop[axis])}
+        inner = np.array(sorted(edges - {0, length}), np.float64) - 0.5
+        gap = np.abs(np.arange(length)[:, None] - inner[None])
+        near.append((gap < within).any(axis=1))
+    return near[0][:, None] | near[1][None, :]

@@ -1,0 +1,61 @@
+"""What the chunked formats share: arrays opened and created with tensorstore."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+
+from emgauss_jax.data.backend import Box, Sink, Source, Voxel, spatial_axes
+
+
+def _spec(driver: str, path: Path, members: dict[str, Any]) -> dict[str, Any]:
+    kvstore = {"driver": "file", "path": str(path.absolute())}
+    return {"driver": driver, "kvstore": kvstore, **members}
+
+
+def open_array(driver: str, path: Path, **members: Any) -> ts.TensorStore:
+    """Open an array for reading, metadata only; `members` are further ones of the spec."""
+    return ts.open(_spec(driver, path, members), read=True).result()
+
+
+def create_array(driver: str, path: Path, **members: Any) -> ts.TensorStore:
+    """Create an array; `members` are the driver's metadata."""
+    return ts.open(_spec(driver, path, members), create=True).result()
+
+
+def chunked_source(
+    store: ts.TensorStore,
+    form: str,
+    names: Sequence[str],
+    voxel_nm: Callable[[tuple[int, ...]], Voxel | None],
+) -> Source:
+    """Present a store as a Source, its axes brought to z, y, x.
+
+    Args:
+      store: axes in C order, origin 0.
+      form: the format's name.
+      names: a name for each axis, or nothing.
+      voxel_nm: called with the indices of the z, y, x axes in `store`.
+
+    Returns:
+      The source.
+    """
+    axes = spatial_axes(store.shape, names)
+    view = store[tuple(slice(None) if axis in axes else 0 for axis in range(store.rank))]
+    view = view.transpose([sorted(axes).index(axis) for axis in axes])
+
+    def read(box: Box) -> np.ndarray:
+        return view[box].read().result()
+
+    return Source(form, view.shape, view.dtype.numpy_dtype, lambda: voxel_nm(axes), read)
+
+
+def chunked_sink(store: ts.TensorStore) -> Sink:
+    """Present a zyx store as a Sink; every write is on disk when it returns."""
+
+    def write(box: Box, array: np.ndarray) -> None:
+        store[box].write(array).result()
+
+    return Sink(write, lambda: None)

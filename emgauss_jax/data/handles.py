@@ -1,0 +1,135 @@
+"""Opened volumes: a Volume to read boxes from, a VolumeWriter to write boxes to."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from emgauss_jax.data.backend import Box, Layout, Sink, VolumeError, Voxel
+
+
+@contextmanager
+def one_line_errors(path: Path, doing: str) -> Iterator[None]:
+    """Turn whatever a library raises into one line that names the path."""
+    try:
+        yield
+    except VolumeError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except Exception as error:
+        # tensorstore appends its whole spec
+        text = str(error).split(" [tensorstore_spec", 1)[0].strip() or type(error).__name__
+        raise ValueError(f"{path}: cannot be {doing}: {text.splitlines()[0]}") from error
+
+
+def check_absent(path: Path) -> None:
+    """Raise where something stands already, be it a broken link."""
+    if os.path.lexists(path):
+        raise ValueError(f"{path}: exists already, wanted a new path")
+
+
+def _box(key: Any, shape: tuple[int, int, int]) -> Box:
+    """Resolve numpy slices to starts and stops inside the volume."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if len(parts) > 3 or not all(isinstance(p, slice) and p.step in (None, 1) for p in parts):
+        raise ValueError(f"box: got {key}, wanted [z0:z1, y0:y1, x0:x1] of step 1")
+    parts += (slice(None),) * (3 - len(parts))
+    bounds = [part.indices(length) for part, length in zip(parts, shape, strict=True)]
+    return tuple(slice(start, max(start, stop)) for start, stop, _ in bounds)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume on disk; `volume[z0:z1, y0:y1, x0:x1]` reads a box of it as an array of its own."""
+
+    path: Path
+    shape: tuple[int, int, int]  # (D, H, W)
+    dtype: np.dtype  # uint8, uint16 or float32, native byte order
+    voxel_nm: Voxel  # (z, y, x)
+    format: str  # "tiff", "zarr2", "zarr3", "n5", "precomputed", "hdf5", "mrc" or "npy"
+    _read: Callable[[Box], np.ndarray] = field(repr=False)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Read a box; slices as numpy takes them, of step 1."""
+        box = _box(key, self.shape)
+        with one_line_errors(self.path, f"read as {self.format}"):
+            return np.array(self._read(box), self.dtype, order="C", subok=False)
+
+
+class VolumeWriter:
+    """A volume being written: a context manager that takes `writer[z0:z1, y0:y1, x0:x1] = array`.
+
+    Boxes go to a hidden sibling, which becomes `path` when the context ends without an exception
+    and disappears when it ends with one.
+    """
+
+    def __init__(
+        self, path: Path, form: str, layout: Layout, create: Callable[[Path, Layout], Sink]
+    ) -> None:
+        """Take what `create_volume` has checked; nothing is written yet."""
+        self.path = path
+        self.shape = layout.shape
+        self.dtype = layout.dtype
+        self._form = form
+        self._layout = layout
+        self._create = create
+        self._partial = path.with_name(f".{path.name}.partial")
+        self._sink: Sink | None = None  # only while the context is open
+
+    def __enter__(self) -> "VolumeWriter":
+        """Create the partial volume, replacing a stale one."""
+        with self._errors():
+            self._partial.parent.mkdir(parents=True, exist_ok=True)
+            self._remove_partial()
+            try:
+                self._sink = self._create(self._partial, self._layout)
+            except BaseException:
+                self._remove_partial()
+                raise
+        return self
+
+    def __setitem__(self, key: Any, array: np.ndarray) -> None:
+        """Write a box; shape and dtype must be the box's and the volume's."""
+        if self._sink is None:
+            raise ValueError(f"{self.path}: not open for writing, wanted a `with` block")
+        box, array = _box(key, self.shape), np.asarray(array)
+        shape = tuple(part.stop - part.start for part in box)
+        if array.shape != shape or array.dtype != self.dtype:
+            raise ValueError(
+                f"{self.path}: got {array.dtype} of shape {array.shape}, "
+                f"wanted {self.dtype} of shape {shape}"
+            )
+        with self._errors():
+            self._sink.write(box, array)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Put the volume in its place, or take it away."""
+        sink, self._sink = self._sink, None
+        try:
+            with self._errors():
+                sink.close()
+            if kind is None:
+                check_absent(self.path)
+                with self._errors():
+                    self._partial.rename(self.path)
+        finally:
+            self._remove_partial()
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return one_line_errors(self.path, f"written as {self._form}")
+
+    def _remove_partial(self) -> None:
+        if self._partial.is_dir():
+            shutil.rmtree(self._partial)
+        else:
+            self._partial.unlink(missing_ok=True)

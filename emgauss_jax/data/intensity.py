@@ -1,0 +1,73 @@
+"""Between a volume's grey levels and the unit interval the methods work in."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class IntensityRange:
+    """The grey levels that map to 0 and 1."""
+
+    low: float
+    high: float
+
+
+def find_range(observed: np.ndarray, dtype: np.dtype | type | None = None) -> IntensityRange:
+    """Find the grey levels of the observed slices.
+
+    Args:
+      observed: the valid observed slices alone, any shape. A held-out voxel must not count.
+      dtype: of the volume they come from, where it differs (means of uint8 slices are float32).
+
+    Returns:
+      0 to 255 for uint8 whatever the content, else the least to the greatest value; one grey level
+      wide where all values are equal.
+
+    Raises:
+      ValueError: where values are NaN or infinite.
+    """
+    bad = observed.size - int(np.isfinite(observed).sum())
+    if bad:
+        raise ValueError(f"intensity: got {bad} NaN or infinite voxels, wanted finite values")
+    if np.dtype(dtype or observed.dtype) == np.uint8:
+        return IntensityRange(0.0, 255.0)
+    low, high = float(observed.min()), float(observed.max())
+    return IntensityRange(low, high if high > low else low + 1.0)
+
+
+def to_unit(values: np.ndarray, levels: IntensityRange) -> np.ndarray:
+    """Map grey levels to the unit interval.
+
+    Args:
+      values: any shape, grey levels.
+      levels: what maps to 0 and 1; values beyond it leave [0, 1].
+
+    Returns:
+      f32, the same shape.
+    """
+    span = np.float32(levels.high - levels.low)
+    return (np.asarray(values, np.float32) - np.float32(levels.low)) / span
+
+
+def from_unit(values: np.ndarray, levels: IntensityRange, dtype: np.dtype | type) -> np.ndarray:
+    """Map unit intensities back to grey levels.
+
+    Args:
+      values: any shape, unit intensities.
+      levels: as given to `to_unit`.
+      dtype: of the result. Integers are rounded and clipped to its limits: nothing wraps.
+
+    Returns:
+      The same shape, `dtype`.
+
+    Raises:
+      ValueError: where values are NaN and `dtype` is an integer type, which cannot hold them.
+    """
+    grey = levels.low + np.asarray(values, np.float64) * (levels.high - levels.low)
+    if not np.issubdtype(dtype, np.integer):
+        return grey.astype(dtype)
+    if np.isnan(grey).any():
+        raise ValueError(f"intensity: got {int(np.isnan(grey).sum())} NaN voxels, wanted none")
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(grey), limits.min, limits.max).astype(dtype)

@@ -1,0 +1,177 @@
+"""TIFF: OME, ImageJ and plain stacks.
+
+The voxel size is OME's PhysicalSize (micrometres unless a unit is given), or ImageJ's resolution
+and spacing. A plain TIFF says nothing about z, so it has none.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+
+from emgauss_jax.data.backend import (
+    Box,
+    Layout,
+    Sink,
+    Source,
+    VolumeError,
+    Voxel,
+    refuse_dataset,
+    spatial_axes,
+)
+from emgauss_jax.data.units import to_nm
+
+# leaves the classic format's 32-bit offsets room for the metadata
+_CLASSIC_LIMIT = 2**32 - 2**25
+
+
+def _ome_voxel_nm(xml: str) -> Voxel | None:
+    nodes = ElementTree.fromstring(xml).iter()
+    pixels = next(node for node in nodes if node.tag.endswith("Pixels"))
+    sizes = [pixels.get(f"PhysicalSize{axis}") for axis in "ZYX"]
+    units = [pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "ZYX"]
+    if None in sizes:
+        return None
+    return tuple(to_nm(float(size), unit) for size, unit in zip(sizes, units, strict=True))
+
+
+def _imagej_voxel_nm(tif: tifffile.TiffFile) -> Voxel | None:
+    metadata, tags = tif.imagej_metadata or {}, tif.pages[0].tags
+    unit, spacing = metadata.get("unit"), metadata.get("spacing")
+    pixels = [tags.valueof(f"{axis}Resolution") for axis in "YX"]
+    if not unit or unit.startswith("pixel") or not spacing:
+        return None
+    if any(rational is None or 0 in rational for rational in pixels):
+        return None
+    # ImageJ lets the spacing be negative for a stack that runs downwards
+    lengths = [abs(spacing), *(below / above for above, below in pixels)]
+    return tuple(to_nm(length, unit) for length in lengths)
+
+
+def _voxel_nm(tif: tifffile.TiffFile) -> Voxel | None:
+    if tif.is_ome:
+        return _ome_voxel_nm(tif.ome_metadata)
+    return _imagej_voxel_nm(tif) if tif.is_imagej else None
+
+
+def _open(path: Path) -> tuple[tifffile.TiffFile, tifffile.TiffPageSeries]:
+    tif = tifffile.TiffFile(path)
+    if not tif.series:
+        raise VolumeError("got a TIFF without images, wanted a stack")
+    series = tif.series[0]
+    if series.kind == "shaped" and series.ndim == 2:
+        # a stack written page by page describes each page as an image of its own
+        tif = tifffile.TiffFile(path, is_shaped=False)
+        series = tif.series[0]
+    return tif, series
+
+
+def _spatial_shape(series: tifffile.TiffPageSeries) -> tuple[int, int, int]:
+    # with their singleton axes, OME and ImageJ stacks of a single slice still have a z
+    squeeze = series.kind not in ("ome", "imagej")
+    shape, axes = series.get_shape(squeeze), series.get_axes(squeeze)
+    if "S" in axes and shape[axes.index("S")] > 1:
+        samples = shape[axes.index("S")]
+        raise VolumeError(f"got a colour image ({samples} samples per pixel), wanted a grey one")
+    grey = [length for axis, length in zip(axes, shape, strict=True) if axis != "S"]
+    return tuple(grey[axis] for axis in spatial_axes(grey))
+
+
+def _check_codec(page: tifffile.TiffPage) -> None:
+    known = page.compression in tifffile.TIFF.DECOMPRESSORS
+    if not known or (page.predictor != 1 and page.predictor not in tifffile.TIFF.UNPREDICTORS):
+        code = getattr(page.compression, "name", page.compression)
+        raise VolumeError(f"TIFF compression {code} needs imagecodecs: pip install imagecodecs")
+
+
+def _page_reader(
+    series: tifffile.TiffPageSeries, shape: tuple[int, int, int]
+) -> Callable[[Box], np.ndarray]:
+    """Read page by page; where the pages are no planes, decode all of the stack once."""
+
+    def read_planes(box: Box) -> np.ndarray:
+        result = np.empty([part.stop - part.start for part in box], series.dtype)
+        for plane, z in enumerate(range(box[0].start, box[0].stop)):
+            if series.pages[z] is None:
+                raise VolumeError(f"slice {z} is listed in the metadata, but no page holds it")
+            result[plane] = series.pages[z].asarray().reshape(shape[1:])[box[1:]]
+        return result
+
+    @cache
+    def decode() -> np.ndarray:
+        return series.asarray().reshape(shape)
+
+    def read_whole(box: Box) -> np.ndarray:
+        return decode()[box]
+
+    planes = len(series.pages) == shape[0] and series.keyframe.size == shape[1] * shape[2]
+    return read_planes if planes else read_whole
+
+
+def read(path: Path, dataset: str) -> Source:
+    """Open the first series of a TIFF file at full resolution.
+
+    Contiguous uncompressed data are memory-mapped, others decoded page by page.
+
+    Args:
+      path: the file.
+      dataset: must be "".
+
+    Returns:
+      The volume.
+    """
+    refuse_dataset("TIFF", dataset)
+    tif, series = _open(path)
+    shape = _spatial_shape(series)
+    _check_codec(series.keyframe)
+    dtype = series.dtype.newbyteorder(tif.byteorder)
+    # in a multi-file OME-TIFF the pages of other files may seem to continue this one's
+    own = all(page is not None and page.parent is tif for page in series.pages)
+    if own and series.dataoffset is not None:
+        mapped = np.memmap(path, dtype, mode="r", offset=series.dataoffset, shape=shape)
+        reader = mapped.__getitem__
+    else:
+        reader = _page_reader(series, shape)
+    return Source("tiff", shape, dtype, lambda: _voxel_nm(tif), reader)
+
+
+def create(path: Path, layout: Layout) -> Sink:
+    """Create an uncompressed TIFF stack, memory-mapped.
+
+    Args:
+      path: the file to write.
+      layout: what to write. A name in `.ome.tif` or `.ome.tiff` gets OME metadata, any other
+        ImageJ's, unless it passes 4 GiB: ImageJ's metadata do not go with BigTIFF, OME's do.
+
+    Returns:
+      The sink.
+    """
+    refuse_dataset("TIFF", layout.dataset)
+    z, y, x = layout.voxel_nm
+    big = np.prod(layout.shape, dtype=float) * layout.dtype.itemsize > _CLASSIC_LIMIT
+    common = {"shape": layout.shape, "dtype": layout.dtype, "photometric": "minisblack"}
+    if big or layout.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (z, y, x), strict=True)}
+        units = {f"{key}Unit": "nm" for key in sizes}
+        array = tifffile.memmap(
+            path,
+            **common,
+            ome=True,
+            bigtiff=bool(big),
+            metadata={"axes": "ZYX", **sizes, **units},
+            resolution=(1e7 / x, 1e7 / y),
+            resolutionunit="CENTIMETER",
+        )
+    else:
+        array = tifffile.memmap(
+            path,
+            **common,
+            imagej=True,
+            metadata={"axes": "ZYX", "spacing": z, "unit": "nm"},
+            resolution=(1 / x, 1 / y),
+        )
+    array = array.reshape(layout.shape)
+    return Sink(array.__setitem__, array.flush)

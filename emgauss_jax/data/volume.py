@@ -1,0 +1,206 @@
+"""The one door for volumes: open_volume and create_volume.
+
+Arrays are zyx, voxel sizes (z, y, x) in nm, whatever a format stores. The suffix or the files in a
+folder tell the format; each format is a file of this room, and a new one is a line in each table
+below.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emgauss_jax.data import hdf5, mrc, n5, npy, precomputed, tiff, zarr
+from emgauss_jax.data.backend import Layout, Sink, Source, Voxel
+from emgauss_jax.data.handles import Volume, VolumeWriter, check_absent, one_line_errors
+
+_READERS: dict[str, Callable[[Path, str], Source]] = {
+    "tiff": tiff.read,
+    "zarr2": zarr.read_zarr2,
+    "zarr3": zarr.read_zarr3,
+    "n5": n5.read,
+    "precomputed": precomputed.read,
+    "hdf5": hdf5.read,
+    "mrc": mrc.read,
+    "npy": npy.read,
+}
+_WRITERS: dict[str, Callable[[Path, Layout], Sink]] = {
+    "tiff": tiff.create,
+    "zarr2": zarr.create_zarr2,
+    "zarr3": zarr.create_zarr3,
+    "n5": n5.create,
+    "precomputed": precomputed.create,
+    "hdf5": hdf5.create,
+    "mrc": mrc.create,
+    "npy": npy.create,
+}
+_SUFFIXES = {
+    **dict.fromkeys((".tif", ".tiff"), "tiff"),
+    ".zarr": "zarr3",
+    ".n5": "n5",
+    ".precomputed": "precomputed",
+    **dict.fromkeys((".h5", ".hdf5", ".hdf"), "hdf5"),
+    **dict.fromkeys((".mrc", ".rec", ".map"), "mrc"),
+    ".npy": "npy",
+}
+_FOLDERS = {"zarr2", "zarr3", "n5", "precomputed"}
+_CONTENTS = {
+    "zarr.json": "zarr3",
+    ".zgroup": "zarr2",
+    ".zarray": "zarr2",
+    ".zattrs": "zarr2",
+    "info": "precomputed",
+    "attributes.json": "n5",
+}
+_OUTPUT_SUFFIXES = {
+    "tiff": ".ome.tif",
+    "zarr2": ".ome.zarr",
+    "zarr3": ".ome.zarr",
+    "n5": ".n5",
+    "precomputed": ".precomputed",
+    "hdf5": ".h5",
+    "mrc": ".mrc",
+    "npy": ".ome.tif",  # NPY cannot carry the voxel size
+}
+_DTYPES = ("uint8", "uint16", "float32")
+
+
+def _checked_voxel(voxel_nm: Sequence[float], path: Path) -> Voxel:
+    try:
+        voxel = tuple(float(length) for length in voxel_nm)
+    except (TypeError, ValueError):
+        voxel = ()
+    if len(voxel) != 3 or not all(math.isfinite(length) and length > 0 for length in voxel):
+        raise ValueError(
+            f"{path}: voxel_nm: got {voxel_nm}, wanted three positive finite lengths (z, y, x)"
+        )
+    return voxel
+
+
+def _checked_dtype(dtype: Any, path: Path) -> np.dtype:
+    try:
+        native = np.dtype(dtype).newbyteorder("=")
+    except TypeError:
+        native = None
+    if native is None or native.name not in _DTYPES:
+        raise ValueError(f"{path}: dtype: got {dtype}, wanted {', '.join(_DTYPES)}")
+    return native
+
+
+def _format_of(path: Path) -> str:
+    """Tell the format of an existing file or folder."""
+    by_suffix = _SUFFIXES.get(path.suffix.lower(), "")
+    if path.is_dir():
+        for name, form in _CONTENTS.items():
+            if (path / name).is_file():
+                return form
+        if by_suffix in _FOLDERS:
+            return by_suffix
+        raise ValueError(f"{path}: got a folder without any of {', '.join(_CONTENTS)}")
+    if not by_suffix or by_suffix in _FOLDERS:
+        wanted = [suffix for suffix, form in _SUFFIXES.items() if form not in _FOLDERS]
+        raise ValueError(f"{path}: got a file, wanted one of {', '.join(wanted)}")
+    return by_suffix
+
+
+def open_volume(
+    path: str | Path, *, dataset: str = "", voxel_nm: Sequence[float] | None = None
+) -> Volume:
+    """Open a volume, reading its metadata only.
+
+    Args:
+      path: TIFF, OME-Zarr or zarr, N5, precomputed, HDF5, MRC or NPY.
+      dataset: an array or level inside the container; "" is the format's own default.
+      voxel_nm: (z, y, x), nm; overrides what the file says.
+
+    Returns:
+      The volume, singleton axes such as time and channel dropped.
+
+    Raises:
+      ValueError: no such file, not readable as what it seems to be, not three-dimensional, empty,
+        of another dtype than uint8, uint16 and float32, or without voxel size.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path}: no such file")
+    form = _format_of(path)
+    with one_line_errors(path, f"read as {form}"):
+        source = _READERS[form](path, dataset)
+        voxel = source.voxel_nm() if voxel_nm is None else voxel_nm
+    shape = tuple(int(length) for length in source.shape)
+    if 0 in shape:
+        raise ValueError(f"{path}: got an empty volume of shape {shape}")
+    dtype = _checked_dtype(source.dtype, path)
+    if voxel is None:
+        raise ValueError(
+            f"{path}: got no voxel size, wanted one: set --config.data.voxel_nm=z,y,x (nm)"
+        )
+    return Volume(path, shape, dtype, _checked_voxel(voxel, path), form, source.read)
+
+
+def _format_for(path: Path, wanted: str | None) -> str:
+    """Tell the format of a path to be written."""
+    by_suffix = _SUFFIXES.get(path.suffix.lower())
+    form = wanted or by_suffix
+    if form not in _WRITERS:
+        known = ", ".join(_WRITERS) if wanted else ", ".join(_SUFFIXES)
+        raise ValueError(f"{path}: format: got {wanted or path.suffix!r}, wanted one of {known}")
+    both_zarr = {form, by_suffix} == {"zarr2", "zarr3"}
+    # a folder is recognised by what it holds, a file by its suffix alone
+    nameless_folder = by_suffix is None and form in _FOLDERS
+    if form != by_suffix and not both_zarr and not nameless_folder:
+        raise ValueError(f"{path}: format: got {form}, wanted one that goes with the suffix")
+    return form
+
+
+def create_volume(
+    path: str | Path,
+    shape: Sequence[int],
+    dtype: Any,
+    voxel_nm: Sequence[float],
+    *,
+    format: str | None = None,
+    dataset: str = "",
+) -> VolumeWriter:
+    """Prepare a new volume, to be written box by box.
+
+    Args:
+      path: where it is to stand; must not exist. Its parent folder is made.
+      shape: (D, H, W).
+      dtype: uint8, uint16 or float32.
+      voxel_nm: (z, y, x), nm. NPY cannot store it.
+      format: a `Volume.format`; by default what the suffix says, `.zarr` being zarr 3 (OME-Zarr
+        0.5) and "zarr2" OME-Zarr 0.4.
+      dataset: name inside the container; "" is the format's own default.
+
+    Returns:
+      A context manager: `with create_volume(...) as writer: writer[z0:z1, y0:y1, x0:x1] = array`.
+      What no box covers is zero.
+
+    Raises:
+      ValueError: the path exists, its suffix or the format is unknown, or shape, dtype or voxel
+        size cannot be stored.
+    """
+    path = Path(path)
+    check_absent(path)
+    form = _format_for(path, format)
+    shape = tuple(int(length) for length in shape)
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"{path}: shape: got {shape}, wanted three positive lengths (D, H, W)")
+    native = _checked_dtype(dtype, path)
+    layout = Layout(path.name, shape, native, _checked_voxel(voxel_nm, path), dataset)
+    return VolumeWriter(path, form, layout, _WRITERS[form])
+
+
+def output_suffix(volume: Volume) -> str:
+    """Name the suffix of an output that is like an input and carries a voxel size.
+
+    Args:
+      volume: the input.
+
+    Returns:
+      A suffix for create_volume, with its dots.
+    """
+    return _OUTPUT_SUFFIXES[volume.format]

@@ -1,0 +1,197 @@
+"""Zarr 2 and 3, with OME-Zarr 0.4 and 0.5 metadata where there is any.
+
+A group with `multiscales` holds the levels of one image; level 0 is taken unless `dataset` names
+another. A dataset path may lead into the middle of a container: "volumes/raw", "volumes/raw/1".
+"""
+
+import math
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from emgauss_jax.data.backend import (
+    Layout,
+    Sink,
+    Source,
+    VolumeError,
+    Voxel,
+    read_json,
+    write_json,
+)
+from emgauss_jax.data.chunked import chunked_sink, chunked_source, create_array, open_array
+from emgauss_jax.data.units import to_nm
+
+_DRIVERS = {"zarr2": "zarr", "zarr3": "zarr3"}
+# gzip, little endian: the one compressor that every reader of these formats has
+_GZIP = {"id": "gzip", "level": 1}
+_CODECS = [
+    {"name": "bytes", "configuration": {"endian": "little"}},
+    {"name": "gzip", "configuration": {"level": 1}},
+]
+
+
+class _Level(NamedTuple):
+    """Where an array lies, and what its group says about it."""
+
+    path: Path
+    multiscale: dict[str, Any]  # {} for a bare array
+    entry: dict[str, Any]  # the array's own entry under `datasets`
+
+
+def _attributes(path: Path, form: str) -> dict[str, Any]:
+    if form == "zarr2":
+        return read_json(path / ".zattrs")
+    attributes = read_json(path / "zarr.json").get("attributes", {})
+    return attributes.get("ome", attributes)
+
+
+def _level(group: Path, name: str, form: str) -> _Level | None:
+    """Find level `name` ("" the first) of an OME-Zarr group, or None."""
+    for multiscale in _attributes(group, form).get("multiscales", ()):
+        for entry in multiscale["datasets"]:
+            if name in ("", entry["path"]):
+                return _Level(group / entry["path"], multiscale, entry)
+    return None
+
+
+def _find(path: Path, dataset: str, form: str) -> _Level:
+    parts = PurePosixPath(dataset.strip("/")).parts
+    for split in range(len(parts), -1, -1):
+        level = _level(path.joinpath(*parts[:split]), "/".join(parts[split:]), form)
+        if level:
+            return level
+    target = path.joinpath(*parts)
+    if not parts and "bioformats2raw.layout" in _attributes(path, form):
+        return _find(path, "0", form)
+    if form == "zarr2":
+        is_array = (target / ".zarray").is_file()
+    else:
+        is_array = read_json(target / "zarr.json").get("node_type") == "array"
+    if not is_array:
+        children = target.iterdir() if target.is_dir() else ()
+        names = sorted(child.name for child in children if child.is_dir())
+        raise VolumeError(
+            f"dataset: got {dataset!r}, wanted an array or an OME-Zarr image; inside are {names}"
+        )
+    return _Level(target, {}, {})
+
+
+def _axes(multiscale: dict[str, Any], ndim: int) -> list[dict[str, str]]:
+    # axes are objects since 0.4, names in 0.3, and implied before
+    axes = multiscale.get("axes", list("tczyx"[-ndim:]) if multiscale else [])
+    return [{"name": axis} if isinstance(axis, str) else axis for axis in axes]
+
+
+def _voxel_nm(level: _Level, kept: tuple[int, ...], ndim: int) -> Voxel | None:
+    """Multiply the scales of level and group; None where a scale or a unit is not given."""
+    axes = _axes(level.multiscale, ndim)
+    if not level.entry.get("coordinateTransformations"):
+        return None
+    if not all(axes[axis].get("unit") for axis in kept):
+        return None
+    transforms = [
+        *level.entry["coordinateTransformations"],
+        *level.multiscale.get("coordinateTransformations", ()),
+    ]
+    scales = [transform["scale"] for transform in transforms if transform["type"] == "scale"]
+    return tuple(
+        to_nm(math.prod(scale[axis] for scale in scales), axes[axis]["unit"]) for axis in kept
+    )
+
+
+def _read(path: Path, dataset: str, form: str) -> Source:
+    level = _find(path, dataset, form)
+    store = open_array(_DRIVERS[form], level.path)
+    names = [axis["name"] for axis in _axes(level.multiscale, store.rank)]
+    return chunked_source(store, form, names, lambda axes: _voxel_nm(level, axes, store.rank))
+
+
+def read_zarr2(path: Path, dataset: str) -> Source:
+    """Open a zarr 2 array or OME-Zarr 0.4 image.
+
+    Args:
+      path: the container's folder.
+      dataset: a level or an array inside it; "" is level 0, or the folder itself.
+
+    Returns:
+      The volume; without OME metadata, without voxel size.
+    """
+    return _read(path, dataset, "zarr2")
+
+
+def read_zarr3(path: Path, dataset: str) -> Source:
+    """Open a zarr 3 array or OME-Zarr 0.5 image.
+
+    Args:
+      path: the container's folder.
+      dataset: a level or an array inside it; "" is level 0, or the folder itself.
+
+    Returns:
+      The volume; without OME metadata, without voxel size.
+    """
+    return _read(path, dataset, "zarr3")
+
+
+def _multiscale(layout: Layout, level: str) -> dict[str, Any]:
+    # the scale stands in the dataset: common viewers ignore one that stands in the group
+    scale = {"type": "scale", "scale": list(layout.voxel_nm)}
+    return {
+        "name": layout.name.removesuffix(".zarr").removesuffix(".ome"),
+        "axes": [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"],
+        "datasets": [{"path": level, "coordinateTransformations": [scale]}],
+    }
+
+
+def create_zarr2(path: Path, layout: Layout) -> Sink:
+    """Create an OME-Zarr 0.4 image of one level.
+
+    Args:
+      path: the container's folder to write.
+      layout: what to write; the default level is "0".
+
+    Returns:
+      The sink.
+    """
+    target = path / (layout.dataset or "0")
+    for group in (target.parent, *target.parent.parents):
+        if group == path.parent:
+            break
+        write_json(group / ".zgroup", {"zarr_format": 2})
+    multiscale = {"version": "0.4", **_multiscale(layout, target.name)}
+    write_json(target.parent / ".zattrs", {"multiscales": [multiscale]})
+    metadata = {
+        "shape": layout.shape,
+        "chunks": layout.chunk,
+        "dtype": layout.dtype.newbyteorder("<").str,
+        "compressor": _GZIP,
+        "dimension_separator": "/",
+        "fill_value": 0,
+    }
+    return chunked_sink(create_array("zarr", target, metadata=metadata))
+
+
+def create_zarr3(path: Path, layout: Layout) -> Sink:
+    """Create an OME-Zarr 0.5 image of one level.
+
+    Args:
+      path: the container's folder to write.
+      layout: what to write; the default level is "0".
+
+    Returns:
+      The sink.
+    """
+    target = path / (layout.dataset or "0")
+    group = {"zarr_format": 3, "node_type": "group", "attributes": {}}
+    for parent in (target.parent, *target.parent.parents):
+        if parent == path.parent:
+            break
+        write_json(parent / "zarr.json", group)
+    ome = {"version": "0.5", "multiscales": [_multiscale(layout, target.name)]}
+    write_json(target.parent / "zarr.json", {**group, "attributes": {"ome": ome}})
+    metadata = {
+        "shape": layout.shape,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": layout.chunk}},
+        "data_type": layout.dtype.name,
+        "dimension_names": ["z", "y", "x"],
+        "codecs": _CODECS,
+    }
+    return chunked_sink(create_array("zarr3", target, metadata=metadata))

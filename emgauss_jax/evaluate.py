@@ -1,0 +1,93 @@
+"""Score a volume against a reference, beside every interpolation of the observed slices.
+
+python -m emgauss_jax.evaluate --prediction=PATH --reference=PATH --observed_every=K --output=DIR
+"""
+
+import pathlib
+
+import numpy as np
+from absl import flags
+
+from emgauss_jax import cli
+from emgauss_jax.data.degrade import degrade_plan
+from emgauss_jax.data.handles import Volume, check_absent
+from emgauss_jax.data.intensity import find_range, to_unit
+from emgauss_jax.data.volume import open_volume
+from emgauss_jax.methods.base import Block
+from emgauss_jax.methods.interpolate import baselines
+from emgauss_jax.metrics.report import write_report
+
+METHOD = "prediction"
+ANY_NM = (1.0, 1.0, 1.0)  # a prediction's voxel size is not asked for: its reference has one
+
+
+def evaluate_volumes(
+    prediction: Volume, reference: Volume, observed_every: int, folder: pathlib.Path
+) -> dict:
+    """Score a prediction whose planes 0, k, 2k, ... were observed.
+
+    Args:
+      prediction: [n k + 1, H, W], or more planes, which are left out.
+      reference: [D, H, W], isotropic, D at least n k + 1.
+      observed_every: k.
+      folder: for metrics.json and report.html; must not exist.
+
+    Returns:
+      What metrics.json holds.
+
+    Raises:
+      ValueError: volumes that do not belong together.
+    """
+    check_absent(folder)
+    if observed_every < 2:
+        raise ValueError(f"observed_every: got {observed_every}, wanted 2 or more")
+    if prediction.shape[1:] != reference.shape[1:]:
+        raise ValueError(
+            f"prediction: got {prediction.shape[1:]} px (y, x), wanted {reference.shape[1:]}, "
+            "those of the reference"
+        )
+    if prediction.dtype != reference.dtype:
+        raise ValueError(f"prediction: got {prediction.dtype}, wanted {reference.dtype}")
+    plan = degrade_plan(min(prediction.shape[0], reference.shape[0]), observed_every)
+    depth = len(plan.z_reference)
+    truth = reference[:depth, :, :]
+    levels = find_range(truth[::observed_every], reference.dtype)
+    truth, ours = to_unit(truth, levels), to_unit(prediction[:depth, :, :], levels)
+    slices = truth[::observed_every]
+    block = Block(slices, np.arange(len(slices), dtype=np.float32), plan.valid)
+    notes = {
+        "prediction": str(prediction.path),
+        "reference": str(reference.path),
+        "observed every": observed_every,
+    }
+    volumes = {**baselines(block, plan.z_reference), METHOD: ours}
+    title = f"{prediction.path.name} against {reference.path.name}"
+    return write_report(
+        folder, truth, volumes, plan.hidden, reference.voxel_nm, title, notes, method=METHOD
+    )
+
+
+def define_flags() -> None:
+    """Define the command's flags; importing this module defines none."""
+    flags.DEFINE_string("prediction", None, "Volume to score.")
+    flags.DEFINE_string("reference", None, "Isotropic volume it is compared with.")
+    flags.DEFINE_integer("observed_every", None, "Planes 0, K, 2K, ... were observed.")
+    flags.DEFINE_string("output", None, "New folder for metrics.json and report.html.")
+
+
+def main() -> None:
+    """Read the flags and score."""
+    values = flags.FLAGS
+    names = ("prediction", "reference", "observed_every", "output")
+    missing = [f"--{name}" for name in names if values[name].value is None]
+    if missing:
+        raise ValueError(f"flags: wanted {' and '.join(missing)} too")
+    prediction = open_volume(values.prediction, voxel_nm=ANY_NM)
+    folder = pathlib.Path(values.output)
+    evaluate_volumes(prediction, open_volume(values.reference), values.observed_every, folder)
+    print(folder / "report.html")
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)

@@ -1,0 +1,71 @@
+"""The contract every method keeps, and the block it is given.
+
+Letters: K observed slices, Q queried planes, H W a block's lateral size in px.
+A method is written for ONE block; `training` adds the block axis with `jax.vmap`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Params = Any
+
+
+class Block(NamedTuple):
+    """One subvolume of observed slices."""
+
+    slices: jax.Array  # f32[K, H, W], intensity in [0, 1]
+    z: jax.Array  # f32[K], depth in input-slice units (0, 1, 2, ...)
+    valid: jax.Array  # bool[K], False where a slice is missing or damaged
+
+
+class Method(NamedTuple):
+    """A method as pure functions of pytrees.
+
+    `init(key, block) -> params`
+    `loss(params, teacher, block, key, step) -> (scalar, metrics)`
+    `predict(params, block, z f32[Q]) -> f32[Q, H, W]` at any real z
+    `maintain(params, teacher, block, key, step) -> (params, teacher, fresh)`: upkeep without
+        gradients; shapes never change. `fresh` is a pytree like params of bool, broadcastable to
+        each leaf: where it is True the optimizer's moments start again.
+    `per_block`: True, parameters carry a block axis and gradients stay local; False, one shared
+        network whose gradients are averaged over blocks.
+    """
+
+    init: Callable[..., Params]
+    loss: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+    predict: Callable[..., jax.Array]
+    maintain: Callable[..., tuple[Params, Params, Params]]
+    per_block: bool
+
+
+class Bracket(NamedTuple):
+    """Where a depth lies between its nearest valid slices."""
+
+    lower: jax.Array  # i32[], index of the nearest valid slice at or below z
+    upper: jax.Array  # i32[], index of the nearest valid slice above z (lower itself at an end)
+    fraction: jax.Array  # f32[], 0 at lower, 1 at upper
+
+
+def bracket(block: Block, z: jax.Array) -> Bracket:
+    """Find the valid slices around a depth; beyond the first or last one, clamp to it.
+
+    Args:
+      block: the observed slices; at least one must be valid.
+      z: f32[], depth in input-slice units.
+
+    Returns:
+      The bracket of z. A missing slice is nothing but a wider gap.
+    """
+    index = jnp.arange(block.z.shape[0])
+    below = block.valid & (block.z <= z)
+    above = block.valid & (block.z > z)
+    first = jnp.argmax(block.valid)
+    last = index[-1] - jnp.argmax(block.valid[::-1])
+    lower = jnp.where(below.any(), jnp.max(jnp.where(below, index, 0)), first)
+    upper = jnp.where(above.any(), jnp.min(jnp.where(above, index, index[-1])), last)
+    span = block.z[upper] - block.z[lower]
+    fraction = jnp.where(span > 0, (z - block.z[lower]) / jnp.where(span > 0, span, 1.0), 0.0)
+    return Bracket(lower, upper, jnp.clip(fraction, 0.0, 1.0))

@@ -1,0 +1,178 @@
+"""The cloud: canonical Gaussians, carried by a deformation to any depth, and drawn there.
+
+Letters: N Gaussians, K observed slices, M planes averaged into a thick slice, H W block size in px.
+
+Source: EMGauss (CVPR 2026, arXiv 2512.06684), section 3.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from emgauss_jax.methods.base import Block, bracket
+from emgauss_jax.methods.emgauss import density, teacher
+from emgauss_jax.methods.emgauss.deformation import Deformation, Depth
+from emgauss_jax.render.gaussians import Gaussians, activate
+from emgauss_jax.render.rasterize import RenderSettings, rasterize
+
+
+class Params(NamedTuple):
+    """All that is learned for one block; the teacher is another of these."""
+
+    canonical: Gaussians
+    deformation: Any  # the deformation's own pytree
+    background: jax.Array  # f32[], grey under or behind all Gaussians; the block's mean, fixed
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything static about the method; hashable.
+
+    Raises:
+      ValueError: rotation asked of a backend that cannot draw it.
+    """
+
+    stages: teacher.Stages
+    control: density.DensityControl
+    render: RenderSettings
+    gaussians_per_px: float = 0.25  # capacity, of the block's H * W
+    alive_fraction: float = 1.0  # of the capacity, at the start
+    initial_scale: float = 0.6  # of the distance between neighbouring Gaussians
+    min_scale: float = 0.5  # px
+    rotation: bool = False  # canonical Gaussians may turn (never with depth, unless below)
+    deform_opacity: bool = True  # ablation "no delta o"
+    deform_rotation: bool = False  # ablation "with delta R"
+    ssim_weight: float = 0.2
+    motion_weight: float = 0.0  # of the mean squared offset of centres, px^-2
+    planes_per_step: int = 1
+    depth_noise: float = 0.0  # of a slice distance, standard deviation at step 0
+    depth_noise_end: int = 20_000  # iteration at which the depth noise has fallen to 0
+    offsets: tuple[float, ...] = (0.0,)  # [M], planes of a slice, input-slice units
+
+    def __post_init__(self):
+        if self.render.backend == "separable" and (self.rotation or self.deform_rotation):
+            raise ValueError("rotation: got True with backend 'separable', wanted 'tiled'")
+
+
+def capacity(settings: Settings, shape: tuple[int, int]) -> int:
+    """Count the Gaussians of a block of (H, W) px."""
+    return max(1, round(settings.gaussians_per_px * shape[0] * shape[1]))
+
+
+def init(settings: Settings, deformation: Deformation, key: jax.Array, block: Block) -> Params:
+    """Place Gaussians on a jittered grid, coloured from the mean of the valid slices.
+
+    Args:
+      settings: static settings.
+      deformation: whose parameters start as the identity.
+      key: PRNG key, consumed.
+      block: the observed slices.
+
+    Returns:
+      The parameters of one block.
+    """
+    shape = block.slices.shape[1:]
+    count = capacity(settings, shape)
+    grid_key, alive_key, deformation_key = jax.random.split(key, 3)
+    mean = jnp.tensordot(block.valid / block.valid.sum(), block.slices, axes=1)
+    background = mean.mean()
+    spacing = (shape[0] * shape[1] / count) ** 0.5
+    means = jittered_grid(grid_key, count, shape)
+    colour = jax.scipy.ndimage.map_coordinates(mean, means.T, order=1, mode="nearest")
+    scale = settings.initial_scale * spacing
+    if settings.render.blend == "sum":
+        # A grid of Gaussians of this gain sums to about 1: start at the mean image.
+        gain = spacing**2 / (2 * jnp.pi * (scale**2 + settings.min_scale**2))
+        opacity, colour = (colour - background) * gain, jnp.ones(count)
+    else:
+        opacity = jnp.full(count, jax.scipy.special.logit(0.5))
+    canonical = Gaussians(
+        means=means,
+        log_scales=jnp.full((count, 2), jnp.log(scale)),
+        angles=jnp.zeros(count),
+        opacity_logits=opacity,
+        intensities=colour,
+        alive=(jax.random.permutation(alive_key, count) < settings.alive_fraction * count).astype(
+            jnp.float32
+        ),
+    )
+    params = deformation.init(deformation_key, count, block.z.shape[0])
+    return Params(canonical, params, background)
+
+
+def jittered_grid(key: jax.Array, count: int, shape: tuple[int, int]) -> jax.Array:
+    """Spread N points evenly over (H, W) px, each moved within its cell.
+
+    Returns:
+      f32[N, 2], (y, x), px.
+    """
+    rows = max(1, round((count * shape[0] / shape[1]) ** 0.5))
+    row = jnp.arange(count) * rows // count
+    first = -(-row * count // rows)  # the first point of each row
+    columns = -(-(row + 1) * count // rows) - first
+    cell = jnp.stack([row / rows, (jnp.arange(count) - first) / columns], axis=-1)
+    size = jnp.stack([jnp.full(count, 1.0 / rows), 1.0 / columns], axis=-1)
+    jitter = jax.random.uniform(key, (count, 2), minval=0.25, maxval=0.75)
+    return (cell + size * jitter) * jnp.asarray(shape) - 0.5
+
+
+def depth_of(block: Block, z: jax.Array) -> Depth:
+    """Turn z f32[], input-slice units, into what a deformation sees."""
+    gap = bracket(block, z)
+    places = jnp.arange(block.z.shape[0])
+    hat = jnp.where(places == gap.lower, 1 - gap.fraction, 0.0)
+    hat += jnp.where(places == gap.upper, gap.fraction, 0.0)
+    return Depth((z - block.z[0]) / (block.z[-1] - block.z[0]), hat)
+
+
+def deform(
+    settings: Settings, deformation: Deformation, params: Params, block: Block, z: jax.Array
+) -> tuple[Gaussians, jax.Array]:
+    """Carry the canonical Gaussians to one depth.
+
+    Args:
+      z: f32[], input-slice units.
+
+    Returns:
+      The deformed Gaussians, and f32[N, 2] px how far their centres moved.
+    """
+    canonical = params.canonical
+    shape = block.slices.shape[1:]
+    offsets = deformation.apply(params.deformation, canonical.means, shape, depth_of(block, z))
+    angles, opacity = canonical.angles, canonical.opacity_logits
+    deformed = canonical._replace(
+        means=canonical.means + offsets.means,
+        log_scales=canonical.log_scales + offsets.log_scales,
+        angles=angles + offsets.angles if settings.deform_rotation else angles,
+        opacity_logits=opacity + offsets.opacity_logits if settings.deform_opacity else opacity,
+    )
+    return deformed, offsets.means
+
+
+def render(settings: Settings, deformation: Deformation, params: Params, block: Block, z):
+    """Render the slice at one depth, as thick as the observed ones.
+
+    Args:
+      z: f32[], input-slice units.
+
+    Returns:
+      f32[H, W], and a dict of i32 or f32 [] facts about the render.
+    """
+
+    def thin(depth):
+        gaussians, motion = deform(settings, deformation, params, block, depth)
+        splats = activate(
+            gaussians,
+            blend=settings.render.blend,
+            min_scale=settings.min_scale,
+            rotated=settings.rotation or settings.deform_rotation,
+        )
+        image, overflow = rasterize(
+            splats, block.slices.shape[1:], settings.render, params.background
+        )
+        return image, {"tile_overflow": overflow, "motion": jnp.mean(jnp.square(motion))}
+
+    images, facts = jax.vmap(thin)(z + jnp.asarray(settings.offsets))
+    return images.mean(axis=0), jax.tree.map(jnp.max, facts)

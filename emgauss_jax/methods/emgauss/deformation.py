@@ -1,0 +1,133 @@
+"""What changes along depth: two deformations under one contract.
+
+A deformation maps a canonical Gaussian and a depth to offsets, in plane only: the axial position
+and size of all Gaussians are global constants, which an orthographic render of one depth never
+needs. Both are the identity at the start. To try another, write a function that returns a
+`Deformation` and name it in `DEFORMATIONS`.
+Letters: N Gaussians, K observed slices, H W block size in px.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class Depth(NamedTuple):
+    """One depth, as a deformation sees it."""
+
+    t: jax.Array  # f32[], 0 at the first slice of the block, 1 at the last
+    hat: jax.Array  # f32[K], linear interpolation weights of the nearest valid slices
+
+
+class Offsets(NamedTuple):
+    """What a deformation adds to the canonical Gaussians, before activation."""
+
+    means: jax.Array  # f32[N, 2], px
+    log_scales: jax.Array  # f32[N, 2], log px
+    angles: jax.Array  # f32[N], rad
+    opacity_logits: jax.Array  # f32[N]
+
+
+class Deformation(NamedTuple):
+    """A deformation as pure functions.
+
+    `init(key, count N, slices K) -> params`
+    `apply(params, means f32[N, 2], shape (H, W), depth) -> Offsets`
+    `gaussian_axis`: the axis of every leaf of params that counts Gaussians, so that density
+        control can copy what a Gaussian has learned; None where all share the same parameters.
+    """
+
+    init: Callable[..., Any]
+    apply: Callable[..., Offsets]
+    gaussian_axis: int | None
+
+
+def spline() -> Deformation:
+    """Give every Gaussian a linear spline of offsets with one knot at each observed slice.
+
+    A missing slice is a knot that `Depth.hat` never names, so the spline spans the gap.
+
+    Source: ours; EMGauss leaves the form of the deformation network open to its constraints.
+    """
+
+    def init(key: jax.Array, count: int, slices: int) -> Offsets:
+        del key
+        return Offsets(
+            jnp.zeros((slices, count, 2)),
+            jnp.zeros((slices, count, 2)),
+            jnp.zeros((slices, count)),
+            jnp.zeros((slices, count)),
+        )
+
+    def apply(params: Offsets, means: jax.Array, shape: tuple[int, int], depth: Depth) -> Offsets:
+        del means, shape
+        # A product with the hat weights, not an index: its gradient is a product too.
+        return jax.tree.map(lambda knots: jnp.tensordot(depth.hat, knots, axes=1), params)
+
+    return Deformation(init, apply, gaussian_axis=1)
+
+
+def encode(x: jax.Array, octaves: int) -> jax.Array:
+    """Append sin and cos of 2^k x for k < octaves.
+
+    Args:
+      x: f32[..., C].
+
+    Returns:
+      f32[..., C * (1 + 2 * octaves)].
+
+    Source: Deformable 3D Gaussians, positional encoding (raw value kept, no pi).
+    """
+    scaled = x[..., None, :] * (2.0 ** jnp.arange(octaves))[:, None]
+    waves = jnp.concatenate([jnp.sin(scaled), jnp.cos(scaled)], axis=-1)
+    return jnp.concatenate([x, waves.reshape(*x.shape[:-1], -1)], axis=-1)
+
+
+class DeformationMLP(nn.Module):
+    """The network Phi: encoded (mean, t) to 6 offsets, zero at the start."""
+
+    layers: int = 8
+    width: int = 256
+    octaves: int = 10
+    skip: int = 5  # the encoding enters again after this layer
+
+    @nn.compact
+    def __call__(self, means: jax.Array, t: jax.Array) -> jax.Array:
+        """Map f32[N, 2] in [-1, 1] and f32[] to f32[N, 6]."""
+        times = jnp.broadcast_to(t, (means.shape[0], 1))
+        code = jnp.concatenate([encode(means, self.octaves), encode(times, self.octaves)], axis=-1)
+        hidden = code
+        for layer in range(self.layers):
+            hidden = nn.relu(nn.Dense(self.width)(hidden))
+            if layer + 1 == self.skip:
+                hidden = jnp.concatenate([code, hidden], axis=-1)
+        return nn.Dense(6, kernel_init=nn.initializers.zeros, name="heads")(hidden)
+
+
+def mlp(layers: int, width: int, octaves: int) -> Deformation:
+    """Share one network Phi(mean, t) among all Gaussians.
+
+    Source: EMGauss, section 3, on the network of Deformable 3D Gaussians (8 layers of 256); heads
+      at zero as in gsplat's dynamic module. Centres enter detached. The one output layer holds
+      all linear heads.
+    """
+    network = DeformationMLP(layers, width, octaves)
+
+    def init(key: jax.Array, count: int, slices: int) -> dict[str, Any]:
+        del count, slices
+        return network.init(key, jnp.zeros((1, 2)), jnp.zeros(()))["params"]
+
+    def apply(params, means: jax.Array, shape: tuple[int, int], depth: Depth) -> Offsets:
+        half = (max(shape) - 1) / 2  # px of one unit of the box [-1, 1]
+        centre = (jnp.asarray(shape) - 1) / 2
+        unit = (jax.lax.stop_gradient(means) - centre) / half
+        out = network.apply({"params": params}, unit, depth.t)
+        return Offsets(out[:, :2] * half, out[:, 2:4], out[:, 4], out[:, 5])
+
+    return Deformation(init, apply, gaussian_axis=None)
+
+
+DEFORMATIONS = {"spline": spline, "mlp": mlp}

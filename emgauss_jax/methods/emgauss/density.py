@@ -1,0 +1,113 @@
+"""Density control at fixed capacity: prune, and give dead places to where they are needed.
+
+Shapes never change: a pruned Gaussian is `alive` 0, and growth makes the dead alive again as
+copies of important ones. Letters: N Gaussians (capacity).
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from emgauss_jax.render.gaussians import Gaussians
+
+
+@dataclasses.dataclass(frozen=True)
+class DensityControl:
+    """When and how much; iterations and fractions.
+
+    Source: gsplat's MCMC strategy (relocation, 5 % growth) in place of 3DGS's clone and split:
+      noise in EM makes gradient thresholds explode, and shapes must not change.
+    """
+
+    every: int = 100  # 0: never
+    start: int = 500
+    stop: int = 15_000
+    prune: float = 0.005  # peak contribution, grey, under which a Gaussian is given up
+    growth: float = 0.05  # of the living, made alive each time while dead places last
+    jitter: float = 0.5  # of its scale, how far a copy moves from its source
+
+
+def due(control: DensityControl, step: jax.Array) -> jax.Array:
+    """Tell whether a step does upkeep."""
+    if control.every == 0:
+        return jnp.bool_(False)
+    return (step % control.every == 0) & (step >= control.start) & (step < control.stop)
+
+
+def plan_copies(
+    key: jax.Array, importance: jax.Array, alive: jax.Array, control: DensityControl
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Decide which places die, and which dead ones become copies of which living ones.
+
+    Args:
+      key: PRNG key, consumed.
+      importance: f32[N], peak contribution over the observed slices, grey.
+      alive: f32[N], 1 or 0.
+      control: thresholds.
+
+    Returns:
+      source i32[N], the place whose values each place takes (itself, if untouched);
+      fresh bool[N], the places that became copies; alive f32[N].
+    """
+    order_key, source_key = jax.random.split(key)
+    living = (alive > 0.5) & (importance >= control.prune)
+    pruned = jnp.sum((alive > 0.5) & ~living)
+    births = jnp.maximum(pruned, jnp.int32(control.growth * living.sum()))
+    lottery = jnp.where(living, jnp.inf, jax.random.uniform(order_key, living.shape))
+    rank = jnp.argsort(jnp.argsort(lottery))
+    fresh = ~living & (rank < births) & living.any()
+    drawn = jax.random.categorical(
+        source_key, jnp.where(living, jnp.log(importance + 1e-12), -jnp.inf), shape=living.shape
+    )
+    source = jnp.where(fresh, drawn, jnp.arange(living.shape[0]))
+    return source, fresh, (living | fresh).astype(alive.dtype)
+
+
+def share(
+    gaussians: Gaussians, source: jax.Array, fresh: jax.Array, blend: str, max_copies: int = 51
+) -> Gaussians:
+    """Copy rows and divide each source's contribution among itself and its copies.
+
+    Args:
+      gaussians: N Gaussians.
+      source: i32[N], from `plan_copies`.
+      fresh: bool[N].
+      blend: "sum", intensity is divided by the count; "alpha", opacity o becomes
+        1 - (1 - o)^(1 / count), so that what passes through stays the same.
+      max_copies: the largest count used, as in gsplat.
+
+    Source: 3DGS as Markov Chain Monte Carlo, equation 9 (opacity only; scales are kept).
+    """
+    copies = jnp.ones(fresh.shape).at[source].add(fresh.astype(jnp.float32))
+    count = jnp.minimum(copies[source], max_copies)
+    moved = jax.tree.map(lambda a: a[source], gaussians)
+    if blend == "sum":
+        return moved._replace(intensities=moved.intensities / count)
+    opacity = 1 - (1 - jax.nn.sigmoid(moved.opacity_logits)) ** (1 / count)
+    logits = jax.scipy.special.logit(jnp.clip(opacity, 1e-6, 1 - 1e-6))
+    return moved._replace(opacity_logits=jnp.where(count > 1, logits, moved.opacity_logits))
+
+
+def scatter(
+    key: jax.Array, gaussians: Gaussians, fresh: jax.Array, control: DensityControl
+) -> Gaussians:
+    """Move fresh copies a fraction of their scale, so that they can part from their source."""
+    noise = jax.random.normal(key, gaussians.means.shape) * control.jitter
+    offset = noise * jnp.exp(gaussians.log_scales)
+    return gaussians._replace(
+        means=jnp.where(fresh[:, None], gaussians.means + offset, gaussians.means)
+    )
+
+
+def take(tree: Any, source: jax.Array, axis: int | None) -> Any:
+    """Copy the places `source` along `axis` of every leaf; None: leave the tree as it is."""
+    return tree if axis is None else jax.tree.map(lambda a: jnp.take(a, source, axis), tree)
+
+
+def along(mask: jax.Array, ndim: int, axis: int | None) -> jax.Array:
+    """Reshape bool[N] to broadcast along one axis of `ndim`; None: False for all."""
+    if axis is None:
+        return jnp.zeros((1,) * ndim, bool)
+    return mask.reshape([-1 if i == axis else 1 for i in range(ndim)])

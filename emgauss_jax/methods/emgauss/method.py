@@ -1,0 +1,170 @@
+"""EMGauss: one cloud of planar Gaussians that deforms along depth, taught by its own EMA.
+
+Everything here is written for one block. Letters: N Gaussians, K observed slices, Q queried planes,
+H W block size in px.
+
+Source: EMGauss (CVPR 2026, arXiv 2512.06684), section 3.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from emgauss_jax.methods.base import Block, Method
+from emgauss_jax.methods.emgauss import density, teacher
+from emgauss_jax.methods.emgauss.cloud import Params, Settings, deform, init, render
+from emgauss_jax.methods.emgauss.deformation import Deformation
+from emgauss_jax.methods.emgauss.losses import reconstruction_loss
+from emgauss_jax.render.gaussians import activate
+
+
+def loss(
+    settings: Settings,
+    deformation: Deformation,
+    params: Params,
+    teacher_params: Params,
+    block: Block,
+    key: jax.Array,
+    step: jax.Array,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Compare renders with observed slices or, every second time, with the teacher's renders.
+
+    Args:
+      params: the student.
+      teacher_params: its EMA; gets no gradient.
+      block: the observed slices.
+      key: PRNG key, consumed.
+      step: i32[], the iteration.
+
+    Returns:
+      f32[], and metrics.
+    """
+    stages, count = settings.stages, settings.planes_per_step
+    real_key, pseudo_key, noise_key = jax.random.split(key, 3)
+    draw = jax.vmap(functools.partial(render, settings, deformation), (None, None, 0))
+    pseudo = stages.is_pseudo(step)
+    index = teacher.real_slices(real_key, block, count)
+    depths = teacher.pseudo_depths(pseudo_key, block, stages.ramp(step), count)
+    z = jnp.where(pseudo, depths, block.z[index])
+    target = jax.lax.cond(
+        pseudo,
+        lambda: jax.lax.stop_gradient(draw(teacher_params, block, z)[0]),
+        lambda: block.slices[index],
+    )
+    calm = jnp.clip(1 - step / settings.depth_noise_end, 0.0, 1.0)
+    noise = settings.depth_noise * calm * jax.random.normal(noise_key, z.shape)
+    images, facts = draw(params, block, z + noise)
+    error = reconstruction_loss(images, target, settings.ssim_weight)
+    motion = facts["motion"].mean()
+    total = jnp.where(pseudo, stages.weight(step), 1.0) * error + settings.motion_weight * motion
+    metrics = {
+        "loss": total,
+        "mse": jnp.mean(jnp.square(images - target)),
+        "pseudo": pseudo.astype(jnp.float32),
+        "motion_px": jnp.sqrt(motion),
+        "alive": params.canonical.alive.mean(),
+        "tile_overflow": facts["tile_overflow"].max(),
+    }
+    return total, metrics
+
+
+def predict(
+    settings: Settings, deformation: Deformation, params: Params, block: Block, z: jax.Array
+) -> jax.Array:
+    """Render planes at any depth.
+
+    Args:
+      z: f32[Q], input-slice units.
+
+    Returns:
+      f32[Q, H, W]. Thin planes: a slice's thickness is undone, not repeated.
+    """
+    thin = dataclasses.replace(settings, offsets=(0.0,))
+    return jax.lax.map(lambda depth: render(thin, deformation, params, block, depth)[0], z)
+
+
+def importance(
+    settings: Settings, deformation: Deformation, params: Params, block: Block
+) -> jax.Array:
+    """Measure the most that each Gaussian adds to any pixel of any valid slice.
+
+    Returns:
+      f32[N]: opacity (alpha) or the size of its amplitude (sum).
+    """
+
+    def peak(z):
+        gaussians, _ = deform(settings, deformation, params, block, z)
+        splats = activate(
+            gaussians, blend=settings.render.blend, min_scale=settings.min_scale, rotated=False
+        )
+        if settings.render.blend == "alpha":
+            return splats.opacities
+        return jnp.abs(splats.opacities * splats.intensities)
+
+    peaks = jax.lax.map(peak, block.z)
+    return jnp.max(jnp.where(block.valid[:, None], peaks, 0.0), axis=0)
+
+
+def maintain(
+    settings: Settings,
+    deformation: Deformation,
+    params: Params,
+    teacher_params: Params,
+    block: Block,
+    key: jax.Array,
+    step: jax.Array,
+) -> tuple[Params, Params, Params]:
+    """Prune and grow, in student and teacher alike, at the steps that are due.
+
+    Returns:
+      Student, teacher, and a pytree of bool like them: True where a place was filled anew.
+    """
+    control, axis = settings.control, deformation.gaussian_axis
+
+    def unchanged():
+        nowhere = jnp.zeros(params.canonical.alive.shape, bool)
+        return params, teacher_params, _fresh_like(params, nowhere, axis)
+
+    def upkeep():
+        plan_key, scatter_key = jax.random.split(key)
+        source, fresh, alive = density.plan_copies(
+            plan_key,
+            importance(settings, deformation, params, block),
+            params.canonical.alive,
+            control,
+        )
+
+        def copy(p: Params) -> Params:
+            canonical = density.share(p.canonical, source, fresh, settings.render.blend)
+            canonical = density.scatter(scatter_key, canonical, fresh, control)
+            return p._replace(
+                canonical=canonical._replace(alive=alive),
+                deformation=density.take(p.deformation, source, axis),
+            )
+
+        return copy(params), copy(teacher_params), _fresh_like(params, fresh, axis)
+
+    return jax.lax.cond(density.due(control, step), upkeep, unchanged)
+
+
+def _fresh_like(params: Params, fresh: jax.Array, axis: int | None) -> Params:
+    """Shape fresh bool[N] like every leaf of params, each with ones but for its Gaussian axis."""
+    return Params(
+        canonical=jax.tree.map(lambda a: density.along(fresh, a.ndim, 0), params.canonical),
+        deformation=jax.tree.map(lambda a: density.along(fresh, a.ndim, axis), params.deformation),
+        background=jnp.bool_(False),
+    )
+
+
+def build(settings: Settings, deformation: Deformation) -> Method:
+    """Bind settings and deformation into the functions of a method."""
+    bind = functools.partial
+    return Method(
+        init=bind(init, settings, deformation),
+        loss=bind(loss, settings, deformation),
+        predict=bind(predict, settings, deformation),
+        maintain=bind(maintain, settings, deformation),
+        per_block=True,
+    )

@@ -1,0 +1,187 @@
+"""Interpolation along z: the rivals every learned method is compared with.
+
+Letters: K observed slices, V valid ones, Q queried planes, H W lateral size in px.
+Every kind is linear in the slices, hence one matrix f64[Q, V]. This is host-side numpy, for blocks
+of concrete arrays: call it outside `jax.jit` and `jax.vmap`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+from scipy.ndimage import gaussian_filter
+
+from emgauss_jax.methods.base import Block, Method
+
+BLUR_CANDIDATES = (0.7, 1.0, 1.5, 2.0)
+DEFAULT_BLUR = 1.0  # where too few slices are valid to hide one
+
+
+class InterpolateParams(NamedTuple):
+    """All an interpolation can hold."""
+
+    blur: np.ndarray  # f32[], s of `linear_blur`, px; 0 without a blur
+
+
+def weights(kind: str, z_valid: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Give the weight of every valid slice in every queried plane.
+
+    Args:
+      kind: "nearest" (a tie goes to the lower slice), "linear", "cubic" (not-a-knot spline) or
+        "cubic_mean" (for averaged slices: the mean of the result over a valid slice's own interval
+        [z - 0.5, z + 0.5] is that slice).
+      z_valid: f[V], depths of the valid slices, ascending, input-slice units (whole numbers).
+      z: f[Q], depths asked for. Beyond the end slices they are clamped to them; "cubic_mean" goes
+        on to the end of the end slices' intervals.
+
+    Returns:
+      f64[Q, V], rows summing to 1. Where V is small the spline's order is the one possible.
+
+    Source: data protocol of the averaging task: the derivative of a cubic spline through the
+      cumulative sum along z. A missing slice in the sum is filled linearly.
+    """
+    z_valid, z = np.asarray(z_valid, np.float64), np.asarray(z, np.float64)
+    one_hot = np.eye(len(z_valid))
+    if len(z_valid) == 1:
+        return np.ones((len(z), 1))
+    if kind == "cubic_mean":
+        return _mean_preserving(z_valid, z)
+    z = np.clip(z, z_valid[0], z_valid[-1])
+    if kind == "nearest":
+        return one_hot[np.abs(z[:, None] - z_valid).argmin(axis=1)]
+    if kind == "linear":
+        return np.stack([np.interp(z, z_valid, column) for column in one_hot], axis=1)
+    if kind == "cubic":
+        return CubicSpline(z_valid, one_hot)(z)
+    raise ValueError(f"interpolation: got {kind!r}, wanted nearest, linear, cubic or cubic_mean")
+
+
+def _mean_preserving(z_valid: np.ndarray, z: np.ndarray) -> np.ndarray:
+    every = np.arange(z_valid[0], z_valid[-1] + 1)
+    filled = weights("linear", z_valid, every)
+    edges = np.append(every - 0.5, every[-1] + 0.5)
+    total = np.concatenate([np.zeros((1, len(z_valid))), filled.cumsum(axis=0)])
+    # Natural ends: the intensity levels out there. A not-a-knot spline overshoots, 0.3 dB worse.
+    spline = CubicSpline(edges, total, bc_type="natural")
+    return spline(np.clip(z, edges[0], edges[-1]), 1)
+
+
+def _valid(block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """Take the valid slices, f32[V, H, W], and their depths, f64[V]."""
+    keep = np.asarray(block.valid, bool)
+    return np.asarray(block.slices, np.float32)[keep], np.asarray(block.z, np.float64)[keep]
+
+
+def _combine(kind: str, slices: np.ndarray, z_valid: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return np.tensordot(weights(kind, z_valid, z).astype(np.float32), slices, axes=1)
+
+
+def _blur_depth(z_valid: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give sqrt(d / (gap / 2)), 0 on a valid slice, at most 1; and the gap. Both f64[Q]."""
+    gaps = np.diff(z_valid)
+    gap = gaps[np.clip(np.searchsorted(z_valid, z) - 1, 0, len(gaps) - 1)]
+    distance = np.abs(np.asarray(z)[:, None] - z_valid).min(axis=1)
+    return np.sqrt(np.minimum(distance / (gap / 2), 1.0)), gap
+
+
+def _blur_planes(planes: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
+    """Blur each plane in itself by its own sigma, px; sigma 0 leaves it as it is."""
+    blurred = [gaussian_filter(p, s) if s > 0 else p for p, s in zip(planes, sigmas, strict=True)]
+    return np.stack(blurred) if blurred else planes
+
+
+def choose_blur(block: Block) -> float:
+    """Choose the blur of `linear_blur` on the observed slices alone.
+
+    Every second valid slice is hidden and interpolated from the others, across a gap about twice
+    the real one. What lies between two slices runs obliquely, so the uncertainty of its place
+    grows with the gap: s in the middle of a doubled gap serves 2 s there. A candidate is
+    therefore tried with sigma times (hidden gap / usual gap) and can be used as it is.
+
+    Args:
+      block: the observed slices.
+
+    Returns:
+      s in px, one of `BLUR_CANDIDATES`; `DEFAULT_BLUR` with fewer than 3 valid slices.
+    """
+    slices, z_valid = _valid(block)
+    if len(z_valid) < 3:
+        return DEFAULT_BLUR
+    hidden = np.arange(1, len(z_valid) - 1, 2)
+    kept = np.setdiff1d(np.arange(len(z_valid)), hidden)
+    z = z_valid[hidden]
+    planes = _combine("linear", slices[kept], z_valid[kept], z)
+    depth, gap = _blur_depth(z_valid[kept], z)
+    unit = depth * gap / np.median(np.diff(z_valid))
+
+    def error(s: float) -> float:
+        return float(np.mean((_blur_planes(planes, s * unit) - slices[hidden]) ** 2))
+
+    return min(BLUR_CANDIDATES, key=error)
+
+
+def _linear_blur(params: InterpolateParams, block: Block, z: np.ndarray) -> np.ndarray:
+    """Interpolate linearly, then blur by sigma = s sqrt(d / (gap / 2)), d to the nearest slice."""
+    slices, z_valid = _valid(block)
+    z = np.asarray(z, np.float64)
+    planes = _combine("linear", slices, z_valid, z)
+    if len(z_valid) < 2:
+        return planes
+    return _blur_planes(planes, float(params.blur) * _blur_depth(z_valid, z)[0])
+
+
+def _plain(kind: str) -> Callable[[InterpolateParams, Block, np.ndarray], np.ndarray]:
+    def predict(params: InterpolateParams, block: Block, z: np.ndarray) -> np.ndarray:
+        del params
+        return _combine(kind, *_valid(block), np.asarray(z, np.float64))
+
+    return predict
+
+
+def _init_plain(key: object, block: Block) -> InterpolateParams:
+    del key, block
+    return InterpolateParams(np.float32(0.0))
+
+
+def _init_blur(key: object, block: Block) -> InterpolateParams:
+    del key
+    return InterpolateParams(np.float32(choose_blur(block)))
+
+
+def _loss(params, teacher, block, key, step) -> tuple[float, dict]:
+    """Return 0: there is nothing to learn."""
+    del params, teacher, block, key, step
+    return 0.0, {}
+
+
+def _maintain(params, teacher, block, key, step) -> tuple:
+    """Leave everything as it is."""
+    del block, key, step
+    return params, teacher, InterpolateParams(np.zeros((), bool))
+
+
+METHODS = {
+    "nearest": Method(_init_plain, _loss, _plain("nearest"), _maintain, per_block=True),
+    "linear": Method(_init_plain, _loss, _plain("linear"), _maintain, per_block=True),
+    "linear_blur": Method(_init_blur, _loss, _linear_blur, _maintain, per_block=True),
+    "cubic": Method(_init_plain, _loss, _plain("cubic"), _maintain, per_block=True),
+    "cubic_mean": Method(_init_plain, _loss, _plain("cubic_mean"), _maintain, per_block=True),
+}
+
+
+def baselines(block: Block, z: np.ndarray, averaged: bool = False) -> dict[str, np.ndarray]:
+    """Predict the same planes with every interpolation of the table.
+
+    Args:
+      block: the observed slices.
+      z: f[Q], depths, input-slice units.
+      averaged: whether the slices are means over their interval; adds "cubic_mean".
+
+    Returns:
+      f32[Q, H, W] under each name.
+    """
+    names = [name for name in METHODS if averaged or name != "cubic_mean"]
+    return {
+        name: METHODS[name].predict(METHODS[name].init(None, block), block, z) for name in names
+    }

@@ -1,0 +1,73 @@
+"""The one public door to all rasterizers."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from emgauss_jax.render.gaussians import Splats
+from emgauss_jax.render.reference import reference
+from emgauss_jax.render.separable import separable
+from emgauss_jax.render.tiled import tiled
+
+BACKENDS = ("reference", "tiled", "separable")
+BLENDS = ("alpha", "sum")
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderSettings:
+    """How splats are drawn; static and hashable.
+
+    Raises:
+      ValueError: a name that does not exist, or a backend that cannot draw the blend.
+    """
+
+    blend: str = "sum"  # "alpha" or "sum"
+    backend: str = "separable"  # "reference", "tiled" or "separable"
+    cutoff: float = 3.5  # sigma beyond which a tiled splat is zero
+    capacity: int = 512  # places in each tile's list
+
+    def __post_init__(self):
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend: got {self.backend!r}, wanted one of {BACKENDS}")
+        if self.blend not in BLENDS:
+            raise ValueError(f"blend: got {self.blend!r}, wanted one of {BLENDS}")
+        if self.backend == "separable" and self.blend != "sum":
+            raise ValueError(f"backend separable draws blend 'sum' only: got {self.blend!r}")
+
+
+def rasterize(
+    splats: Splats,
+    shape: tuple[int, int],
+    settings: RenderSettings,
+    background: jax.Array | float = 0.0,
+) -> tuple[jax.Array, jax.Array]:
+    """Draw splats on one plane.
+
+    Args:
+      splats: N splats, in order (alpha blending: the first lies in front).
+      shape: (H, W), px.
+      settings: blend and backend.
+      background: f32[], grey behind (alpha) or under (sum) all splats.
+
+    Returns:
+      The image f32[H, W], and i32[] the tile overflow: how many places the tiles' lists lacked
+      (always 0 for backends without lists).
+
+    Raises:
+      ValueError: rotated splats given to the separable backend.
+    """
+    if settings.backend == "tiled":
+        return tiled(
+            splats,
+            shape,
+            blend=settings.blend,
+            background=background,
+            cutoff=settings.cutoff,
+            capacity=settings.capacity,
+        )
+    if settings.backend == "separable":
+        if splats.angles is not None:
+            raise ValueError("backend separable: got rotated splats, wanted angles None")
+        return separable(splats, shape, background=background), jnp.int32(0)
+    return reference(splats, shape, blend=settings.blend, background=background), jnp.int32(0)

@@ -1,0 +1,93 @@
+"""Fit an anisotropic volume, write the isotropic one, and say how good it is.
+
+python -m emgauss_jax.train --config=configs/emgauss.py --workdir=DIR [--config.KEY=VALUE ...]
+"""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+
+from emgauss_jax import cli
+from emgauss_jax.data.boxes import border_mask
+from emgauss_jax.data.intensity import to_unit
+from emgauss_jax.data.volume import open_volume
+from emgauss_jax.experiment import Experiment, claim_workdir, prepare
+from emgauss_jax.methods.base import Block
+from emgauss_jax.methods.interpolate import baselines
+from emgauss_jax.metrics.report import write_gallery, write_report
+from emgauss_jax.reconstruct import isotropic, reconstruct_volume
+from emgauss_jax.training.fit import fit
+
+
+def train_and_evaluate(config: Any, workdir: pathlib.Path) -> pathlib.Path:
+    """Fit, reconstruct and report; started again, go on where it stopped.
+
+    Args:
+      config: a config of configs/.
+      workdir: a new folder, or one of the same config.
+
+    Returns:
+      The path of the reconstruction.
+
+    Raises:
+      ValueError: for every input that cannot be used; nothing has been overwritten.
+      FloatingPointError: the fit failed, with the step.
+    """
+    experiment = prepare(config)
+    observed = experiment.observed
+    sampling = isotropic(observed)
+    path = workdir / f"reconstruction{observed.suffix}"
+    claim_workdir(workdir, config)
+    params = fit(experiment.problem, workdir)
+    if not path.exists():
+        reconstruct_volume(experiment, params, sampling, path, observed.format)
+    report(experiment, path, workdir / "report")
+    return path
+
+
+def report(experiment: Experiment, path: pathlib.Path, folder: pathlib.Path) -> None:
+    """Compare a written reconstruction with every interpolation, and with the reference if any."""
+    observed = experiment.observed
+    volume = open_volume(path)
+    ours = to_unit(volume[:, :, :], observed.levels)
+    sampling = isotropic(observed)
+    block = Block(observed.unit_slices, observed.z, observed.plan.valid)
+    others = baselines(block, sampling.z, observed.plan.averaged)
+    title = f"{experiment.name}: {path.name}"
+    notes = experiment.notes()
+    if not observed.plan.factor:
+        near = np.rint(sampling.z).astype(int)
+        hidden = ~((np.abs(sampling.z - near) < 1e-6) & observed.plan.valid[near])
+        write_gallery(
+            folder, ours, others["nearest"], others["linear"], hidden, volume.voxel_nm, title,
+            notes, experiment.name,
+        )  # fmt: skip
+        return
+    seams = border_mask(experiment.boxes, ours.shape[1:]) if len(experiment.boxes) > 1 else None
+    write_report(
+        folder, observed.reference(), {**others, experiment.name: ours}, observed.plan.hidden,
+        volume.voxel_nm, title, notes, seams, experiment.name,
+    )  # fmt: skip
+
+
+def define_flags() -> None:
+    """Define the command's flags; importing this module defines none."""
+    config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
+    flags.DEFINE_string("workdir", None, "Folder for everything this run makes.")
+
+
+def main() -> None:
+    """Read the flags and train."""
+    values = flags.FLAGS
+    if values.config is None or not values.workdir:
+        raise ValueError("flags: wanted --config=FILE and --workdir=DIR")
+    path = train_and_evaluate(values.config, pathlib.Path(values.workdir))
+    print(f"{path}\n{path.parent / 'report' / 'report.html'}")
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)

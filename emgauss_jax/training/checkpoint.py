@@ -1,0 +1,57 @@
+"""Checkpoints with orbax: written whole or not at all, restored to the bit."""
+
+import json
+import pathlib
+
+import jax
+import orbax.checkpoint as ocp
+
+from emgauss_jax.training.state import State
+
+FOLDER = "checkpoints"
+
+
+def open_checkpoints(workdir: pathlib.Path, chunk: int) -> ocp.CheckpointManager:
+    """Open the checkpoints of one chunk of blocks; only the newest is kept."""
+    options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
+    return ocp.CheckpointManager(
+        workdir.absolute() / FOLDER / f"chunk_{chunk:04d}", options=options
+    )
+
+
+def save(manager: ocp.CheckpointManager, state: State) -> None:
+    """Write a state under its step."""
+    manager.save(int(state.step), args=ocp.args.StandardSave(state))
+
+
+def restore(manager: ocp.CheckpointManager, like: State) -> State:
+    """Read the newest state, or return `like` where there is none.
+
+    Args:
+      manager: an open folder.
+      like: a state of the same structure and shapes.
+    """
+    step = manager.latest_step()
+    if step is None:
+        return like
+    shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    return manager.restore(step, args=ocp.args.StandardRestore(shapes))
+
+
+def read_chunks(workdir: pathlib.Path) -> list[list[int]] | None:
+    """Read which blocks each chunk holds; None before the first start.
+
+    It is written down because it depends on the machine's memory and devices, and a fit may go
+    on elsewhere.
+    """
+    path = workdir / FOLDER / "chunks.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def write_chunks(workdir: pathlib.Path, chunks: list[list[int]]) -> None:
+    """Write which blocks each chunk holds, before any is fitted."""
+    path = workdir / FOLDER / "chunks.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(chunks))
+    partial.replace(path)

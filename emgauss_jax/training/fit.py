@@ -1,0 +1,229 @@
+"""Fit every block of a volume, chunk by chunk, and go on where a killed run stopped.
+
+Letters: S blocks of a chunk, K observed slices, H W block size in px.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from emgauss_jax.data.boxes import Box
+from emgauss_jax.methods.base import Block, Method
+from emgauss_jax.training import checkpoint, log, optimizer, parallel
+from emgauss_jax.training.state import State, init_params, init_state
+from emgauss_jax.training.step import make_advance, make_step
+
+# Metrics that must stay 0, and what to do about them.
+FAILURES = {
+    "nonfinite": "lower the learning rates",
+    "tile_overflow": "raise emgauss.render.capacity",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSettings:
+    """The plumbing's own settings.
+
+    Raises:
+      ValueError: a count that cannot work.
+    """
+
+    steps: int
+    ema_decay: float  # of the teacher; 0, there is none
+    steps_per_dispatch: int
+    checkpoint_every: int  # steps
+    blocks_per_chunk: int  # on each device; 0: as many as `memory_gb` holds
+    memory_gb: float
+
+    def __post_init__(self):
+        if min(self.steps, self.steps_per_dispatch, self.checkpoint_every) < 1:
+            raise ValueError(
+                f"train: got steps {self.steps}, steps_per_dispatch {self.steps_per_dispatch}, "
+                f"checkpoint_every {self.checkpoint_every}, wanted 1 or more of each"
+            )
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"train.ema_decay: got {self.ema_decay}, wanted 0 <= decay < 1")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+    """What is fitted, and how."""
+
+    method: Method
+    blocks: Block  # every leaf [blocks of the volume, ...]
+    key: jax.Array  # of the run; each block folds its own index in
+    rates: Mapping[str, Any]  # learning rates, see `training.optimizer`
+    start: Mapping[str, int]
+    settings: FitSettings
+
+    @property
+    def count(self) -> int:
+        """Blocks of the volume."""
+        return self.blocks.slices.shape[0]
+
+
+def cut_blocks(slices: np.ndarray, valid: np.ndarray, boxes: Sequence[Box]) -> Block:
+    """Cut observed slices into blocks of one shape.
+
+    Args:
+      slices: f32[K, H, W] of the volume, intensity in [0, 1].
+      valid: bool[K].
+      boxes: in voxels of `slices`, all of one shape.
+
+    Returns:
+      A block with every leaf [len(boxes), ...]; z counts from the first slice of the volume.
+    """
+    z = np.arange(len(slices), dtype=np.float32)
+    along = [box.slices[0] for box in boxes]
+    return Block(
+        np.stack([slices[box.slices] for box in boxes]),
+        np.stack([z[cut] for cut in along]),
+        np.stack([valid[cut] for cut in along]),
+    )
+
+
+def share_out(count: int, limit: int, devices: int) -> list[list[int]]:
+    """Share blocks out over equal chunks; a short last chunk repeats its last block.
+
+    Args:
+      count: blocks of the volume.
+      limit: blocks that fit at once on one device.
+      devices: each takes an equal part of every chunk.
+
+    Returns:
+      Block indices of each chunk.
+    """
+    chunks = -(-count // (limit * devices))
+    size = -(-count // (chunks * devices)) * devices
+    return [[min(c * size + i, count - 1) for i in range(size)] for c in range(chunks)]
+
+
+class Program(NamedTuple):
+    """What is built once for all chunks, so that nothing is compiled twice."""
+
+    optimizer: optax.GradientTransformation
+    step: Callable[..., Any]
+    advance: Callable[[int], parallel.Mapping]  # by steps a dispatch
+
+
+def build_program(problem: Problem, devices: int) -> Program:
+    """Build optimizer, step and dispatches; nothing is compiled yet."""
+    one = jax.tree.map(lambda leaf: leaf[:1], problem.blocks)
+    keys = jax.random.split(problem.key, 1)
+    params = jax.eval_shape(functools.partial(init_params, problem.method), one, keys)
+    settings = problem.settings
+    adam = optimizer.build(params, problem.rates, problem.start, settings.steps)
+    step = make_step(problem.method, adam, settings.ema_decay)
+
+    @functools.cache
+    def advance(count: int) -> parallel.Mapping:
+        return parallel.map_blocks(make_advance(step, count), devices)
+
+    return Program(adam, step, advance)
+
+
+def start_chunk(
+    problem: Problem, program: Program, indices: Sequence[int]
+) -> tuple[State, Block, jax.Array]:
+    """Start the state of some blocks; also return the blocks and their keys.
+
+    A block's keys depend on the run's key and the block's index alone, not on its chunk.
+    """
+    keys = jax.vmap(lambda i: jax.random.fold_in(problem.key, i))(jnp.asarray(indices))
+    pairs = jax.vmap(jax.random.split)(keys)
+    blocks = jax.tree.map(lambda leaf: jnp.asarray(leaf[np.asarray(indices)]), problem.blocks)
+    params = jax.jit(functools.partial(init_params, problem.method))(blocks, pairs[:, 0])
+    return init_state(params, program.optimizer), blocks, pairs[:, 1]
+
+
+def blocks_at_once(problem: Problem, program: Program) -> int:
+    """Ask the compiler how many blocks fit in `memory_gb`, from the step of a single one."""
+    settings = problem.settings
+    if settings.blocks_per_chunk or problem.count == 1:
+        return settings.blocks_per_chunk or 1
+    memory = jax.jit(program.step).lower(*start_chunk(problem, program, [0])).compile()
+    used = memory.memory_analysis()
+    one = used.argument_size_in_bytes + used.output_size_in_bytes + used.temp_size_in_bytes
+    return max(1, int(settings.memory_gb * 2**30 / one))
+
+
+def fit(problem: Problem, workdir: pathlib.Path, train: bool = True) -> Any:
+    """Fit all blocks, or read the finished fit.
+
+    Args:
+      problem: the blocks, the method and the settings.
+      workdir: gets checkpoints/ and metrics.jsonl; finished chunks and steps are not done again.
+      train: False only reads.
+
+    Returns:
+      The teachers' parameters, numpy leaves [blocks of the volume, ...].
+
+    Raises:
+      ValueError: `train` is False and the fit is not finished.
+      FloatingPointError: the loss is not finite, or tiles overflow; says at which step.
+    """
+    devices = min(jax.local_device_count(), problem.count)
+    program = build_program(problem, devices)
+    chunks = checkpoint.read_chunks(workdir)
+    if chunks is None:
+        if not train:
+            raise ValueError(f"{workdir}: got no fit, wanted one made by the train command")
+        chunks = share_out(problem.count, blocks_at_once(problem, program), devices)
+        checkpoint.write_chunks(workdir, chunks)
+    teachers: dict[int, Any] = {}
+    with log.progress(len(chunks) * problem.settings.steps) as bar:
+        for chunk, indices in enumerate(chunks):
+            state = _fit_chunk(problem, program, workdir, (chunk, indices), train, bar)
+            teacher = jax.device_get(state.teacher)
+            for place, index in enumerate(indices):
+                teachers[index] = jax.tree.map(lambda leaf, p=place: leaf[p], teacher)
+    return jax.tree.map(lambda *leaf: np.stack(leaf), *(teachers[i] for i in sorted(teachers)))
+
+
+def _fit_chunk(problem, program, workdir, named_chunk, train: bool, bar) -> State:
+    """Fit one chunk from its newest checkpoint to the last step."""
+    settings, (chunk, indices) = problem.settings, named_chunk
+    state, blocks, keys = start_chunk(problem, program, indices)
+    with checkpoint.open_checkpoints(workdir, chunk) as manager:
+        state = checkpoint.restore(manager, state)
+        done = int(state.step)
+        bar.update(done)
+        if done < settings.steps and not train:
+            raise ValueError(
+                f"{workdir}: got chunk {chunk} at step {done}, wanted {settings.steps}: "
+                "finish it with the train command"
+            )
+        if done == settings.steps:
+            return state
+        with log.open_metrics(workdir / "metrics.jsonl", chunk, done) as file:
+            mapping = program.advance(settings.steps_per_dispatch)
+            state, blocks, keys = map(mapping.spread, (state, blocks, keys))
+            while done < settings.steps:
+                count = min(settings.steps_per_dispatch, settings.steps - done)
+                state, metrics = program.advance(count).run(state, blocks, keys)
+                before, done = done, done + count
+                log.write_metrics(file, chunk, done, _checked(metrics, before))
+                bar.update(count)
+                every = settings.checkpoint_every
+                if done == settings.steps or done // every > before // every:
+                    checkpoint.save(manager, mapping.gather(state))
+    return mapping.gather(state)
+
+
+def _checked(metrics: Mapping[str, jax.Array], before: int) -> dict[str, float]:
+    """Average a dispatch's metrics [..., n, ...]; raise where a step of it failed."""
+    host = {name: np.asarray(value, np.float64) for name, value in metrics.items()}
+    for name, cure in FAILURES.items():
+        # [n, S] from one device, [devices, n, S / devices] from several
+        steps = host[name].reshape(-1, *host[name].shape[-2:]).max(axis=(0, 2))
+        if steps.any():
+            at = before + int(np.flatnonzero(steps)[0])
+            raise FloatingPointError(f"step {at}: got {name} {steps.max():.0f}, wanted 0: {cure}")
+    return {name: float(value.mean()) for name, value in host.items()}

@@ -1,0 +1,48 @@
+"""The device axis: the one place that knows how many devices there are.
+
+Letters: S blocks, n devices. `jax.vmap` gives the block axis; here `jax.pmap` gives the device
+axis on top, S / n blocks a device, and no communication, because blocks learn each for itself.
+Another mapping is a change of this file alone.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Mapping(NamedTuple):
+    """How a function of (state, blocks, keys) is spread over devices."""
+
+    run: Callable[..., Any]  # the compiled function, on spread pytrees; the state is donated
+    spread: Callable[[Any], Any]  # [S, ...] -> [n, S / n, ...]; a scalar is copied to all
+    gather: Callable[[Any], Any]  # back again
+
+
+def map_blocks(advance: Callable[..., Any], devices: int) -> Mapping:
+    """Spread a function of S blocks over devices.
+
+    Args:
+      advance: advance(state, blocks, keys) -> (state, metrics), written for one device.
+      devices: n; S must be a multiple of it.
+
+    Returns:
+      The mapping; with one device it is `jax.jit` and spreads nothing.
+    """
+    if devices == 1:
+        return Mapping(jax.jit(advance, donate_argnums=0), lambda tree: tree, lambda tree: tree)
+
+    def cut(leaf):
+        if leaf.ndim == 0:
+            return jnp.broadcast_to(leaf, (devices,))
+        return leaf.reshape(devices, leaf.shape[0] // devices, *leaf.shape[1:])
+
+    def join(leaf):
+        return leaf[0] if leaf.ndim == 1 else leaf.reshape(-1, *leaf.shape[2:])
+
+    return Mapping(
+        jax.pmap(advance, donate_argnums=0),
+        lambda tree: jax.tree.map(cut, tree),
+        lambda tree: jax.tree.map(join, tree),
+    )

@@ -1,0 +1,34 @@
+"""What a step updates. Letters: S blocks."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from emgauss_jax.methods.base import Block, Method
+
+
+class State(NamedTuple):
+    """All of a fit at one step, for S blocks at once."""
+
+    step: jax.Array  # i32[], iterations done
+    params: Any  # the student, every leaf [S, ...]
+    teacher: Any  # its exponential moving average, like params
+    opt_state: Any  # optax's, moments like params
+
+
+def init_params(method: Method, blocks: Block, keys: jax.Array) -> Any:
+    """Start the parameters of S blocks.
+
+    Args:
+      method: the method, written for one block.
+      blocks: every leaf [S, ...].
+      keys: PRNG keys [S].
+    """
+    return jax.vmap(method.init)(keys, blocks)
+
+
+def init_state(params: Any, optimizer: optax.GradientTransformation) -> State:
+    """Start a fit; the teacher starts as a copy of the student."""
+    return State(jnp.int32(0), params, jax.tree.map(jnp.copy, params), optimizer.init(params))

@@ -1,0 +1,148 @@
+"""Fast rasterizers equal the reference, in value and in every gradient leaf."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from emgauss_jax.render.gaussians import Gaussians, Splats, activate, conics
+from emgauss_jax.render.rasterize import RenderSettings, rasterize
+from emgauss_jax.render.reference import reference
+
+SHAPE = (40, 53)  # not a multiple of the tile, and not square
+CUTOFF = 3.5
+
+
+def random_splats(n=60, rotated=True, seed=0, dtype=jnp.float32):
+    rng = np.random.default_rng(seed)
+    means = rng.uniform((-3, -3), (SHAPE[0] + 3, SHAPE[1] + 3), (n, 2))
+    return Splats(
+        means=jnp.asarray(means, dtype),
+        scales=jnp.asarray(rng.uniform(0.7, 4.0, (n, 2)), dtype),
+        angles=jnp.asarray(rng.uniform(-3, 3, n), dtype) if rotated else None,
+        opacities=jnp.asarray(rng.uniform(0.05, 0.9, n), dtype),
+        intensities=jnp.asarray(rng.uniform(0.1, 1.0, n), dtype),
+    )
+
+
+def weighted(draw):
+    """A scalar of the image whose gradient differs at every pixel."""
+    weights = jnp.asarray(np.random.default_rng(7).normal(size=SHAPE), jnp.float32)
+    return lambda splats, ground: jnp.sum(draw(splats, ground) * weights)
+
+
+def assert_same(fast, slow, splats):
+    ground = jnp.float32(0.3)
+    np.testing.assert_allclose(fast(splats, ground), slow(splats, ground), atol=3e-6)
+    got = jax.grad(weighted(fast), argnums=(0, 1))(splats, ground)
+    want = jax.grad(weighted(slow), argnums=(0, 1))(splats, ground)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * float(jnp.abs(b).max()))
+
+
+@pytest.mark.parametrize("blend", ["alpha", "sum"])
+@pytest.mark.parametrize("rotated", [True, False])
+def test_tiled_equals_reference(blend, rotated):
+    settings = RenderSettings(blend=blend, backend="tiled", cutoff=CUTOFF, capacity=64)
+    assert_same(
+        lambda s, b: rasterize(s, SHAPE, settings, b)[0],
+        lambda s, b: reference(s, SHAPE, blend=blend, background=b, cutoff=CUTOFF),
+        random_splats(rotated=rotated),
+    )
+
+
+def test_separable_equals_reference():
+    settings = RenderSettings(blend="sum", backend="separable")
+    assert_same(
+        lambda s, b: rasterize(s, SHAPE, settings, b)[0],
+        lambda s, b: reference(s, SHAPE, blend="sum", background=b),
+        random_splats(rotated=False),
+    )
+
+
+def test_tiled_under_vmap_equals_one_by_one():
+    settings = RenderSettings(blend="alpha", backend="tiled", cutoff=CUTOFF, capacity=64)
+    many = [random_splats(seed=s) for s in range(3)]
+    stacked = jax.tree.map(lambda *a: jnp.stack(a), *many)
+    grad = jax.grad(weighted(lambda s, b: rasterize(s, SHAPE, settings, b)[0]))
+    together = jax.vmap(grad, in_axes=(0, None))(stacked, 0.2)
+    for i, splats in enumerate(many):
+        for a, b in zip(together, grad(splats, 0.2), strict=True):
+            np.testing.assert_allclose(a[i], b, atol=1e-4)
+
+
+def test_cutoff_error_is_bounded():
+    splats = random_splats()
+    cut = reference(splats, SHAPE, blend="sum", cutoff=CUTOFF)
+    whole = reference(splats, SHAPE, blend="sum")
+    bound = float(jnp.sum(splats.opacities * splats.intensities)) * np.exp(-(CUTOFF**2) / 2)
+    assert 0 < float(jnp.abs(cut - whole).max()) <= bound
+
+
+def test_overflow_counts_the_missing_places():
+    n = 20
+    splats = random_splats(n)._replace(
+        means=jnp.full((n, 2), 8.0), scales=jnp.full((n, 2), 0.8), angles=None
+    )  # all within tile (0, 0)
+    settings = RenderSettings(blend="sum", backend="tiled", cutoff=CUTOFF, capacity=16)
+    image, overflow = rasterize(splats, SHAPE, settings)
+    assert int(overflow) == n - 16
+    first = jax.tree.map(lambda a: a[:16], splats)
+    np.testing.assert_allclose(
+        image, reference(first, SHAPE, blend="sum", cutoff=CUTOFF), atol=3e-6
+    )
+
+
+@pytest.mark.parametrize("blend", ["alpha", "sum"])
+def test_reference_gradient_by_finite_differences(blend):
+    with jax.enable_x64(True):
+        splats = random_splats(6, dtype=jnp.float64)
+        weights = jnp.asarray(np.random.default_rng(1).normal(size=SHAPE))
+
+        def scalar(s):
+            return jnp.sum(weights * reference(s, SHAPE, blend=blend, background=0.2))
+
+        grads = jax.grad(scalar)(splats)
+        for name, grad in grads._asdict().items():
+            value = getattr(splats, name)
+            assert value.dtype == jnp.float64
+            numeric = np.zeros(value.shape)
+            for place in np.ndindex(value.shape):
+                step = jnp.zeros_like(value).at[place].set(1e-5)
+                up = scalar(splats._replace(**{name: value + step}))
+                down = scalar(splats._replace(**{name: value - step}))
+                numeric[place] = (up - down) / 2e-5
+            np.testing.assert_allclose(grad, numeric, rtol=1e-5, atol=1e-6)
+
+
+def test_one_gaussian_by_hand():
+    splat = Splats(
+        jnp.array([[10.0, 20.0]]),
+        jnp.array([[2.0, 5.0]]),
+        jnp.array([np.pi / 2]),  # a quarter turn: 2 px along x, 5 px along y
+        jnp.array([0.5]),
+        jnp.array([0.8]),
+    )
+    image = reference(splat, SHAPE, blend="alpha", background=0.25)
+    at = 0.5 * np.exp(-0.5 * (3 / 5) ** 2 - 0.5 * (4 / 2) ** 2)
+    np.testing.assert_allclose(image[13, 24], 0.8 * at + 0.25 * (1 - at), rtol=1e-5)
+    np.testing.assert_allclose(conics(splat)[0], [1 / 25, 0, 1 / 4], atol=1e-7)
+
+
+def test_the_dead_are_not_drawn():
+    n = 5
+    gaussians = Gaussians(
+        jnp.full((n, 2), 9.0), jnp.zeros((n, 2)), jnp.zeros(n), jnp.ones(n), jnp.ones(n),
+        jnp.zeros(n),
+    )  # fmt: skip
+    splats = activate(gaussians, blend="alpha", min_scale=0.3, rotated=True)
+    np.testing.assert_array_equal(reference(splats, SHAPE, blend="alpha"), 0.0)
+
+
+def test_wrong_settings_say_what_was_wanted():
+    with pytest.raises(ValueError, match="separable draws blend 'sum' only"):
+        RenderSettings(blend="alpha", backend="separable")
+    with pytest.raises(ValueError, match="backend: got 'gpu'"):
+        RenderSettings(backend="gpu")
+    with pytest.raises(ValueError, match="wanted angles None"):
+        rasterize(random_splats(), SHAPE, RenderSettings())
