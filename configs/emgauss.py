@@ -11,7 +11,7 @@ def get_config() -> config_dict.ConfigDict:
     config = config_dict.ConfigDict()
     config.method = "emgauss"
     config.seed = 0
-    config.keep_observed = True  # observed slices enter the output as they are
+    config.keep_observed = False  # True: observed slices enter the output as they are
 
     config.data = config_dict.ConfigDict()
     config.data.path = ""
@@ -45,7 +45,7 @@ def get_config() -> config_dict.ConfigDict:
     config.emgauss.deform_opacity = True
     config.emgauss.deform_rotation = False
     config.emgauss.ssim_weight = 0.2
-    config.emgauss.motion_weight = 0.0
+    config.emgauss.holdout_every = 4
     config.emgauss.planes_per_step = 1
     config.emgauss.depth_noise = 0.0
     config.emgauss.depth_noise_end = 20_000
@@ -68,7 +68,8 @@ def get_config() -> config_dict.ConfigDict:
     # (learning rate, its fraction left at the end); what is not named is frozen
     config.optimizer.rates = dict(
         canonical=dict(means=(0.02, 0.05), log_scales=(5e-3, 0.05), opacity_logits=(0.01, 0.05)),
-        deformation=dict(means=(0.01, 0.05), log_scales=(2e-3, 0.05), opacity_logits=(0.02, 0.05)),
+        deformation=dict(opacity_logits=(0.02, 0.05)),
+        gap_blur=(0.01, 0.05),
     )
     config.optimizer.start = dict(deformation=config.emgauss.stages.get_oneway_ref("warmup"))
     return config

@@ -10,7 +10,7 @@ from ml_collections import config_dict
 from emgauss_jax.data.boxes import Box, block_grid
 from emgauss_jax.data.observed import Observed, load_observed
 from emgauss_jax.methods import registry
-from emgauss_jax.training.fit import FitSettings, Problem, cut_blocks
+from emgauss_jax.training.fit import FitSettings, Problem, check, cut_blocks
 
 CONFIG = "config.json"
 
@@ -66,6 +66,7 @@ def prepare(config: Any) -> Experiment:
         start=dict(config.optimizer.start),
         settings=settings,
     )
+    check(problem)
     return Experiment(config.method, observed, boxes, problem, config.seed, config.keep_observed)
 
 

@@ -4,8 +4,9 @@ The voxel size is OME's PhysicalSize (micrometres unless a unit is given), or Im
 and spacing. A plain TIFF says nothing about z, so it has none.
 """
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -51,22 +52,24 @@ def _imagej_voxel_nm(tif: tifffile.TiffFile) -> Voxel | None:
     return tuple(to_nm(length, unit) for length in lengths)
 
 
-def _voxel_nm(tif: tifffile.TiffFile) -> Voxel | None:
-    if tif.is_ome:
-        return _ome_voxel_nm(tif.ome_metadata)
-    return _imagej_voxel_nm(tif) if tif.is_imagej else None
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPageSeries]]:
+    """Open a file and its first series; on leaving, close it and the files it refers to."""
+    with ExitStack() as stack:
+        tif = stack.enter_context(tifffile.TiffFile(path))
+        if tif.series and tif.series[0].kind == "shaped" and tif.series[0].ndim == 2:
+            # a stack written page by page describes each page as an image of its own
+            tif = stack.enter_context(tifffile.TiffFile(path, is_shaped=False))
+        if not tif.series:
+            raise VolumeError("got a TIFF without images, wanted a stack")
+        yield tif, tif.series[0]
 
 
-def _open(path: Path) -> tuple[tifffile.TiffFile, tifffile.TiffPageSeries]:
-    tif = tifffile.TiffFile(path)
-    if not tif.series:
-        raise VolumeError("got a TIFF without images, wanted a stack")
-    series = tif.series[0]
-    if series.kind == "shaped" and series.ndim == 2:
-        # a stack written page by page describes each page as an image of its own
-        tif = tifffile.TiffFile(path, is_shaped=False)
-        series = tif.series[0]
-    return tif, series
+def _voxel_nm(path: Path) -> Voxel | None:
+    with _opened(path) as (tif, _):
+        if tif.is_ome:
+            return _ome_voxel_nm(tif.ome_metadata)
+        return _imagej_voxel_nm(tif) if tif.is_imagej else None
 
 
 def _spatial_shape(series: tifffile.TiffPageSeries) -> tuple[int, int, int]:
@@ -87,28 +90,22 @@ def _check_codec(page: tifffile.TiffPage) -> None:
         raise VolumeError(f"TIFF compression {code} needs imagecodecs: pip install imagecodecs")
 
 
-def _page_reader(
-    series: tifffile.TiffPageSeries, shape: tuple[int, int, int]
-) -> Callable[[Box], np.ndarray]:
-    """Read page by page; where the pages are no planes, decode all of the stack once."""
+def _read_pages(path: Path, shape: tuple[int, int, int], box: Box) -> np.ndarray:
+    """Decode the pages of a box, or all of the stack where its pages are no planes.
 
-    def read_planes(box: Box) -> np.ndarray:
+    The file is opened anew each time, so that boxes may be read from several threads.
+    """
+    with _opened(path) as (_, series):
+        if len(series.pages) != shape[0] or series.keyframe.size != shape[1] * shape[2]:
+            return series.asarray().reshape(shape)[box]
         result = np.empty([part.stop - part.start for part in box], series.dtype)
         for plane, z in enumerate(range(box[0].start, box[0].stop)):
-            if series.pages[z] is None:
+            page = series.pages[z]
+            if page is None:
                 raise VolumeError(f"slice {z} is listed in the metadata, but no page holds it")
-            result[plane] = series.pages[z].asarray().reshape(shape[1:])[box[1:]]
+            page.parent.filehandle.open()  # it may lie in another file of the same image
+            result[plane] = page.asarray().reshape(shape[1:])[box[1:]]
         return result
-
-    @cache
-    def decode() -> np.ndarray:
-        return series.asarray().reshape(shape)
-
-    def read_whole(box: Box) -> np.ndarray:
-        return decode()[box]
-
-    planes = len(series.pages) == shape[0] and series.keyframe.size == shape[1] * shape[2]
-    return read_planes if planes else read_whole
 
 
 def read(path: Path, dataset: str) -> Source:
@@ -124,18 +121,18 @@ def read(path: Path, dataset: str) -> Source:
       The volume.
     """
     refuse_dataset("TIFF", dataset)
-    tif, series = _open(path)
-    shape = _spatial_shape(series)
-    _check_codec(series.keyframe)
-    dtype = series.dtype.newbyteorder(tif.byteorder)
-    # in a multi-file OME-TIFF the pages of other files may seem to continue this one's
-    own = all(page is not None and page.parent is tif for page in series.pages)
-    if own and series.dataoffset is not None:
-        mapped = np.memmap(path, dtype, mode="r", offset=series.dataoffset, shape=shape)
-        reader = mapped.__getitem__
+    with _opened(path) as (tif, series):
+        shape = _spatial_shape(series)
+        _check_codec(series.keyframe)
+        dtype = series.dtype.newbyteorder(tif.byteorder)
+        # in a multi-file OME-TIFF the pages of other files may seem to continue this one's
+        own = all(page is not None and page.parent is tif for page in series.pages)
+        offset = series.dataoffset if own else None
+    if offset is None:
+        reader = partial(_read_pages, path, shape)
     else:
-        reader = _page_reader(series, shape)
-    return Source("tiff", shape, dtype, lambda: _voxel_nm(tif), reader)
+        reader = np.memmap(path, dtype, mode="r", offset=offset, shape=shape).__getitem__
+    return Source("tiff", shape, dtype, lambda: _voxel_nm(path), reader)
 
 
 def create(path: Path, layout: Layout) -> Sink:

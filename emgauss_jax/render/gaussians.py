@@ -30,7 +30,14 @@ class Splats(NamedTuple):
     intensities: jax.Array  # f32[N]
 
 
-def activate(gaussians: Gaussians, *, blend: str, min_scale: float, rotated: bool) -> Splats:
+def activate(
+    gaussians: Gaussians,
+    *,
+    blend: str,
+    min_scale: float,
+    rotated: bool,
+    blur: jax.Array | float = 0.0,
+) -> Splats:
     """Turn learned values into drawable ones.
 
     Args:
@@ -39,6 +46,8 @@ def activate(gaussians: Gaussians, *, blend: str, min_scale: float, rotated: boo
         non-negative Gaussians cannot draw an edge sharper than themselves.
       min_scale: px, added to the scale in quadrature: no footprint falls between two pixels.
       rotated: whether angles are used.
+      blur: f32[], px, the sigma of a Gaussian blur of the whole plane: a sum is blurred exactly,
+        its Gaussians widen and keep their mass; under alpha blending they only widen.
 
     Returns:
       The N splats; dead Gaussians have opacity 0.
@@ -48,7 +57,10 @@ def activate(gaussians: Gaussians, *, blend: str, min_scale: float, rotated: boo
     opacity = gaussians.opacity_logits
     if blend == "alpha":
         opacity = jax.nn.sigmoid(opacity)
-    scales = jnp.sqrt(jnp.exp(2 * gaussians.log_scales) + min_scale**2)
+    sharp = jnp.exp(2 * gaussians.log_scales) + min_scale**2
+    scales = jnp.sqrt(sharp + blur**2)
+    if blend == "sum":
+        opacity = opacity * jnp.sqrt(jnp.prod(sharp, axis=-1)) / jnp.prod(scales, axis=-1)
     return Splats(
         means=gaussians.means,
         scales=scales,

@@ -129,6 +129,16 @@ def build_program(problem: Problem, devices: int) -> Program:
     return Program(adam, step, advance)
 
 
+def check(problem: Problem) -> None:
+    """Trace one step without running it, so that what cannot work is said before anything starts.
+
+    Raises:
+      ValueError: from the optimizer, the method or the rasterizer, naming the setting.
+    """
+    program = build_program(problem, 1)
+    jax.eval_shape(lambda: program.step(*start_chunk(problem, program, [0])))
+
+
 def start_chunk(
     problem: Problem, program: Program, indices: Sequence[int]
 ) -> tuple[State, Block, jax.Array]:

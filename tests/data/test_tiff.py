@@ -151,15 +151,19 @@ def test_pyramid_is_read_at_level_0(tmp_path):
 
 
 def _two_files(folder):
-    """Three slices in one file, two in another, joined by OME metadata."""
-    files = {"a.ome.tif": (0, ARRAY[:3]), "b.ome.tif": (3, ARRAY[3:])}
+    """Slices 0 to 2 from one file, 3 and 4 from another, joined by OME metadata.
+
+    Both files have five pages, at the same offsets: taken for one file they seem contiguous.
+    """
+    first, second = ARRAY.copy(), ARRAY.copy()
+    first[3:], second[:3] = 0, 0
+    files = {"a.ome.tif": first, "b.ome.tif": second}
     parts = [
-        f'<TiffData FirstZ="{first + k}" IFD="{k}" PlaneCount="1">'
+        f'<TiffData FirstZ="{z}" IFD="{z}" PlaneCount="1">'
         f'<UUID FileName="{name}">urn:uuid:{name}</UUID></TiffData>'
-        for name, (first, planes) in files.items()
-        for k in range(len(planes))
+        for z, name in enumerate(["a.ome.tif"] * 3 + ["b.ome.tif"] * 2)
     ]
-    for name, (_, planes) in files.items():
+    for name, planes in files.items():
         xml = (
             '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
             f'UUID="urn:uuid:{name}"><Image ID="Image:0"><Pixels ID="Pixels:0" '
@@ -173,6 +177,7 @@ def _two_files(folder):
     return folder / "a.ome.tif"
 
 
+@pytest.mark.filterwarnings("error")
 def test_several_files(tmp_path):
     volume = open_volume(_two_files(tmp_path))
     assert volume.voxel_nm == pytest.approx((50, 5, 4))

@@ -137,7 +137,7 @@ def test_nothing_is_learned():
     for method in METHODS.values():
         params = method.init(None, block)
         assert method.loss(params, params, block, None, 0) == (0.0, {})
-        kept, teacher, fresh = method.maintain(params, params, None, 0)
+        kept, teacher, fresh = method.maintain(params, params, block, None, 0)
         assert kept is params
         assert teacher is params
         assert not fresh.blur

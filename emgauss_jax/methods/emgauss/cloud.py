@@ -24,6 +24,7 @@ class Params(NamedTuple):
     canonical: Gaussians
     deformation: Any  # the deformation's own pytree
     background: jax.Array  # f32[], grey under or behind all Gaussians; the block's mean, fixed
+    gap_blur: jax.Array  # f32[], px of blur in the middle of a gap one slice wide
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Settings:
     deform_opacity: bool = True  # ablation "no delta o"
     deform_rotation: bool = False  # ablation "with delta R"
     ssim_weight: float = 0.2
-    motion_weight: float = 0.0  # of the mean squared offset of centres, px^-2
+    holdout_every: int = 0  # iterations between looks at a hidden slice; 0: no gap blur
     planes_per_step: int = 1
     depth_noise: float = 0.0  # of a slice distance, standard deviation at step 0
     depth_noise_end: int = 20_000  # iteration at which the depth noise has fallen to 0
@@ -99,7 +100,7 @@ def init(settings: Settings, deformation: Deformation, key: jax.Array, block: Bl
         ),
     )
     params = deformation.init(deformation_key, count, block.z.shape[0])
-    return Params(canonical, params, background)
+    return Params(canonical, params, background, jnp.float32(0.5 if settings.holdout_every else 0))
 
 
 def jittered_grid(key: jax.Array, count: int, shape: tuple[int, int]) -> jax.Array:
@@ -125,6 +126,24 @@ def depth_of(block: Block, z: jax.Array) -> Depth:
     hat = jnp.where(places == gap.lower, 1 - gap.fraction, 0.0)
     hat += jnp.where(places == gap.upper, gap.fraction, 0.0)
     return Depth((z - block.z[0]) / (block.z[-1] - block.z[0]), hat)
+
+
+def uncertainty(block: Block, z: jax.Array) -> jax.Array:
+    """Measure how far a depth is from what was seen: 0 on a slice, the gap's width in its middle.
+
+    Args:
+      z: f32[], input-slice units.
+
+    Returns:
+      f32[], input-slice units: gap * sqrt(d / (gap / 2)), d the distance to the nearest slice.
+      What lies between two slices runs obliquely, so its place is the less certain the wider the
+      gap; by the square root it grows fast near a slice, as interpolation errors do.
+
+    Source: ours, the profile of the blurred linear interpolation in `methods.interpolate`.
+    """
+    gap = bracket(block, z)
+    width = block.z[gap.upper] - block.z[gap.lower]
+    return width * jnp.sqrt(2 * jnp.minimum(gap.fraction, 1 - gap.fraction))
 
 
 def deform(
@@ -168,6 +187,7 @@ def render(settings: Settings, deformation: Deformation, params: Params, block: 
             blend=settings.render.blend,
             min_scale=settings.min_scale,
             rotated=settings.rotation or settings.deform_rotation,
+            blur=params.gap_blur * uncertainty(block, depth),
         )
         image, overflow = rasterize(
             splats, block.slices.shape[1:], settings.render, params.background

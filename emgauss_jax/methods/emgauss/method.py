@@ -42,7 +42,7 @@ def loss(
       f32[], and metrics.
     """
     stages, count = settings.stages, settings.planes_per_step
-    real_key, pseudo_key, noise_key = jax.random.split(key, 3)
+    real_key, pseudo_key, noise_key, holdout_key = jax.random.split(key, 4)
     draw = jax.vmap(functools.partial(render, settings, deformation), (None, None, 0))
     pseudo = stages.is_pseudo(step)
     index = teacher.real_slices(real_key, block, count)
@@ -58,16 +58,46 @@ def loss(
     images, facts = draw(params, block, z + noise)
     error = reconstruction_loss(images, target, settings.ssim_weight)
     motion = facts["motion"].mean()
-    total = jnp.where(pseudo, stages.weight(step), 1.0) * error + settings.motion_weight * motion
+    total = jnp.where(pseudo, stages.weight(step), 1.0) * error
+    if settings.holdout_every:
+        look = functools.partial(holdout_loss, settings, deformation, params, block, holdout_key)
+        total += jax.lax.cond(step % settings.holdout_every == 0, look, lambda: 0.0)
     metrics = {
         "loss": total,
         "mse": jnp.mean(jnp.square(images - target)),
         "pseudo": pseudo.astype(jnp.float32),
         "motion_px": jnp.sqrt(motion),
+        "gap_blur_px": params.gap_blur,
         "alive": params.canonical.alive.mean(),
         "tile_overflow": facts["tile_overflow"].max(),
     }
     return total, metrics
+
+
+def holdout_loss(
+    settings: Settings, deformation: Deformation, params: Params, block: Block, key: jax.Array
+) -> jax.Array:
+    """Hide one observed slice and judge its interpolation; only `gap_blur` learns from it.
+
+    Args:
+      params: the student; all but `gap_blur` is taken as it is.
+      block: the observed slices.
+      key: PRNG key, consumed.
+
+    Returns:
+      f32[], mean squared error of the hidden slice rendered from its neighbours; 0 where no valid
+      slice lies between two others.
+
+    Source: ours. The hidden slice lies in a gap twice as wide, which `uncertainty` accounts for.
+    """
+    before, after = jnp.cumsum(block.valid) > 1, jnp.cumsum(block.valid[::-1])[::-1] > 1
+    inner = block.valid & before & after
+    chance = jnp.where(inner.any(), inner / jnp.maximum(inner.sum(), 1), 1 / inner.shape[0])
+    index = jax.random.choice(key, inner.shape[0], p=chance)
+    hidden = block._replace(valid=block.valid.at[index].set(False))
+    fixed = jax.lax.stop_gradient(params)._replace(gap_blur=params.gap_blur)
+    image, _ = render(settings, deformation, fixed, hidden, block.z[index])
+    return jnp.where(inner.any(), jnp.mean(jnp.square(image - block.slices[index])), 0.0)
 
 
 def predict(
@@ -155,6 +185,7 @@ def _fresh_like(params: Params, fresh: jax.Array, axis: int | None) -> Params:
         canonical=jax.tree.map(lambda a: density.along(fresh, a.ndim, 0), params.canonical),
         deformation=jax.tree.map(lambda a: density.along(fresh, a.ndim, axis), params.deformation),
         background=jnp.bool_(False),
+        gap_blur=jnp.bool_(False),
     )
 
 

@@ -1,0 +1,225 @@
+"""The constraints of EMGauss: deformation, stages, teacher, density control."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from emgauss_jax.methods.base import Block
+from emgauss_jax.methods.emgauss import cloud, density, method, teacher
+from emgauss_jax.methods.emgauss.deformation import mlp, spline
+from emgauss_jax.render.gaussians import Gaussians, activate
+from emgauss_jax.render.rasterize import RenderSettings
+from emgauss_jax.render.reference import reference
+
+SHAPE = (20, 26)
+STAGES = teacher.Stages(warmup=4, joint=2, ramp_end=16)
+ALPHA = RenderSettings(blend="alpha", backend="tiled", capacity=128)
+
+
+def settings(**changes):
+    made = cloud.Settings(STAGES, density.DensityControl(), RenderSettings())
+    return dataclasses.replace(made, **changes)
+
+
+def block(slices=5, seed=0, missing=()):
+    rng = np.random.default_rng(seed)
+    valid = np.ones(slices, bool)
+    valid[list(missing)] = False
+    values = rng.uniform(0.2, 0.8, (slices, *SHAPE)).astype(np.float32)
+    return Block(jnp.asarray(values), jnp.arange(slices, dtype=jnp.float32), jnp.asarray(valid))
+
+
+def stirred(params, size=0.05):
+    """Move every learned value a little, so that nothing is zero by chance."""
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(5), len(leaves))
+    moved = [a + size * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
+    params = jax.tree.unflatten(tree, moved)
+    alive = jnp.ones_like(params.canonical.alive)
+    return params._replace(canonical=params.canonical._replace(alive=alive))
+
+
+DEFORMATIONS = [spline(), mlp(layers=3, width=16, octaves=4)]
+
+
+@pytest.mark.parametrize("deformation", DEFORMATIONS, ids=["spline", "mlp"])
+def test_deformation_is_the_identity_at_the_start(deformation):
+    b, made = block(), settings()
+    params = cloud.init(made, deformation, jax.random.key(0), b)
+    for z in (0.0, 0.37, 2.0, 4.0):
+        moved, _ = cloud.deform(made, deformation, params, b, jnp.float32(z))
+        for a, want in zip(moved, params.canonical, strict=True):
+            np.testing.assert_array_equal(a, want)
+
+
+@pytest.mark.parametrize("deformation", DEFORMATIONS, ids=["spline", "mlp"])
+def test_what_may_change_with_depth(deformation):
+    b = block()
+    params = stirred(cloud.init(settings(), deformation, jax.random.key(0), b))
+
+    def at(made, z):
+        return cloud.deform(made, deformation, params, b, jnp.float32(z))[0]
+
+    def differs(made, name):
+        return bool(jnp.any(getattr(at(made, 0.3), name) != getattr(at(made, 2.6), name)))
+
+    made = settings()
+    names = ("means", "log_scales", "opacity_logits")
+    assert all(differs(made, name) for name in names)
+    assert not differs(made, "angles") and not differs(made, "intensities")
+    assert not differs(dataclasses.replace(made, deform_opacity=False), "opacity_logits")
+    tiled = dataclasses.replace(made, render=ALPHA, deform_rotation=True)
+    assert differs(tiled, "angles")
+
+
+def test_mlp_does_not_move_its_own_input():
+    deformation, b, made = mlp(layers=2, width=8, octaves=2), block(), settings()
+    params = stirred(cloud.init(made, deformation, jax.random.key(0), b))
+
+    def total(means):
+        depth = cloud.depth_of(b, jnp.float32(1.5))
+        offsets = deformation.apply(params.deformation, means, SHAPE, depth)
+        return sum(jnp.sum(leaf) for leaf in offsets)
+
+    np.testing.assert_array_equal(jax.grad(total)(params.canonical.means), 0.0)
+
+
+@pytest.mark.parametrize("step", [11, 12])  # a pseudo iteration and a real one
+def test_the_teacher_gets_no_gradient(step):
+    b, made = block(), settings()
+    params = stirred(cloud.init(made, spline(), jax.random.key(0), b))
+    taught = stirred(params, 0.1)
+    assert bool(STAGES.is_pseudo(jnp.int32(step))) == (step == 11)
+
+    def value(student, other):
+        key = jax.random.key(3)
+        return method.loss(made, spline(), student, other, b, key, jnp.int32(step))[0]
+
+    student_grad, teacher_grad = jax.grad(value, argnums=(0, 1))(params, taught)
+    assert all(not jnp.any(leaf) for leaf in jax.tree.leaves(teacher_grad))
+    assert jnp.any(student_grad.canonical.means != 0)
+
+
+def test_stages():
+    steps = jnp.arange(20)
+    pseudo = np.asarray(STAGES.is_pseudo(steps))
+    np.testing.assert_array_equal(np.flatnonzero(pseudo), np.arange(7, 20, 2))
+    weight = np.asarray(STAGES.weight(steps))
+    np.testing.assert_allclose(weight[[0, 6, 11, 16, 19]], [0.1, 0.1, 0.55, 1, 1], atol=1e-6)
+    assert not np.any(dataclasses.replace(STAGES, use_teacher=False).is_pseudo(steps))
+
+
+def test_pseudo_depths_spread_from_the_middle_of_each_gap():
+    b = block(slices=6, missing=[2, 3])  # gaps 0-1, 1-4 and 4-5
+    middle = teacher.pseudo_depths(jax.random.key(0), b, jnp.float32(0), 300)
+    assert set(np.asarray(middle).tolist()) == {0.5, 2.5, 4.5}
+    wide = np.asarray(teacher.pseudo_depths(jax.random.key(0), b, jnp.float32(1), 3000))
+    assert wide.min() < 0.05 and wide.max() > 4.95
+    # evenly over the whole depth: 3/5 of them in the gap of three slices, within 5 sigma
+    share = np.mean((wide > 1) & (wide < 4))
+    assert abs(share - 0.6) < 5 * np.sqrt(0.6 * 0.4 / 3000)
+
+
+def test_missing_slices_are_never_looked_at():
+    b = block(missing=[1, 3])
+    loud = b._replace(slices=b.slices.at[jnp.array([1, 3])].set(1e3))
+    made = settings(planes_per_step=4)
+    results = []
+    for each in (b, loud):
+        params = cloud.init(made, spline(), jax.random.key(0), each)
+        values = [
+            method.loss(made, spline(), params, params, each, jax.random.key(k), jnp.int32(0))[0]
+            for k in range(6)
+        ]
+        results.append(values)
+    np.testing.assert_array_equal(*results)
+
+
+def test_jittered_grid_is_even():
+    for count in (1, 7, 130, 1000):
+        points = np.asarray(cloud.jittered_grid(jax.random.key(0), count, SHAPE))
+        assert points.shape == (count, 2)
+        assert (points >= -0.5).all() and (points <= np.array(SHAPE) - 0.5).all()
+    upper, left = (points < (np.array(SHAPE) - 1) / 2).mean(axis=0)
+    assert abs(upper - 0.5) < 0.05 and abs(left - 0.5) < 0.05
+
+
+def test_a_thick_slice_is_the_mean_of_its_planes():
+    b = block()
+    params = stirred(cloud.init(settings(), spline(), jax.random.key(0), b))
+    offsets = (-0.25, 0.0, 0.25)
+    thick, _ = cloud.render(settings(offsets=offsets), spline(), params, b, jnp.float32(2))
+    thin = method.predict(settings(offsets=offsets), spline(), params, b, 2 + jnp.array(offsets))
+    np.testing.assert_allclose(thick, thin.mean(axis=0), atol=1e-6)
+
+
+def gaussians(n, seed=0):
+    rng = np.random.default_rng(seed)
+    f32 = functools.partial(jnp.asarray, dtype=jnp.float32)
+    return Gaussians(
+        f32(rng.uniform(2, 18, (n, 2))), f32(rng.normal(0.3, 0.1, (n, 2))), jnp.zeros(n),
+        f32(rng.normal(0, 0.5, n)), f32(rng.uniform(0.3, 0.9, n)), jnp.ones(n),
+    )  # fmt: skip
+
+
+def test_copies_keep_the_sum_as_it_was():
+    cloud_of = gaussians(12)
+    alive = jnp.asarray([1.0] * 8 + [0.0] * 4)
+    source = jnp.asarray([0, 1, 2, 3, 4, 5, 6, 7, 2, 2, 5, 11])
+    fresh = jnp.asarray([False] * 8 + [True] * 3 + [False])
+    shared = density.share(cloud_of._replace(alive=alive), source, fresh, "sum")
+    shared = shared._replace(alive=alive.at[8:11].set(1.0))
+    draw = functools.partial(activate, blend="sum", min_scale=0.5, rotated=False)
+    before = reference(draw(cloud_of._replace(alive=alive)), SHAPE, blend="sum")
+    after = reference(draw(shared), SHAPE, blend="sum")
+    np.testing.assert_allclose(after, before, atol=1e-5)
+    assert int(shared.alive.sum()) == 11
+
+
+def test_copies_let_through_what_their_source_did():
+    one = gaussians(3)
+    source, fresh = jnp.asarray([0, 1, 1]), jnp.asarray([False, False, True])
+    shared = density.share(one, source, fresh, "alpha")
+    opacity = jax.nn.sigmoid(shared.opacity_logits)
+    want = 1 - jax.nn.sigmoid(one.opacity_logits[1])
+    np.testing.assert_allclose((1 - opacity[1]) * (1 - opacity[2]), want, rtol=1e-5)
+    np.testing.assert_array_equal(shared.opacity_logits[0], one.opacity_logits[0])
+
+
+def test_plan_copies_prunes_and_grows_within_capacity():
+    control = density.DensityControl(prune=0.1, growth=0.5)
+    importance = jnp.asarray([0.01, 0.5, 0.5, 0.02, 0.5, 0.5, 0.0, 0.0])
+    alive = jnp.asarray([1, 1, 1, 1, 1, 1, 0, 0], jnp.float32)
+    source, fresh, now = density.plan_copies(jax.random.key(0), importance, alive, control)
+    living = {1, 2, 4, 5}
+    # two are pruned and half of the four living may be born: two births in all
+    assert int(fresh.sum()) == 2 and int(now.sum()) == 6
+    assert set(np.asarray(source)[np.asarray(fresh)].tolist()) <= living
+    kept = ~np.asarray(fresh)
+    np.testing.assert_array_equal(np.asarray(source)[kept], np.arange(8)[kept])
+
+
+@pytest.mark.parametrize("deformation", DEFORMATIONS, ids=["spline", "mlp"])
+@pytest.mark.parametrize("render", [RenderSettings(), ALPHA], ids=["sum", "alpha"])
+def test_maintain_only_when_due(deformation, render):
+    control = density.DensityControl(every=10, start=10, stop=30, growth=0.5)
+    made, b = settings(control=control, render=render, alive_fraction=0.5), block()
+    params = cloud.init(made, deformation, jax.random.key(0), b)
+    run = jax.jit(functools.partial(method.maintain, made, deformation))
+    for step, due in ((5, False), (10, True), (25, False), (30, False)):
+        after, taught, fresh = run(params, params, b, jax.random.key(1), jnp.int32(step))
+        grown = float(after.canonical.alive.sum()) - float(params.canonical.alive.sum())
+        assert (grown > 0) == due
+        assert bool(fresh.canonical.means.any()) == due
+        np.testing.assert_array_equal(after.canonical.alive, taught.canonical.alive)
+        for leaf, old in zip(jax.tree.leaves(after), jax.tree.leaves(params), strict=True):
+            assert leaf.shape == old.shape
+
+
+def test_separable_cannot_turn():
+    with pytest.raises(ValueError, match="wanted 'tiled'"):
+        settings(rotation=True)

@@ -1,0 +1,237 @@
+"""The three commands: end to end, killed and resumed, and with bad input."""
+
+import json
+import os
+import pathlib
+import runpy
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tifffile
+
+from emgauss_jax.data.volume import create_volume, open_volume
+from emgauss_jax.evaluate import evaluate_volumes
+from emgauss_jax.experiment import claim_workdir, prepare
+from emgauss_jax.reconstruct import at_depths, by_factor, isotropic
+from emgauss_jax.train import train_and_evaluate
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py"))
+
+
+def tiny(name="emgauss", **changes):
+    """A config of configs/ on a phantom of 17 x 40 x 36 voxels, for two steps."""
+    config = runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"]()
+    config.data.path = "phantom"
+    config.data.phantom_shape = (17, 40, 36)
+    config.data.simulate_factor = 4
+    config.train.steps = 2
+    for key, value in changes.items():
+        config.update_from_flattened_dict({key.replace("__", "."): value})
+    return config
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_takes_a_step_to_its_report(path, tmp_path):
+    output = train_and_evaluate(tiny(path.stem), tmp_path / "run")
+    volume = open_volume(output)
+    assert volume.shape == (17, 40, 36) and volume.dtype == np.uint8
+    np.testing.assert_allclose(volume.voxel_nm, (10, 10, 10))
+    scores = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["scores"]
+    assert set(scores) == {"nearest", "linear", "linear_blur", "cubic", "emgauss"}
+    assert (tmp_path / "run" / "report" / "report.html").stat().st_size > 10_000
+
+
+def test_the_held_out_planes_change_nothing(tmp_path):
+    """Two volumes that agree on the observed slices alone are reconstructed alike."""
+    rng = np.random.default_rng(0)
+    first = rng.integers(0, 255, (9, 24, 24), dtype=np.uint8)
+    second = rng.integers(0, 255, (9, 24, 24), dtype=np.uint8)
+    second[::4] = first[::4]
+    outputs = []
+    for name, values in (("a", first), ("b", second)):
+        path = write(tmp_path / f"{name}.ome.tif", values)
+        config = tiny(data__path=str(path), train__steps=5)
+        outputs.append(open_volume(train_and_evaluate(config, tmp_path / name))[:, :, :])
+    np.testing.assert_array_equal(*outputs)
+    assert not np.array_equal(first, second)
+
+
+def test_averaged_slices(tmp_path):
+    output = train_and_evaluate(tiny(data__degradation="average"), tmp_path / "run")
+    assert open_volume(output).shape == (16, 40, 36)
+    metrics = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())
+    assert "cubic_mean" in metrics["scores"]
+
+
+def test_several_blocks_and_missing_slices(tmp_path):
+    config = tiny(
+        block__max_size=(4, 28, 24), block__overlap=(2, 8, 8), data__missing=(1,),
+        train__blocks_per_chunk=3,
+    )  # fmt: skip
+    output = train_and_evaluate(config, tmp_path / "run")
+    chunks = json.loads((tmp_path / "run" / "checkpoints" / "chunks.json").read_text())
+    assert len(chunks) > 1
+    assert open_volume(output).shape == (17, 40, 36)
+    seams = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["seams"]
+    assert set(seams["emgauss"]) == {"border", "elsewhere"}
+
+
+def test_a_real_stack_gets_isotropic_voxels(tmp_path):
+    values = np.random.default_rng(0).integers(0, 60_000, (5, 30, 24), dtype=np.uint16)
+    path = write(tmp_path / "stack.ome.zarr", values, (40.0, 8.0, 8.0))
+    config = tiny(data__path=str(path), data__simulate_factor=0, keep_observed=True)
+    volume = open_volume(train_and_evaluate(config, tmp_path / "run"))
+    assert volume.path.name == "reconstruction.ome.zarr"
+    assert volume.shape == (21, 30, 24) and volume.dtype == np.uint16
+    np.testing.assert_allclose(volume.voxel_nm, (8, 8, 8))
+    np.testing.assert_array_equal(volume[:, :, :][::5], values)
+    assert (tmp_path / "run" / "report" / "report.html").exists()
+
+
+def test_samplings():
+    observed = prepare(tiny(data__simulate_factor=0, data__crop="0:5,:,:")).observed
+    assert isotropic(observed).z.tolist() == [0, 1, 2, 3, 4]
+    half = by_factor(observed, 2.5)
+    np.testing.assert_allclose(half.z, np.arange(11) / 2.5)
+    np.testing.assert_allclose(half.voxel_nm, (4, 10, 10))
+    np.testing.assert_allclose(at_depths(observed, [0.5, 2.0]).voxel_nm, (15, 10, 10))
+    for bad in (0.5, float("nan")):
+        with pytest.raises(ValueError, match="factor: got"):
+            by_factor(observed, bad)
+    for bad in ([4.5], [-1.0], [2.0, 1.0]):
+        with pytest.raises(ValueError, match="wanted rising depths from 0 to 4"):
+            at_depths(observed, bad)
+
+
+def test_evaluate_scores_a_file(tmp_path):
+    values = np.random.default_rng(0).integers(0, 255, (12, 24, 24), dtype=np.uint8)
+    reference = open_volume(write(tmp_path / "r.ome.tif", values))
+    result = evaluate_volumes(reference, reference, 4, tmp_path / "out")
+    assert result["scores"]["prediction"]["psnr"] is None  # of equal volumes: infinite
+    assert result["scores"]["linear"]["psnr"] > 0
+    with pytest.raises(ValueError, match="exists"):
+        evaluate_volumes(reference, reference, 4, tmp_path / "out")
+
+
+def write(path, values, voxel_nm=(10.0, 10.0, 10.0)):
+    with create_volume(path, values.shape, values.dtype, voxel_nm) as writer:
+        writer[:, :, :] = values
+    return path
+
+
+def command(name, *args):
+    return [sys.executable, "-m", f"emgauss_jax.{name}", *args]
+
+
+RUN = (
+    f"--config={ROOT / 'configs' / 'emgauss.py'}", "--config.data.path=phantom",
+    "--config.data.phantom_shape=(17,40,36)", "--config.data.simulate_factor=4",
+    "--config.train.steps=400", "--config.train.steps_per_dispatch=10",
+    "--config.train.checkpoint_every=20", "--config.block.max_size=(64,28,40)",
+    "--config.train.blocks_per_chunk=1",
+)  # fmt: skip
+
+
+def test_killed_and_resumed_equals_uninterrupted(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(command("train", *RUN, f"--workdir={whole}"), check=True, cwd=ROOT)
+    for enough in (5, 60):  # in the first chunk, then in the second
+        process = subprocess.Popen(command("train", *RUN, f"--workdir={broken}"), cwd=ROOT)
+        log = broken / "metrics.jsonl"
+        while not log.exists() or log.read_text().count("\n") < enough:
+            assert process.poll() is None, "it was not to end before it was killed"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (broken / "reconstruction.ome.tif").exists()
+    subprocess.run(command("train", *RUN, f"--workdir={broken}"), check=True, cwd=ROOT)
+    assert (whole / "metrics.jsonl").read_bytes() == (broken / "metrics.jsonl").read_bytes()
+    # the files themselves hold a UUID each
+    volumes = [open_volume(each / "reconstruction.ome.tif")[:, :, :] for each in (whole, broken)]
+    np.testing.assert_array_equal(*volumes)
+    more = tmp_path / "more.ome.tif"
+    args = (f"--workdir={broken}", f"--output={more}", "--factor=2.5")
+    subprocess.run(command("reconstruct", *args), check=True, cwd=ROOT)
+    np.testing.assert_allclose(open_volume(more).voxel_nm, (16, 10, 10))
+    assert open_volume(more).shape[0] == 11
+
+
+BAD = {
+    "no such file": {"data__path": "nowhere.tif"},
+    "wanted a volume": {"data__path": ""},
+    "wanted one of": {"method": "magic"},
+    "wanted 0 \\(off\\) or a whole number >= 2": {"data__simulate_factor": 1},
+    "wanted 2 or more": {"data__simulate_factor": 100},
+    "2 or more valid slices": {"data__missing": (0, 1, 2, 3)},
+    "crop: got": {"data__crop": "0:99,:,:"},
+    "degradation: got": {"data__degradation": "blur"},
+    "backend separable draws": {"emgauss__render__blend": "alpha"},
+    "emgauss.deformation: got 'flow'": {"emgauss__deformation": "flow"},
+    "ema_decay: got": {"train__ema_decay": 1.0},
+    "overlap: got": {"block__overlap": (4, 200, 16)},
+    "wanted 1 or more of each": {"train__steps": 0},
+    "at least 11": {"data__crop": ":,0:8,0:8"},
+}
+
+
+@pytest.mark.parametrize("match", BAD)
+def test_bad_settings_say_what_was_wanted(match, tmp_path):
+    with pytest.raises(ValueError, match=match):
+        train_and_evaluate(tiny(**BAD[match]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_volumes_say_what_was_wanted(tmp_path):
+    nan = np.full((9, 24, 24), np.nan, np.float32)
+    flat = np.zeros((9, 24, 24), np.uint8)
+    isotropic_only = write(tmp_path / "iso.ome.tif", flat, (4.0, 10.0, 10.0))
+    tifffile.imwrite(tmp_path / "plain.tif", flat)
+    (tmp_path / "text.tif").write_text("no image")
+    cases = {
+        "NaN": {"data__path": str(write(tmp_path / "nan.ome.tif", nan))},
+        "data.voxel_nm": {"data__path": str(tmp_path / "plain.tif")},
+        "text.tif": {"data__path": str(tmp_path / "text.tif")},
+        "wanted z >= y": {"data__path": str(isotropic_only), "data__simulate_factor": 0},
+    }
+    for match, changes in cases.items():
+        with pytest.raises(ValueError, match=match):
+            train_and_evaluate(tiny(**changes), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_belongs_to_one_config(tmp_path):
+    claim_workdir(tmp_path / "run", tiny())
+    claim_workdir(tmp_path / "run", tiny())
+    with pytest.raises(ValueError, match=r"config.seed=0, got config.seed=1"):
+        claim_workdir(tmp_path / "run", tiny(seed=1))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    with pytest.raises(ValueError, match="something else"):
+        claim_workdir(tmp_path / "mine", tiny())
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "match"),
+    [
+        ("train", ["--config=configs/emgauss.py", "--workdir=W"], "wanted a volume"),
+        ("train", ["--config=configs/emgauss.py", "--config.sed=1"], "sed"),
+        ("train", ["--config=configs/none.py", "--workdir=W"], "none.py"),
+        ("train", [], "wanted --config"),
+        ("reconstruct", ["--workdir=nowhere", "--output=o.ome.tif"], "wanted one made by train"),
+        ("evaluate", ["--prediction=a.tif"], "--reference"),
+    ],
+)
+def test_commands_fail_in_one_line(name, args, match, tmp_path):
+    args = [arg.replace("W", str(tmp_path / "run")) for arg in args]
+    env = os.environ | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command(name, *args), capture_output=True, text=True, cwd=ROOT, env=env)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and match in lines[0], done.stderr
+    assert not (tmp_path / "run").exists()

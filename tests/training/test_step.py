@@ -1,0 +1,140 @@
+"""The step: EMA, upkeep, sharing out, devices."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emgauss_jax.methods.base import Block, Method
+from emgauss_jax.training import fit, log, optimizer, parallel
+from emgauss_jax.training.state import init_params, init_state
+from emgauss_jax.training.step import make_advance, make_step
+
+RATES = {"x": (0.1, 1.0)}
+
+
+def toy(upkeep_at=-1):
+    """A method that learns one number a block: the mean of its slices."""
+
+    def loss(params, teacher, block, key, step):
+        del teacher, key, step
+        return jnp.sum((params["x"] - block.slices.mean()) ** 2), {"x": params["x"].sum()}
+
+    def maintain(params, teacher, block, key, step):
+        del block, key
+        return params, teacher, {"x": jnp.broadcast_to(step == upkeep_at, (1,))}
+
+    return Method(
+        lambda key, block: {"x": jnp.zeros(2)}, loss, lambda *a: None, maintain, per_block=True
+    )
+
+
+def blocks(count):
+    values = jnp.arange(count, dtype=jnp.float32)[:, None, None, None] * jnp.ones((2, 3, 4))
+    z = jnp.broadcast_to(jnp.arange(2.0), (count, 2))
+    return Block(values, z, jnp.ones((count, 2), bool))
+
+
+def start(method, count):
+    keys = jax.random.split(jax.random.key(0), count)
+    params = init_params(method, blocks(count), keys)
+    adam = optimizer.build(params, RATES, {}, 10)
+    return init_state(params, adam), adam, keys
+
+
+def test_the_teacher_is_the_moving_average():
+    method = toy()
+    state, adam, keys = start(method, 3)
+    step = make_step(method, adam, 0.9)
+    teacher = np.zeros((3, 2))
+    for _ in range(4):
+        state, _ = step(state, blocks(3), keys)
+        teacher = 0.9 * teacher + 0.1 * np.asarray(state.params["x"])
+    np.testing.assert_allclose(state.teacher["x"], teacher, rtol=1e-5)
+    assert int(state.step) == 4
+
+
+def test_without_decay_the_teacher_is_the_student():
+    method = toy()
+    state, adam, keys = start(method, 2)
+    state, _ = make_step(method, adam, 0.0)(state, blocks(2), keys)
+    np.testing.assert_array_equal(state.teacher["x"], state.params["x"])
+
+
+def test_fresh_places_start_their_moments_again():
+    method = toy(upkeep_at=1)
+    state, adam, keys = start(method, 2)
+    step = make_step(method, adam, 0.9)
+    for want_zero in (False, True, False):
+        state, _ = step(state, blocks(2), keys)
+        moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if np.shape(leaf) == (2, 2)]
+        assert len(moments) == 2
+        assert all(bool((leaf == 0).all()) == want_zero for leaf in (m[1] for m in moments))
+
+
+def test_many_steps_in_one_dispatch_equal_single_ones():
+    method = toy()
+    state, adam, keys = start(method, 2)
+    step = make_step(method, adam, 0.9)
+    together, metrics = make_advance(step, 5)(state, blocks(2), keys)
+    assert metrics["x"].shape == (5, 2)
+    for _ in range(5):
+        state, _ = step(state, blocks(2), keys)
+    for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(state), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_blocks_are_shared_out_evenly():
+    for count in range(1, 30):
+        for limit in (1, 3, 8):
+            for devices in (1, 2, 4):
+                chunks = fit.share_out(count, limit, min(devices, count))
+                assert {i for chunk in chunks for i in chunk} == set(range(count))
+                sizes = {len(chunk) for chunk in chunks}
+                assert len(sizes) == 1 and max(sizes) <= limit * devices
+                assert sizes.pop() % min(devices, count) == 0
+
+
+def test_two_devices_equal_one():
+    """In a process of its own: the number of devices is fixed when JAX starts."""
+    code = (
+        "import importlib.util as u, jax\n"
+        f"spec = u.spec_from_file_location('here', {__file__!r})\n"
+        "here = u.module_from_spec(spec); spec.loader.exec_module(here)\n"
+        "assert jax.local_device_count() == 2\n"
+        "here.compare_devices()\n"
+    )
+    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def compare_devices():
+    """Four blocks on two devices and on one."""
+    method = toy()
+    results = []
+    for devices in (1, 2):
+        state, adam, keys = start(method, 4)
+        advance = make_advance(make_step(method, adam, 0.9), 3)
+        mapping = parallel.map_blocks(advance, devices)
+        spread = [mapping.spread(each) for each in (state, blocks(4), keys)]
+        state, metrics = mapping.run(*spread)
+        assert metrics["x"].shape == ((3, 4) if devices == 1 else (2, 3, 2))
+        results.append(mapping.gather(state))
+    for a, b in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_the_log_forgets_what_is_done_again(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with log.open_metrics(path, 0, 0) as file:
+        for chunk, step in ((0, 10), (0, 20), (1, 10), (1, 20)):
+            log.write_metrics(file, chunk, step, {"loss": 1.0})
+        file.write('{"chunk": 1, "st')  # killed while writing
+    with log.open_metrics(path, 1, 10):
+        pass
+    assert path.read_text().count("\n") == 3
+    assert path.read_text().endswith('{"chunk": 1, "step": 10, "loss": 1.0}\n')
