@@ -69,7 +69,7 @@ def get_config() -> config_dict.ConfigDict:
     config.optimizer.rates = dict(
         canonical=dict(means=(0.02, 0.05), log_scales=(5e-3, 0.05), opacity_logits=(0.01, 0.05)),
         deformation=dict(opacity_logits=(0.02, 0.05)),
-        gap_blur=(0.01, 0.05),
+        gap_blur=(0.02, 0.05),
     )
     config.optimizer.start = dict(deformation=config.emgauss.stages.get_oneway_ref("warmup"))
     return config

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.emgauss import cloud, density, method, teacher
@@ -155,6 +156,36 @@ def test_a_thick_slice_is_the_mean_of_its_planes():
     thick, _ = cloud.render(settings(offsets=offsets), spline(), params, b, jnp.float32(2))
     thin = method.predict(settings(offsets=offsets), spline(), params, b, 2 + jnp.array(offsets))
     np.testing.assert_allclose(thick, thin.mean(axis=0), atol=1e-6)
+
+
+def test_uncertainty():
+    b = block(slices=6, missing=[2, 3])
+    z = jnp.asarray([0.0, 0.5, 0.125, 1.0, 2.5, 5.0])
+    got = jax.vmap(functools.partial(cloud.uncertainty, b))(z)
+    np.testing.assert_allclose(got, [0, 1, 0.5, 0, 3**1.5, 0], atol=1e-6)
+
+
+def test_only_the_gap_blur_learns_from_a_hidden_slice():
+    b, made = block(), settings(holdout_every=1)
+    params = stirred(cloud.init(made, spline(), jax.random.key(0), b))
+
+    def value(p, each):
+        return method.holdout_loss(made, spline(), p, each, jax.random.key(1))
+
+    error, grad = jax.value_and_grad(value)(params, b)
+    assert error > 0 and grad.gap_blur != 0
+    rest = grad._replace(gap_blur=jnp.zeros(()))
+    assert all(not jnp.any(leaf) for leaf in jax.tree.leaves(rest))
+    two = block(missing=[1, 2, 3])  # nothing lies between two valid slices
+    assert value(params, two) == 0 and not jnp.any(jax.grad(value)(params, two).gap_blur)
+
+
+def test_blur_of_a_sum_is_a_blur_of_its_image():
+    inside = gaussians(8)._replace(means=jnp.full((8, 2), 30.0) + jnp.arange(8.0)[:, None])
+    draw = functools.partial(activate, inside, blend="sum", min_scale=0.5, rotated=False)
+    shape = (70, 70)
+    want = gaussian_filter(np.asarray(reference(draw(), shape, blend="sum")), 2.0, truncate=8)
+    np.testing.assert_allclose(reference(draw(blur=2.0), shape, blend="sum"), want, atol=1e-4)
 
 
 def gaussians(n, seed=0):

@@ -129,21 +129,22 @@ def depth_of(block: Block, z: jax.Array) -> Depth:
 
 
 def uncertainty(block: Block, z: jax.Array) -> jax.Array:
-    """Measure how far a depth is from what was seen: 0 on a slice, the gap's width in its middle.
+    """Measure how uncertain a depth is: 0 on a slice, 1 in the middle of a gap one slice wide.
 
     Args:
       z: f32[], input-slice units.
 
     Returns:
-      f32[], input-slice units: gap * sqrt(d / (gap / 2)), d the distance to the nearest slice.
-      What lies between two slices runs obliquely, so its place is the less certain the wider the
-      gap; by the square root it grows fast near a slice, as interpolation errors do.
+      f32[]: gap^1.5 * sqrt(d / (gap / 2)), d the distance to the nearest valid slice, gap the
+      width of the gap around z, both in input-slice units.
 
-    Source: ours, the profile of the blurred linear interpolation in `methods.interpolate`.
+    Source: ours. The square root in d is that of the blurred linear interpolation in
+      `methods.interpolate`. The power of the gap carries a blur learned across a doubled gap over
+      to the real one: measured best 1.36 to 1.67 on two FIB-SEM crops at factors 5, 8 and 10.
     """
     gap = bracket(block, z)
     width = block.z[gap.upper] - block.z[gap.lower]
-    return width * jnp.sqrt(2 * jnp.minimum(gap.fraction, 1 - gap.fraction))
+    return width**1.5 * jnp.sqrt(2 * jnp.minimum(gap.fraction, 1 - gap.fraction))
 
 
 def deform(
