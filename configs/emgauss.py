@@ -50,6 +50,7 @@ def get_config() -> config_dict.ConfigDict:
     config.emgauss.depth_noise = 0.0
     config.emgauss.depth_noise_end = 20_000
     config.emgauss.deformation = "spline"  # or "mlp"
+    config.emgauss.spline = dict(fields=("opacity_logits",))  # what changes with depth
     config.emgauss.mlp = dict(layers=8, width=256, octaves=10)
     config.emgauss.render = dict(blend="sum", backend="separable", cutoff=3.5, capacity=512)
     steps = config.train.get_oneway_ref("steps")

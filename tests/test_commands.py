@@ -18,6 +18,7 @@ from emgauss_jax.evaluate import evaluate_volumes
 from emgauss_jax.experiment import claim_workdir, prepare
 from emgauss_jax.reconstruct import at_depths, by_factor, isotropic
 from emgauss_jax.train import train_and_evaluate
+from emgauss_jax.training import fit
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py"))
@@ -44,6 +45,17 @@ def test_every_config_takes_a_step_to_its_report(path, tmp_path):
     scores = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["scores"]
     assert set(scores) == {"nearest", "linear", "linear_blur", "cubic", "emgauss"}
     assert (tmp_path / "run" / "report" / "report.html").stat().st_size > 10_000
+
+
+def test_nothing_is_compiled_twice():
+    problem = prepare(tiny()).problem
+    program = fit.build_program(problem, 1)
+    mapping = program.advance(2)
+    for indices in ([0], [0]):  # two chunks
+        state, blocks, keys = fit.start_chunk(problem, program, indices)
+        for _ in range(3):
+            state, _ = mapping.run(state, blocks, keys)
+    assert mapping.run._cache_size() == 1
 
 
 def test_the_held_out_planes_change_nothing(tmp_path):

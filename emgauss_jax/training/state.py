@@ -26,7 +26,9 @@ def init_params(method: Method, blocks: Block, keys: jax.Array) -> Any:
       blocks: every leaf [S, ...].
       keys: PRNG keys [S].
     """
-    return jax.vmap(method.init)(keys, blocks)
+    params = jax.vmap(method.init)(keys, blocks)
+    # A weak type would turn strong in the first step, and compile everything a second time.
+    return jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), params)
 
 
 def init_state(params: Any, optimizer: optax.GradientTransformation) -> State:

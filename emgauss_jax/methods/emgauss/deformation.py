@@ -45,27 +45,36 @@ class Deformation(NamedTuple):
     gaussian_axis: int | None
 
 
-def spline() -> Deformation:
+SHAPES = {"means": (2,), "log_scales": (2,), "angles": (), "opacity_logits": ()}
+
+
+def spline(fields: tuple[str, ...] = tuple(SHAPES)) -> Deformation:
     """Give every Gaussian a linear spline of offsets with one knot at each observed slice.
 
     A missing slice is a knot that `Depth.hat` never names, so the spline spans the gap.
 
+    Args:
+      fields: of `Offsets`, those that change with depth; the others have no knots.
+
+    Raises:
+      ValueError: a field that does not exist.
+
     Source: ours; EMGauss leaves the form of the deformation network open to its constraints.
     """
+    unknown = sorted(set(fields) - set(SHAPES))
+    if unknown:
+        raise ValueError(f"spline.fields: got {unknown}, wanted some of {list(SHAPES)}")
 
-    def init(key: jax.Array, count: int, slices: int) -> Offsets:
+    def init(key: jax.Array, count: int, slices: int) -> dict[str, jax.Array]:
         del key
-        return Offsets(
-            jnp.zeros((slices, count, 2)),
-            jnp.zeros((slices, count, 2)),
-            jnp.zeros((slices, count)),
-            jnp.zeros((slices, count)),
-        )
+        return {name: jnp.zeros((slices, count, *SHAPES[name])) for name in fields}
 
-    def apply(params: Offsets, means: jax.Array, shape: tuple[int, int], depth: Depth) -> Offsets:
-        del means, shape
+    def apply(params, means: jax.Array, shape: tuple[int, int], depth: Depth) -> Offsets:
+        del shape
+        still = {name: jnp.zeros((means.shape[0], *end)) for name, end in SHAPES.items()}
         # A product with the hat weights, not an index: its gradient is a product too.
-        return jax.tree.map(lambda knots: jnp.tensordot(depth.hat, knots, axes=1), params)
+        moved = {name: jnp.tensordot(depth.hat, knots, axes=1) for name, knots in params.items()}
+        return Offsets(**(still | moved))
 
     return Deformation(init, apply, gaussian_axis=1)
 
