@@ -33,7 +33,7 @@ def get_config() -> config_dict.ConfigDict:
     config.train.ema_decay = 0.995  # 0: no teacher
     config.train.steps_per_dispatch = 100
     config.train.checkpoint_every = 500
-    config.train.blocks_per_chunk = 0  # 0: as many as memory_gb holds
+    config.train.blocks_per_chunk = 0  # 0: 1 on a CPU, else as many as memory_gb holds
     config.train.memory_gb = 2.0
 
     config.emgauss = config_dict.ConfigDict()
