@@ -59,8 +59,10 @@ def report(experiment: Experiment, path: pathlib.Path, folder: pathlib.Path) -> 
     title = f"{experiment.name}: {path.name}"
     notes = experiment.notes()
     if not observed.plan.factor:
-        near = np.rint(sampling.z).astype(int)
-        hidden = ~((np.abs(sampling.z - near) < 1e-6) & observed.plan.valid[near])
+        slices = np.flatnonzero(observed.plan.valid)
+        hidden = np.ones(len(sampling.z), bool)
+        # A fractional anisotropy puts hardly a plane exactly on a slice: take the nearest one.
+        hidden[np.abs(sampling.z[:, None] - slices).argmin(axis=0)] = False
         write_gallery(
             folder, ours, others["nearest"], others["linear"], hidden, volume.voxel_nm, title,
             notes, experiment.name,
