@@ -40,6 +40,8 @@ def get_config() -> config_dict.ConfigDict:
     config.emgauss.stages.joint = steps * 1 // 18
     config.emgauss.stages.ramp_end = steps * 10 // 18
     config.emgauss.control.every = 100
+    config.emgauss.depth_noise_end = steps * 20 // 18
+    config.emgauss.control.start = steps // 36
     config.emgauss.control.stop = steps * 15 // 18
 
     # px; Deformable 3D Gaussians' 8e-4 is in units of half a field of view, here of 128 px

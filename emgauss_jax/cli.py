@@ -30,7 +30,15 @@ def run(main: Callable[[], None]) -> None:
     def parse(argv: list[str]) -> list[str]:
         try:
             rest = app.parse_flags_with_usage(argv)
-        except (AttributeError, ImportError, KeyError, OSError, TypeError, ValueError) as error:
+        except (
+            AttributeError,
+            ImportError,
+            LookupError,
+            OSError,
+            SyntaxError,
+            TypeError,
+            ValueError,
+        ) as error:
             fail(f"flags: {error}, wanted a key of the config")
         if rest[1:]:
             fail(f"arguments: got {rest[1:]}, wanted flags only")

@@ -18,7 +18,6 @@ from emgauss_jax.methods.interpolate import baselines
 from emgauss_jax.metrics.report import write_report
 
 METHOD = "prediction"
-ANY_NM = (1.0, 1.0, 1.0)  # a prediction's voxel size is not asked for: its reference has one
 
 
 def evaluate_volumes(
@@ -45,6 +44,11 @@ def evaluate_volumes(
         raise ValueError(
             f"prediction: got {prediction.shape[1:]} px (y, x), wanted {reference.shape[1:]}, "
             "those of the reference"
+        )
+    if not np.allclose(prediction.voxel_nm, reference.voxel_nm, rtol=1e-3):
+        raise ValueError(
+            f"prediction: got voxels of {prediction.voxel_nm} nm (z, y, x), wanted "
+            f"{reference.voxel_nm}, those of the reference"
         )
     if prediction.dtype != reference.dtype:
         raise ValueError(f"prediction: got {prediction.dtype}, wanted {reference.dtype}")
@@ -82,9 +86,11 @@ def main() -> None:
     missing = [f"--{name}" for name in names if values[name].value is None]
     if missing:
         raise ValueError(f"flags: wanted {' and '.join(missing)} too")
-    prediction = open_volume(values.prediction, voxel_nm=ANY_NM)
+    reference = open_volume(values.reference)
+    nameless = pathlib.Path(values.prediction).suffix == ".npy"  # it cannot hold a voxel size
+    prediction = open_volume(values.prediction, voxel_nm=reference.voxel_nm if nameless else None)
     folder = pathlib.Path(values.output)
-    evaluate_volumes(prediction, open_volume(values.reference), values.observed_every, folder)
+    evaluate_volumes(prediction, reference, values.observed_every, folder)
     print(folder / "report.html")
 
 

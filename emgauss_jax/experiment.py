@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +21,7 @@ class Experiment(NamedTuple):
 
     name: str  # of the method
     observed: Observed
-    boxes: tuple[Box, ...]  # in voxels of the observed slices
+    boxes: tuple[Box, ...]  # in z they count valid slices, in y and x px of the crop
     problem: Problem
     seed: int
     keep_observed: bool  # observed slices enter the output as they are
@@ -56,11 +57,11 @@ def prepare(config: Any) -> Experiment:
     settings = FitSettings(**config.train)
     observed = load_observed(config.data)
     method = registry.build(config.method, config, observed.thickness)
-    slices = observed.unit_slices
-    boxes = block_grid(slices.shape, tuple(config.block.max_size), tuple(config.block.overlap))
+    slices = observed.unit_slices[observed.plan.valid]
+    boxes = cut_boxes(slices.shape, config.block.max_size, config.block.overlap)
     problem = Problem(
         method=method,
-        blocks=cut_blocks(slices, observed.plan.valid, boxes),
+        blocks=cut_blocks(slices, observed.z_valid, boxes),
         key=jax.random.key(config.seed),
         rates=config.optimizer.rates.to_dict(),
         start=dict(config.optimizer.start),
@@ -68,6 +69,31 @@ def prepare(config: Any) -> Experiment:
     )
     check(problem)
     return Experiment(config.method, observed, boxes, problem, config.seed, config.keep_observed)
+
+
+def cut_boxes(
+    shape: tuple[int, ...], max_size: Sequence[int], overlap: Sequence[int]
+) -> tuple[Box, ...]:
+    """Cut a stack into overlapping blocks.
+
+    Args:
+      shape: V valid slices, H, W.
+      max_size: the largest block, z in slices, y and x in px.
+      overlap: the least overlap of neighbours, likewise.
+
+    Raises:
+      ValueError: no three whole numbers, or blocks that would leave a gap in z between them.
+    """
+    for name, value in (("max_size", max_size), ("overlap", overlap)):
+        whole = isinstance(value, list | tuple) and all(isinstance(n, int) for n in value)
+        if not whole or len(value) != 3:
+            raise ValueError(f"block.{name}: got {value}, wanted three whole numbers (z, y, x)")
+    if shape[0] > max_size[0] and (max_size[0] < 2 or overlap[0] < 1):
+        raise ValueError(
+            f"block: got max_size {max_size[0]} and overlap {overlap[0]} in z for {shape[0]} "
+            "slices, wanted at least 2 and 1: neighbours must share a slice"
+        )
+    return block_grid(shape, max_size, overlap)
 
 
 def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
@@ -79,14 +105,14 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
     path = workdir / CONFIG
     wanted = json.loads(config.to_json(sort_keys=True))
     if path.exists():
-        different = _first_difference(json.loads(path.read_text()), wanted)
+        different = _first_difference(_read_json(path), wanted)
         if different:
             raise ValueError(f"workdir {workdir}: {different}; choose another --workdir")
         return
-    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+    partial = path.with_suffix(".partial")
+    if workdir.exists() and (not workdir.is_dir() or set(workdir.iterdir()) - {partial}):
         raise ValueError(f"workdir {workdir}: got a file or folder of something else, wanted none")
     workdir.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(wanted, indent=2) + "\n")
     partial.replace(path)
 
@@ -100,7 +126,14 @@ def read_workdir(workdir: pathlib.Path) -> config_dict.ConfigDict:
     path = workdir / CONFIG
     if not path.exists():
         raise ValueError(f"workdir {workdir}: got no {CONFIG}, wanted one made by train")
-    return config_dict.ConfigDict(json.loads(path.read_text()))
+    return config_dict.ConfigDict(_read_json(path))
+
+
+def _read_json(path: pathlib.Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise ValueError(f"{path}: got a damaged file, wanted JSON as train writes it") from None
 
 
 def _first_difference(there: Any, wanted: Any, name: str = "config") -> str:

@@ -123,13 +123,20 @@ def render_planes(experiment: Experiment, params: Any, predict: Any, z: np.ndarr
     boxes, blocks = experiment.boxes, experiment.problem.blocks
     total = np.zeros((len(z), *experiment.observed.slices.shape[1:]), np.float32)
     starts, size = grid_starts(boxes, 0), boxes[0].shape[0]
+    z_valid = experiment.observed.z_valid
+    place = np.interp(z, z_valid, np.arange(len(z_valid)))  # boxes count valid slices
     padded = np.concatenate([z, np.full(SLAB - len(z), z[-1])]).astype(np.float32)
     for i, box in enumerate(boxes):
-        along_z = axis_weight(z, box.start[0], starts, size)
+        along_z = axis_weight(place, box.start[0], starts, size)
         if not along_z.any():
             continue
         one = jax.tree.map(lambda leaf, i=i: leaf[i], (params, blocks))
         planes = np.asarray(predict(*one, padded))[: len(z)]
+        if not np.isfinite(planes).all():
+            raise FloatingPointError(
+                f"block {i}: got planes that could not be drawn, wanted finite ones: "
+                "raise emgauss.render.capacity"
+            )
         _, along_y, along_x = blend_weights(box, boxes)
         weight = along_z[:, None, None] * (along_y[:, None] * along_x)
         total[:, *box.slices[1:]] += (weight * planes).astype(np.float32)
@@ -166,11 +173,18 @@ def sampling_of_flags(observed: Observed, values: Any) -> Sampling:
     if values.factor is not None:
         return by_factor(observed, values.factor)
     if values.z_voxel_nm is not None:
-        if not values.z_voxel_nm > 0:
-            raise ValueError(f"z_voxel_nm: got {values.z_voxel_nm:g}, wanted more than 0")
+        if not 0 < values.z_voxel_nm <= observed.voxel_nm[0]:
+            raise ValueError(
+                f"z_voxel_nm: got {values.z_voxel_nm:g}, wanted more than 0 and at most "
+                f"{observed.voxel_nm[0]:g}, the distance of the slices"
+            )
         return by_factor(observed, observed.voxel_nm[0] / values.z_voxel_nm)
     if values.z is not None:
-        return at_depths(observed, [float(z) for z in values.z])
+        try:
+            depths = [float(z) for z in values.z]
+        except ValueError:
+            raise ValueError(f"z: got {values.z}, wanted numbers like 1.5,2.25") from None
+        return at_depths(observed, depths)
     return isotropic(observed)
 
 

@@ -16,7 +16,7 @@ from emgauss_jax.data.intensity import to_unit
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.experiment import Experiment, claim_workdir, prepare
 from emgauss_jax.methods.base import Block
-from emgauss_jax.methods.interpolate import baselines
+from emgauss_jax.methods.interpolate import TABLE, baselines
 from emgauss_jax.metrics.report import write_gallery, write_report
 from emgauss_jax.reconstruct import isotropic, reconstruct_volume
 from emgauss_jax.training.fit import fit
@@ -55,10 +55,13 @@ def report(experiment: Experiment, path: pathlib.Path, folder: pathlib.Path) -> 
     ours = to_unit(volume[:, :, :], observed.levels)
     sampling = isotropic(observed)
     block = Block(observed.unit_slices, observed.z, observed.plan.valid)
-    others = baselines(block, sampling.z, observed.plan.averaged)
     title = f"{experiment.name}: {path.name}"
     notes = experiment.notes()
-    if not observed.plan.factor:
+    reference = observed.reference() if observed.plan.factor else None
+    if reference is not None and not np.isfinite(reference).all():
+        notes["reference"], reference = "holds NaN or infinite voxels: not scored", None
+    if reference is None:
+        others = baselines(block, sampling.z, ("nearest", "linear"))
         slices = np.flatnonzero(observed.plan.valid)
         hidden = np.ones(len(sampling.z), bool)
         # A fractional anisotropy puts hardly a plane exactly on a slice: take the nearest one.
@@ -68,9 +71,11 @@ def report(experiment: Experiment, path: pathlib.Path, folder: pathlib.Path) -> 
             notes, experiment.name,
         )  # fmt: skip
         return
+    names = (*TABLE, "cubic_mean") if observed.plan.averaged else TABLE
+    others = baselines(block, sampling.z, names)
     seams = border_mask(experiment.boxes, ours.shape[1:]) if len(experiment.boxes) > 1 else None
     write_report(
-        folder, observed.reference(), {**others, experiment.name: ours}, observed.plan.hidden,
+        folder, reference, {**others, experiment.name: ours}, observed.plan.hidden,
         volume.voxel_nm, title, notes, seams, experiment.name,
     )  # fmt: skip
 

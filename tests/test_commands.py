@@ -1,5 +1,6 @@
 """The three commands: end to end, killed and resumed, and with bad input."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 import tifffile
@@ -16,7 +18,7 @@ import tifffile
 from emgauss_jax.data.volume import create_volume, open_volume
 from emgauss_jax.evaluate import evaluate_volumes
 from emgauss_jax.experiment import claim_workdir, prepare
-from emgauss_jax.reconstruct import at_depths, by_factor, isotropic
+from emgauss_jax.reconstruct import at_depths, by_factor, isotropic, reconstruct_volume
 from emgauss_jax.train import train_and_evaluate
 from emgauss_jax.training import fit
 
@@ -93,6 +95,37 @@ def test_several_blocks_and_missing_slices(tmp_path):
     assert set(seams["emgauss"]) == {"border", "elsewhere"}
 
 
+def test_missing_slices_at_a_block_border_are_a_wider_gap():
+    config = tiny(
+        data__phantom_shape=(70, 24, 24), data__missing=(3, 4, 5, 6, 7, 8), data__simulate_factor=0,
+        block__max_size=(6, 24, 24), block__overlap=(2, 8, 8),
+    )  # fmt: skip
+    z = prepare(config).problem.blocks.z
+    assert len(z) > 1 and set(z.ravel()) == set(range(70)) - set(range(3, 9))
+    for before, after in itertools.pairwise(z):
+        assert (np.diff(before) > 0).all() and before[-2] >= after[0]  # they share two slices
+
+
+def test_an_unscorable_reference_costs_no_volume(tmp_path):
+    values = np.random.default_rng(0).normal(size=(9, 24, 24)).astype(np.float32)
+    values[2, 3, 4] = np.inf  # held out
+    path = write(tmp_path / "v.ome.tif", values)
+    output = train_and_evaluate(tiny(data__path=str(path)), tmp_path / "run")
+    assert np.isfinite(open_volume(output)[:, :, :]).all()
+    assert "not scored" in (tmp_path / "run" / "report" / "report.html").read_text()
+
+
+def test_a_plane_that_lacks_gaussians_is_not_written(tmp_path):
+    experiment = prepare(tiny("emgauss_paper"))
+    params = fit.start_chunk(experiment.problem, fit.build_program(experiment.problem, 1), [0])
+    params = jax.tree.map(np.asarray, params[0].params)
+    config = tiny("emgauss_paper", emgauss__render__capacity=2)
+    small = prepare(config)
+    with pytest.raises(FloatingPointError, match=r"raise emgauss\.render\.capacity"):
+        reconstruct_volume(small, params, isotropic(small.observed), tmp_path / "v.ome.tif")
+    assert not (tmp_path / "v.ome.tif").exists()
+
+
 def test_a_real_stack_gets_isotropic_voxels(tmp_path):
     values = np.random.default_rng(0).integers(0, 60_000, (5, 30, 24), dtype=np.uint16)
     path = write(tmp_path / "stack.ome.zarr", values, (40.0, 8.0, 8.0))
@@ -126,6 +159,9 @@ def test_evaluate_scores_a_file(tmp_path):
     result = evaluate_volumes(reference, reference, 4, tmp_path / "out")
     assert result["scores"]["prediction"]["psnr"] is None  # of equal volumes: infinite
     assert result["scores"]["linear"]["psnr"] > 0
+    other = open_volume(write(tmp_path / "o.ome.tif", values, (5.0, 10.0, 10.0)))
+    with pytest.raises(ValueError, match="those of the reference"):
+        evaluate_volumes(other, reference, 4, tmp_path / "other")
     with pytest.raises(ValueError, match="exists"):
         evaluate_volumes(reference, reference, 4, tmp_path / "out")
 
@@ -187,6 +223,16 @@ BAD = {
     "ema_decay: got": {"train__ema_decay": 1.0},
     "overlap: got": {"block__overlap": (4, 200, 16)},
     "wanted 1 or more of each": {"train__steps": 0},
+    "neighbours must share a slice": {
+        "data__phantom_shape": (70, 24, 24),
+        "data__simulate_factor": 0,
+        "block__max_size": (6, 24, 24),
+        "block__overlap": (0, 8, 8),
+    },
+    "wanted three whole numbers": {"block__max_size": (64, 24)},
+    "phantom_shape: got": {"data__phantom_shape": (17, 40)},
+    "planes_per_step 0": {"emgauss__planes_per_step": 0},
+    "blocks_per_chunk -1": {"train__blocks_per_chunk": -1},
     "at least 11": {"data__crop": ":,0:8,0:8"},
 }
 

@@ -93,7 +93,10 @@ def _checked_factor(factor: int, degradation: str) -> int:
 
 
 def _valid_slices(count: int, missing: Sequence[int]) -> np.ndarray:
-    listed = [int(j) for j in missing]
+    try:
+        listed = [operator.index(j) for j in missing]
+    except TypeError:
+        raise ValueError(f"missing: got {tuple(missing)}, wanted whole slice indices") from None
     if len(set(listed)) < len(listed) or any(not 0 <= j < count for j in listed):
         raise ValueError(
             f"missing: got {listed}, wanted different slice indices from 0 to {count - 1}"
@@ -125,10 +128,21 @@ def read_observed(volume: Any, plan: Plan, box: Box) -> np.ndarray:
     z0, (_, ys, xs) = box.start[0], box.slices
     dtype = np.float32 if plan.averaged else volume.dtype
     observed = np.zeros((len(plan.sources), *box.shape[1:]), dtype)
-    for j in np.flatnonzero(plan.valid):
-        planes = volume[z0 + plan.sources[j].start : z0 + plan.sources[j].stop, ys, xs]
-        observed[j] = planes.mean(axis=0, dtype=np.float64) if plan.averaged else planes[0]
+    for run in _runs(plan):
+        start, stop = plan.sources[run[0]].start, plan.sources[run[-1]].stop
+        planes = volume[z0 + start : z0 + stop, ys, xs]
+        observed[run] = planes.mean(axis=0, dtype=np.float64) if plan.averaged else planes
     return observed
+
+
+def _runs(plan: Plan) -> list[np.ndarray]:
+    """Group the valid slices that are read in one call: neighbours, where nothing is simulated.
+
+    One call a slice would open a compressed file as many times.
+    """
+    valid = np.flatnonzero(plan.valid)
+    step = 1 if plan.factor == 0 else 0  # what a neighbour in one run differs by
+    return np.split(valid, np.flatnonzero(np.diff(valid) != step) + 1)
 
 
 def parse_crop(text: str, shape: Sequence[int]) -> Box:

@@ -37,6 +37,11 @@ class Observed:
         return np.arange(len(self.slices), dtype=np.float32)
 
     @property
+    def z_valid(self) -> np.ndarray:
+        """f32[V], depth of the valid slices."""
+        return self.z[self.plan.valid]
+
+    @property
     def unit_slices(self) -> np.ndarray:
         """f32[K, H, W], intensity in [0, 1]; missing slices are 0."""
         return to_unit(self.slices, self.levels) * self.plan.valid[:, None, None]
@@ -96,6 +101,8 @@ def load_observed(config: Any) -> Observed:
     if not config.path:
         raise ValueError("data.path: got nothing, wanted a volume (or 'phantom')")
     if config.path == PHANTOM:
+        if len(config.phantom_shape) != 3 or min(config.phantom_shape) < 1:
+            raise ValueError(f"data.phantom_shape: got {config.phantom_shape}, wanted (z, y, x)")
         volume = _Phantom(tissue(tuple(config.phantom_shape), config.phantom_seed))
         suffix, form = ".ome.tif", None
     else:

@@ -5,7 +5,7 @@ Every kind is linear in the slices, hence one matrix f64[Q, V]. This is host-sid
 of concrete arrays: call it outside `jax.jit` and `jax.vmap`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -170,18 +170,20 @@ METHODS = {
 }
 
 
-def baselines(block: Block, z: np.ndarray, averaged: bool = False) -> dict[str, np.ndarray]:
-    """Predict the same planes with every interpolation of the table.
+TABLE = ("nearest", "linear", "linear_blur", "cubic")
+
+
+def baselines(block: Block, z: np.ndarray, names: Sequence[str] = TABLE) -> dict[str, np.ndarray]:
+    """Predict the same planes with several interpolations.
 
     Args:
       block: the observed slices.
       z: f[Q], depths, input-slice units.
-      averaged: whether the slices are means over their interval; adds "cubic_mean".
+      names: keys of `METHODS`; those of the table, to which averaged slices add "cubic_mean".
 
     Returns:
       f32[Q, H, W] under each name.
     """
-    names = [name for name in METHODS if averaged or name != "cubic_mean"]
     return {
         name: METHODS[name].predict(METHODS[name].init(None, block), block, z) for name in names
     }

@@ -23,6 +23,8 @@ def build_emgauss(config: Any, offsets: tuple[float, ...]) -> Method:
     options = {key: dict(fields.pop(key)) for key in DEFORMATIONS if key in fields}
     if name not in DEFORMATIONS:
         raise ValueError(f"emgauss.deformation: got {name!r}, wanted one of {list(DEFORMATIONS)}")
+    if len(offsets) > 1:
+        fields["holdout_every"] = 0  # slices as thick as their distance leave no gap to blur
     settings = Settings(
         stages=Stages(**fields.pop("stages")),
         control=DensityControl(**fields.pop("control")),

@@ -35,7 +35,13 @@ def restore(manager: ocp.CheckpointManager, like: State) -> State:
     if step is None:
         return like
     shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    return manager.restore(step, args=ocp.args.StandardRestore(shapes))
+    try:
+        return manager.restore(step, args=ocp.args.StandardRestore(shapes))
+    except Exception as error:  # orbax raises what its storage layers raise
+        raise ValueError(
+            f"{manager.directory}: got a checkpoint of step {step} that cannot be read "
+            f"({type(error).__name__}), wanted one as train writes it; delete it to fit again"
+        ) from error
 
 
 def read_chunks(workdir: pathlib.Path) -> list[list[int]] | None:

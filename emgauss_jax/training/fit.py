@@ -48,6 +48,11 @@ class FitSettings:
                 f"train: got steps {self.steps}, steps_per_dispatch {self.steps_per_dispatch}, "
                 f"checkpoint_every {self.checkpoint_every}, wanted 1 or more of each"
             )
+        if self.blocks_per_chunk < 0 or not self.memory_gb > 0:
+            raise ValueError(
+                f"train: got blocks_per_chunk {self.blocks_per_chunk} and memory_gb "
+                f"{self.memory_gb}, wanted 0 or more and more than 0"
+            )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"train.ema_decay: got {self.ema_decay}, wanted 0 <= decay < 1")
 
@@ -69,24 +74,21 @@ class Problem:
         return self.blocks.slices.shape[0]
 
 
-def cut_blocks(slices: np.ndarray, valid: np.ndarray, boxes: Sequence[Box]) -> Block:
-    """Cut observed slices into blocks of one shape.
+def cut_blocks(slices: np.ndarray, z: np.ndarray, boxes: Sequence[Box]) -> Block:
+    """Cut valid slices into blocks of one shape.
 
     Args:
-      slices: f32[K, H, W] of the volume, intensity in [0, 1].
-      valid: bool[K].
+      slices: f32[V, H, W] of the volume, intensity in [0, 1].
+      z: f32[V], their depths, input-slice units.
       boxes: in voxels of `slices`, all of one shape.
 
     Returns:
-      A block with every leaf [len(boxes), ...]; z counts from the first slice of the volume.
+      A block with every leaf [len(boxes), ...]. Boxes count valid slices alone, so no block ends
+      inside a run of missing ones.
     """
-    z = np.arange(len(slices), dtype=np.float32)
-    along = [box.slices[0] for box in boxes]
-    return Block(
-        np.stack([slices[box.slices] for box in boxes]),
-        np.stack([z[cut] for cut in along]),
-        np.stack([valid[cut] for cut in along]),
-    )
+    along = np.stack([z[box.slices[0]] for box in boxes]).astype(np.float32)
+    values = np.stack([slices[box.slices] for box in boxes])
+    return Block(values, along, np.ones(along.shape, bool))
 
 
 def share_out(count: int, limit: int, devices: int) -> list[list[int]]:
@@ -109,6 +111,7 @@ class Program(NamedTuple):
     """What is built once for all chunks, so that nothing is compiled twice."""
 
     optimizer: optax.GradientTransformation
+    start: Callable[..., Any]  # the parameters of some blocks
     step: Callable[..., Any]
     advance: Callable[[int], parallel.Mapping]  # by steps a dispatch
 
@@ -117,7 +120,8 @@ def build_program(problem: Problem, devices: int) -> Program:
     """Build optimizer, step and dispatches; nothing is compiled yet."""
     one = jax.tree.map(lambda leaf: leaf[:1], problem.blocks)
     keys = jax.random.split(problem.key, 1)
-    params = jax.eval_shape(functools.partial(init_params, problem.method), one, keys)
+    start = jax.jit(functools.partial(init_params, problem.method))
+    params = jax.eval_shape(start, one, keys)
     settings = problem.settings
     adam = optimizer.build(params, problem.rates, problem.start, settings.steps)
     step = make_step(problem.method, adam, settings.ema_decay)
@@ -126,7 +130,7 @@ def build_program(problem: Problem, devices: int) -> Program:
     def advance(count: int) -> parallel.Mapping:
         return parallel.map_blocks(make_advance(step, count), devices)
 
-    return Program(adam, step, advance)
+    return Program(adam, start, step, advance)
 
 
 def check(problem: Problem) -> None:
@@ -149,7 +153,7 @@ def start_chunk(
     keys = jax.vmap(lambda i: jax.random.fold_in(problem.key, i))(jnp.asarray(indices))
     pairs = jax.vmap(jax.random.split)(keys)
     blocks = jax.tree.map(lambda leaf: jnp.asarray(leaf[np.asarray(indices)]), problem.blocks)
-    params = jax.jit(functools.partial(init_params, problem.method))(blocks, pairs[:, 0])
+    params = program.start(blocks, pairs[:, 0])
     return init_state(params, program.optimizer), blocks, pairs[:, 1]
 
 
@@ -185,14 +189,17 @@ def fit(problem: Problem, workdir: pathlib.Path, train: bool = True) -> Any:
       ValueError: `train` is False and the fit is not finished.
       FloatingPointError: the loss is not finite, or tiles overflow; says at which step.
     """
-    devices = min(jax.local_device_count(), problem.count)
-    program = build_program(problem, devices)
     chunks = checkpoint.read_chunks(workdir)
     if chunks is None:
         if not train:
             raise ValueError(f"{workdir}: got no fit, wanted one made by the train command")
-        chunks = share_out(problem.count, blocks_at_once(problem, program), devices)
+        devices = min(jax.local_device_count(), problem.count)
+        at_once = blocks_at_once(problem, build_program(problem, 1))
+        chunks = share_out(problem.count, at_once, devices)
         checkpoint.write_chunks(workdir, chunks)
+    # A fit may go on with other devices than it began with: use as many as share a chunk evenly.
+    shares = [n for n in range(1, jax.local_device_count() + 1) if len(chunks[0]) % n == 0]
+    program = build_program(problem, shares[-1])
     teachers: dict[int, Any] = {}
     with log.progress(len(chunks) * problem.settings.steps) as bar:
         for chunk, indices in enumerate(chunks):

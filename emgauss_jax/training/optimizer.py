@@ -48,8 +48,15 @@ def ends(rates: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[float, f
     """Flatten nested rates to {"canonical.means": (rate, final fraction), ...}."""
     flat = {}
     for name, value in rates.items():
-        inner = isinstance(value, Mapping)
-        flat |= ends(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": tuple(value)}
+        if isinstance(value, Mapping):
+            flat |= ends(value, f"{prefix}{name}.")
+            continue
+        pair = tuple(value) if isinstance(value, list | tuple) else (value,)
+        if len(pair) != 2 or not (pair[0] >= 0 and pair[1] > 0):
+            raise ValueError(
+                f"optimizer.rates.{prefix}{name}: got {value}, wanted (rate, final fraction)"
+            )
+        flat[f"{prefix}{name}"] = pair
     return flat
 
 

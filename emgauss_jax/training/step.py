@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ def make_step(
     def step(state, blocks, keys):
         pairs = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, state.step)))(keys)
         many = jax.vmap(grad, in_axes=(0, 0, 0, 0, None))
-        (loss, metrics), grads = many(state.params, state.teacher, blocks, pairs[:, 0], state.step)
+        (_, metrics), grads = many(state.params, state.teacher, blocks, pairs[:, 0], state.step)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         teacher = optax.incremental_update(params, state.teacher, 1.0 - ema_decay)
@@ -38,10 +39,19 @@ def make_step(
         opt_state = optax.tree_map_params(
             optimizer, lambda moment, new: jnp.where(new, 0.0, moment), opt_state, fresh
         )
-        metrics = metrics | {"nonfinite": (~jnp.isfinite(loss)).astype(jnp.float32)}
+        metrics = metrics | {"nonfinite": (~_finite(params, len(keys))).astype(jnp.float32)}
         return State(state.step + 1, params, teacher, opt_state), metrics
 
     return step
+
+
+def _finite(params: Any, count: int) -> jax.Array:
+    """Tell for each of S blocks whether all its parameters are finite: bool[S].
+
+    Parameters and not the loss, because a Gaussian that is NaN may be drawn nowhere.
+    """
+    total = sum(jnp.sum(leaf.reshape(count, -1), axis=1) for leaf in jax.tree.leaves(params))
+    return jnp.isfinite(total)
 
 
 def make_advance(step: Callable, count: int) -> Callable:

@@ -33,9 +33,9 @@ def weighted(draw):
 
 def assert_same(fast, slow, splats):
     ground = jnp.float32(0.3)
-    np.testing.assert_allclose(fast(splats, ground), slow(splats, ground), atol=3e-6)
-    got = jax.grad(weighted(fast), argnums=(0, 1))(splats, ground)
-    want = jax.grad(weighted(slow), argnums=(0, 1))(splats, ground)
+    np.testing.assert_allclose(jax.jit(fast)(splats, ground), slow(splats, ground), atol=3e-6)
+    got = jax.jit(jax.grad(weighted(fast), argnums=(0, 1)))(splats, ground)
+    want = jax.jit(jax.grad(weighted(slow), argnums=(0, 1)))(splats, ground)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * float(jnp.abs(b).max()))
 
@@ -64,7 +64,7 @@ def test_tiled_under_vmap_equals_one_by_one():
     settings = RenderSettings(blend="alpha", backend="tiled", cutoff=CUTOFF, capacity=64)
     many = [random_splats(seed=s) for s in range(3)]
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *many)
-    grad = jax.grad(weighted(lambda s, b: rasterize(s, SHAPE, settings, b)[0]))
+    grad = jax.jit(jax.grad(weighted(lambda s, b: rasterize(s, SHAPE, settings, b)[0])))
     together = jax.vmap(grad, in_axes=(0, None))(stacked, 0.2)
     for i, splats in enumerate(many):
         for a, b in zip(together, grad(splats, 0.2), strict=True):
@@ -99,6 +99,7 @@ def test_reference_gradient_by_finite_differences(blend):
         splats = random_splats(6, dtype=jnp.float64)
         weights = jnp.asarray(np.random.default_rng(1).normal(size=SHAPE))
 
+        @jax.jit
         def scalar(s):
             return jnp.sum(weights * reference(s, SHAPE, blend=blend, background=0.2))
 

@@ -44,5 +44,8 @@ def test_the_rate_decays_log_linearly():
 
 
 def test_a_rate_without_parameters_is_an_error():
+    for wrong in (0.1, (0.1,), (0.1, 0.0)):
+        with pytest.raises(ValueError, match=r"optimizer.rates.b: got"):
+            optimizer.build(PARAMS, {"b": wrong}, {}, 10)
     with pytest.raises(ValueError, match=r"optimizer.rates: got \['a.z'\]"):
         optimizer.build(PARAMS, {"a": {"z": (0.1, 1.0)}}, {}, 10)

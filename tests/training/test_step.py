@@ -87,6 +87,17 @@ def test_many_steps_in_one_dispatch_equal_single_ones():
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
+def test_what_is_not_finite_is_noticed():
+    method = toy()
+    state, adam, keys = start(method, 3)
+    step = make_step(method, adam, 0.9)
+    _, metrics = step(state, blocks(3), keys)
+    np.testing.assert_array_equal(metrics["nonfinite"], 0)
+    bad = state._replace(params={"x": state.params["x"].at[1, 0].set(jnp.nan)})
+    _, metrics = step(bad, blocks(3), keys)
+    np.testing.assert_array_equal(metrics["nonfinite"], [0, 1, 0])
+
+
 def test_blocks_are_shared_out_evenly():
     for count in range(1, 30):
         for limit in (1, 3, 8):

@@ -55,7 +55,9 @@ def loss(
     )
     calm = jnp.clip(1 - step / settings.depth_noise_end, 0.0, 1.0)
     noise = settings.depth_noise * calm * jax.random.normal(noise_key, z.shape)
-    images, facts = draw(params, block, z + noise)
+    # The blur is judged on hidden slices alone: these targets would only teach it to hide noise.
+    student = params._replace(gap_blur=jax.lax.stop_gradient(params.gap_blur))
+    images, facts = draw(student, block, z + noise)
     error = reconstruction_loss(images, target, settings.ssim_weight)
     motion = facts["motion"].mean()
     total = jnp.where(pseudo, stages.weight(step), 1.0) * error
@@ -109,10 +111,16 @@ def predict(
       z: f32[Q], input-slice units.
 
     Returns:
-      f32[Q, H, W]. Thin planes: a slice's thickness is undone, not repeated.
+      f32[Q, H, W]. Thin planes: a slice's thickness is undone, not repeated. NaN where a tile's
+      list overflowed, because a plane that lacks Gaussians must not be taken for a whole one.
     """
     thin = dataclasses.replace(settings, offsets=(0.0,))
-    return jax.lax.map(lambda depth: render(thin, deformation, params, block, depth)[0], z)
+
+    def plane(depth):
+        image, facts = render(thin, deformation, params, block, depth)
+        return jnp.where(facts["tile_overflow"] > 0, jnp.nan, image)
+
+    return jax.lax.map(plane, z)
 
 
 def importance(
@@ -121,17 +129,20 @@ def importance(
     """Measure the most that each Gaussian adds to any pixel of any valid slice.
 
     Returns:
-      f32[N]: opacity (alpha) or the size of its amplitude (sum).
+      f32[N]: opacity (alpha) or the size of its amplitude (sum); 0 outside the field.
     """
+
+    field = jnp.asarray(block.slices.shape[1:])
 
     def peak(z):
         gaussians, _ = deform(settings, deformation, params, block, z)
         splats = activate(
             gaussians, blend=settings.render.blend, min_scale=settings.min_scale, rotated=False
         )
-        if settings.render.blend == "alpha":
-            return splats.opacities
-        return jnp.abs(splats.opacities * splats.intensities)
+        reach = 3 * splats.scales
+        seen = (splats.means > -reach) & (splats.means < field + reach)
+        colour = 1.0 if settings.render.blend == "alpha" else splats.intensities
+        return jnp.where(seen.all(axis=-1), jnp.abs(splats.opacities * colour), 0.0)
 
     peaks = jax.lax.map(peak, block.z)
     return jnp.max(jnp.where(block.valid[:, None], peaks, 0.0), axis=0)
