@@ -5,7 +5,8 @@ python -m emgauss_jax.train --config=configs/emgauss_paper.py --workdir=DIR \
 
 Made for a GPU. With fewer `train.steps` the three stages keep their proportions.
 The rows of the ablation table, each one value:
-  no teacher      --config.emgauss.stages.use_teacher=False
+  no teacher      --config.emgauss.stages.use_teacher=False  (no pseudo-labels; what is rendered
+                  is still the moving average, unless --config.train.ema_decay=0)
   no warm-up      --config.emgauss.stages.warmup=0
   no joint stage  --config.emgauss.stages.joint=0
   no delta o      --config.emgauss.deform_opacity=False

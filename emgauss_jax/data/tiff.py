@@ -73,13 +73,16 @@ def _voxel_nm(path: Path) -> Voxel | None:
 
 
 def _spatial_shape(series: tifffile.TiffPageSeries) -> tuple[int, int, int]:
-    # with their singleton axes, OME and ImageJ stacks of a single slice still have a z
-    squeeze = series.kind not in ("ome", "imagej")
-    shape, axes = series.get_shape(squeeze), series.get_axes(squeeze)
-    if "S" in axes and shape[axes.index("S")] > 1:
-        samples = shape[axes.index("S")]
+    sizes = list(zip(series.axes, series.shape, strict=True))
+    samples = max((length for axis, length in sizes if axis == "S"), default=1)
+    if samples > 1:
         raise VolumeError(f"got a colour image ({samples} samples per pixel), wanted a grey one")
-    grey = [length for axis, length in zip(axes, shape, strict=True) if axis != "S"]
+    grey = [length for axis, length in sizes if axis != "S"]
+    if series.kind in ("ome", "imagej"):
+        # tifffile drops singleton axes, but a stack of a single slice or row still has them
+        stack = [length for axis, length in sizes if axis not in "YXS"]
+        lateral = dict(sizes)
+        grey = [*(stack or [1]), lateral.get("Y", 1), lateral.get("X", 1)]
     return tuple(grey[axis] for axis in spatial_axes(grey))
 
 
