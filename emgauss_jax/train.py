@@ -44,16 +44,22 @@ def train_and_evaluate(config: Any, workdir: pathlib.Path) -> pathlib.Path:
     params = fit(experiment.problem, workdir)
     if not path.exists():
         reconstruct_volume(experiment, params, sampling, path, observed.format)
-    report(experiment, path, workdir / "report")
+    report(experiment, sampling.z, path, workdir / "report")
     return path
 
 
-def report(experiment: Experiment, path: pathlib.Path, folder: pathlib.Path) -> None:
-    """Compare a written reconstruction with every interpolation, and with the reference if any."""
+def report(experiment: Experiment, z: np.ndarray, path: pathlib.Path, folder: pathlib.Path) -> None:
+    """Compare a written reconstruction with every interpolation, and with the reference if any.
+
+    Args:
+      experiment: what was fitted.
+      z: f64[Q], depths of the planes written, input-slice units.
+      path: the reconstruction.
+      folder: for report.html and, where there is a reference, metrics.json.
+    """
     observed = experiment.observed
     volume = open_volume(path)
     ours = to_unit(volume[:, :, :], observed.levels)
-    sampling = isotropic(observed)
     block = Block(observed.unit_slices, observed.z, observed.plan.valid)
     title = f"{experiment.name}: {path.name}"
     notes = experiment.notes()
@@ -61,18 +67,18 @@ def report(experiment: Experiment, path: pathlib.Path, folder: pathlib.Path) -> 
     if reference is not None and not np.isfinite(reference).all():
         notes["reference"], reference = "holds NaN or infinite voxels: not scored", None
     if reference is None:
-        others = baselines(block, sampling.z, ("nearest", "linear"))
+        others = baselines(block, z, ("nearest", "linear"))
         slices = np.flatnonzero(observed.plan.valid)
-        hidden = np.ones(len(sampling.z), bool)
+        hidden = np.ones(len(z), bool)
         # A fractional anisotropy puts hardly a plane exactly on a slice: take the nearest one.
-        hidden[np.abs(sampling.z[:, None] - slices).argmin(axis=0)] = False
+        hidden[np.abs(z[:, None] - slices).argmin(axis=0)] = False
         write_gallery(
             folder, ours, others["nearest"], others["linear"], hidden, volume.voxel_nm, title,
             notes, experiment.name,
         )  # fmt: skip
         return
     names = (*TABLE, "cubic_mean") if observed.plan.averaged else TABLE
-    others = baselines(block, sampling.z, names)
+    others = baselines(block, z, names)
     seams = border_mask(experiment.boxes, ours.shape[1:]) if len(experiment.boxes) > 1 else None
     write_report(
         folder, reference, {**others, experiment.name: ours}, observed.plan.hidden,

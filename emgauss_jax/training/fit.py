@@ -187,7 +187,7 @@ def fit(problem: Problem, workdir: pathlib.Path, train: bool = True) -> Any:
 
     Raises:
       ValueError: `train` is False and the fit is not finished.
-      FloatingPointError: the loss is not finite, or tiles overflow; says at which step.
+      FloatingPointError: a parameter is not finite, or tiles overflow; says at which step.
     """
     chunks = checkpoint.read_chunks(workdir)
     if chunks is None:
