@@ -52,7 +52,7 @@ def get_config() -> config_dict.ConfigDict:
     config.emgauss.deformation = "spline"  # or "mlp"
     config.emgauss.spline = dict(fields=("opacity_logits",))  # what changes with depth
     config.emgauss.mlp = dict(layers=8, width=256, octaves=10)
-    config.emgauss.render = dict(blend="sum", backend="separable", cutoff=3.5, capacity=512)
+    config.emgauss.render = dict(blend="sum", backend="binned", cutoff=3.5, capacity=512)
     steps = config.train.get_oneway_ref("steps")
     config.emgauss.stages = config_dict.ConfigDict()
     config.emgauss.stages.warmup = steps // 20

@@ -218,7 +218,7 @@ BAD = {
     "2 or more valid slices": {"data__missing": (0, 1, 2, 3)},
     "crop: got": {"data__crop": "0:99,:,:"},
     "degradation: got": {"data__degradation": "blur"},
-    "backend separable draws": {"emgauss__render__blend": "alpha"},
+    "backend binned draws": {"emgauss__render__blend": "alpha"},
     "emgauss.deformation: got 'flow'": {"emgauss__deformation": "flow"},
     "ema_decay: got": {"train__ema_decay": 1.0},
     "overlap: got": {"block__overlap": (4, 200, 16)},

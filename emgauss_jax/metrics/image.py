@@ -1,12 +1,10 @@
 """PSNR and SSIM of images, differentiable, so that a loss can use what the report prints.
 
-The Gaussian window is a banded matrix: `filter(x) = My @ x @ Mx.T`. At block sizes (64 to 256 px)
-a dense product is the quickest filter there is on a CPU and the native operation of a TPU.
+The Gaussian window is 11 shifted copies along one axis, then along the other: twice as fast on a
+CPU, gradient included, as products with banded matrices, and linear in the number of pixels.
 
 Letters: H W lateral size in px, L a length in px.
 """
-
-from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -14,52 +12,43 @@ import numpy as np
 
 SIGMA = 1.5  # px
 RADIUS = 5  # px, an 11-tap window
+_BELL = np.exp(-0.5 * (np.arange(-RADIUS, RADIUS + 1) / SIGMA) ** 2)
+TAPS = tuple((_BELL / _BELL.sum()).tolist())
 K1, K2 = 0.01, 0.03
 
 
-@lru_cache(maxsize=64)
-def window_matrix(length: int) -> np.ndarray:
-    """Build the matrix that filters an axis with the SSIM window.
-
-    Args:
-      length: L, px; at least 11.
-
-    Returns:
-      f32[L, L], rows sum to 1; borders mirrored about the edge of the outer pixel
-      (`scipy.ndimage` mode "reflect"). Read only, because it is cached.
-
-    Raises:
-      ValueError: the axis is shorter than the window.
-    """
-    size = 2 * RADIUS + 1
-    if length < size:
-        raise ValueError(f"SSIM window: got an axis of {length} px, wanted at least {size}")
-    taps = np.exp(-0.5 * (np.arange(-RADIUS, RADIUS + 1) / SIGMA) ** 2)
-    taps /= taps.sum()
-    column = np.arange(length)[:, None] + np.arange(-RADIUS, RADIUS + 1)
-    column = np.where(column < 0, -1 - column, column)
-    column = np.where(column >= length, 2 * length - 1 - column, column)
-    matrix = np.zeros((length, length))
-    np.add.at(matrix, (np.arange(length)[:, None], column), taps)
-    matrix = matrix.astype(np.float32)
-    matrix.setflags(write=False)
-    return matrix
+def _slide(images: jax.Array, axis: int) -> jax.Array:
+    """Weigh 11 shifted copies along one axis, which shrinks by 10 px."""
+    length = images.shape[axis] - 2 * RADIUS
+    shifted = (jax.lax.slice_in_dim(images, i, i + length, axis=axis) for i in range(len(TAPS)))
+    return sum(tap * each for tap, each in zip(TAPS, shifted, strict=True))
 
 
-def gaussian_filter(images: jax.Array) -> jax.Array:
-    """Filter images with the 11-tap, sigma 1.5 px window of SSIM.
+@jax.custom_vjp
+def window_mean(images: jax.Array) -> jax.Array:
+    """Average over the 11-tap, sigma 1.5 px window of SSIM, where it lies inside the image.
 
     Args:
       images: f32[..., H, W].
 
     Returns:
-      f32[..., H, W].
+      f32[..., H - 10, W - 10].
     """
-    rows, columns = window_matrix(images.shape[-2]), window_matrix(images.shape[-1])
-    # HIGHEST: variances are small differences of large numbers, which TF32 or bf16 would spoil.
-    precision = jax.lax.Precision.HIGHEST
-    blurred = jnp.einsum("...hw,xw->...hx", images, columns, precision=precision)
-    return jnp.einsum("yh,...hx->...yx", rows, blurred, precision=precision)
+    # The barrier keeps the compiler from merging two passes of 11 taps into one of 121.
+    return _slide(jax.lax.optimization_barrier(_slide(images, -2)), -1)
+
+
+def _window_mean_forward(images):
+    return window_mean(images), None
+
+
+def _window_mean_backward(_, grad):
+    """The window is symmetric: its transpose is itself, on a frame of zeros."""
+    frame = [(0, 0)] * (grad.ndim - 2) + [(2 * RADIUS, 2 * RADIUS)] * 2
+    return (window_mean(jnp.pad(grad, frame)),)
+
+
+window_mean.defvjp(_window_mean_forward, _window_mean_backward)
 
 
 def psnr(
@@ -89,7 +78,8 @@ def ssim_map(a: jax.Array, b: jax.Array, data_range: float = 1.0) -> jax.Array:
       data_range: the span of intensities.
 
     Returns:
-      f32[..., H, W], at most 1.
+      f32[..., H, W], at most 1; borders mirrored about the edge of the outer pixel
+      (`scipy.ndimage` mode "reflect").
 
     Raises:
       ValueError: an image is smaller than the window.
@@ -97,16 +87,10 @@ def ssim_map(a: jax.Array, b: jax.Array, data_range: float = 1.0) -> jax.Array:
     Source: Wang et al., TIP 2004; window and borders as scikit-image with
       `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`.
     """
-    c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    middle = 0.5 * data_range  # variances do not see a shift, float32 does
-    a, b = a - middle, b - middle
-    moments = gaussian_filter(jnp.stack([a, b, a * a + b * b, a * b]))
-    mean_a, mean_b, squares, product = moments
-    variances = squares - mean_a**2 - mean_b**2
-    covariance = product - mean_a * mean_b
-    mean_a, mean_b = mean_a + middle, mean_b + middle
-    structure = (2.0 * covariance + c2) / (variances + c2)
-    return structure * (2.0 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    _check_size(a)
+    frame = [(0, 0)] * (a.ndim - 2) + [(RADIUS, RADIUS)] * 2
+    a, b = (jnp.pad(image, frame, mode="symmetric") for image in (a, b))
+    return _ssim_inside(a, b, data_range)
 
 
 def ssim(a: jax.Array, b: jax.Array, data_range: float = 1.0) -> jax.Array:
@@ -123,5 +107,24 @@ def ssim(a: jax.Array, b: jax.Array, data_range: float = 1.0) -> jax.Array:
     Raises:
       ValueError: an image is smaller than the window.
     """
-    inside = ssim_map(a, b, data_range)[..., RADIUS:-RADIUS, RADIUS:-RADIUS]
-    return jnp.mean(inside, axis=(-2, -1))
+    _check_size(a)
+    return jnp.mean(_ssim_inside(a, b, data_range), axis=(-2, -1))
+
+
+def _check_size(image: jax.Array) -> None:
+    size = min(image.shape[-2:])
+    if size < 2 * RADIUS + 1:
+        raise ValueError(f"SSIM window: got an axis of {size} px, wanted at least 11")
+
+
+def _ssim_inside(a: jax.Array, b: jax.Array, data_range: float) -> jax.Array:
+    """SSIM where the window lies inside, f32[..., H - 10, W - 10]."""
+    c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
+    middle = 0.5 * data_range  # variances do not see a shift, float32 does
+    a, b = a - middle, b - middle
+    mean_a, mean_b, squares, product = window_mean(jnp.stack([a, b, a * a + b * b, a * b]))
+    variances = squares - mean_a**2 - mean_b**2
+    covariance = product - mean_a * mean_b
+    mean_a, mean_b = mean_a + middle, mean_b + middle
+    structure = (2.0 * covariance + c2) / (variances + c2)
+    return structure * (2.0 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)

@@ -5,12 +5,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.render.binned import binned
 from emgauss_jax.render.gaussians import Splats
 from emgauss_jax.render.reference import reference
 from emgauss_jax.render.separable import separable
 from emgauss_jax.render.tiled import tiled
 
-BACKENDS = ("reference", "tiled", "separable")
+BACKENDS = ("reference", "tiled", "separable", "binned")
+AXIS_ALIGNED = ("separable", "binned")
 BLENDS = ("alpha", "sum")
 
 
@@ -23,17 +25,17 @@ class RenderSettings:
     """
 
     blend: str = "sum"  # "alpha" or "sum"
-    backend: str = "separable"  # "reference", "tiled" or "separable"
-    cutoff: float = 3.5  # sigma beyond which a tiled splat is zero
-    capacity: int = 512  # places in each tile's list
+    backend: str = "binned"  # one of BACKENDS
+    cutoff: float = 3.5  # sigma up to which a tiled or binned splat is drawn
+    capacity: int = 512  # places in each tile's list (tiled)
 
     def __post_init__(self):
         if self.backend not in BACKENDS:
             raise ValueError(f"backend: got {self.backend!r}, wanted one of {BACKENDS}")
         if self.blend not in BLENDS:
             raise ValueError(f"blend: got {self.blend!r}, wanted one of {BLENDS}")
-        if self.backend == "separable" and self.blend != "sum":
-            raise ValueError(f"backend separable draws blend 'sum' only: got {self.blend!r}")
+        if self.backend in AXIS_ALIGNED and self.blend != "sum":
+            raise ValueError(f"backend {self.backend} draws blend 'sum' only: got {self.blend!r}")
 
 
 def rasterize(
@@ -55,7 +57,7 @@ def rasterize(
       (always 0 for backends without lists).
 
     Raises:
-      ValueError: rotated splats given to the separable backend.
+      ValueError: rotated splats given to a backend that draws axis-aligned ones only.
     """
     if settings.backend == "tiled":
         return tiled(
@@ -66,8 +68,11 @@ def rasterize(
             cutoff=settings.cutoff,
             capacity=settings.capacity,
         )
+    if settings.backend in AXIS_ALIGNED and splats.angles is not None:
+        raise ValueError(f"backend {settings.backend}: got rotated splats, wanted angles None")
+    if settings.backend == "binned":
+        image = binned(splats, shape, background=background, cutoff=settings.cutoff)
+        return image, jnp.int32(0)
     if settings.backend == "separable":
-        if splats.angles is not None:
-            raise ValueError("backend separable: got rotated splats, wanted angles None")
         return separable(splats, shape, background=background), jnp.int32(0)
     return reference(splats, shape, blend=settings.blend, background=background), jnp.int32(0)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from emgauss_jax.render.binned import PLACES, find_bins, plan
 from emgauss_jax.render.gaussians import Gaussians, Splats, activate, conics
 from emgauss_jax.render.rasterize import RenderSettings, rasterize
 from emgauss_jax.render.reference import reference
@@ -25,17 +26,19 @@ def random_splats(n=60, rotated=True, seed=0, dtype=jnp.float32):
     )
 
 
-def weighted(draw):
+def weighted(draw, shape=SHAPE):
     """A scalar of the image whose gradient differs at every pixel."""
-    weights = jnp.asarray(np.random.default_rng(7).normal(size=SHAPE), jnp.float32)
+    weights = jnp.asarray(np.random.default_rng(7).normal(size=shape), jnp.float32)
     return lambda splats, ground: jnp.sum(draw(splats, ground) * weights)
 
 
-def assert_same(fast, slow, splats):
+def assert_same(fast, slow, splats, shape=SHAPE):
     ground = jnp.float32(0.3)
-    np.testing.assert_allclose(jax.jit(fast)(splats, ground), slow(splats, ground), atol=3e-6)
-    got = jax.jit(jax.grad(weighted(fast), argnums=(0, 1)))(splats, ground)
-    want = jax.jit(jax.grad(weighted(slow), argnums=(0, 1)))(splats, ground)
+    np.testing.assert_allclose(
+        jax.jit(fast)(splats, ground), slow(splats, ground), rtol=2e-6, atol=3e-6
+    )
+    got = jax.jit(jax.grad(weighted(fast, shape), argnums=(0, 1)))(splats, ground)
+    want = jax.jit(jax.grad(weighted(slow, shape), argnums=(0, 1)))(splats, ground)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * float(jnp.abs(b).max()))
 
@@ -60,14 +63,65 @@ def test_separable_equals_reference():
     )
 
 
-def test_tiled_under_vmap_equals_one_by_one():
-    settings = RenderSettings(blend="alpha", backend="tiled", cutoff=CUTOFF, capacity=64)
-    many = [random_splats(seed=s) for s in range(3)]
+@pytest.mark.parametrize("widest", [1.5, 4.0, 40.0])
+def test_binned_equals_reference(widest):
+    """Of every level: within a cell's halo, beyond it, and as wide as the plane."""
+    shape, n = (150, 139), 300
+    rng = np.random.default_rng(3)
+    splats = random_splats(n, rotated=False)._replace(
+        means=jnp.asarray(rng.uniform(-6, 150, (n, 2)), jnp.float32),
+        scales=jnp.asarray(np.exp(rng.uniform(np.log(0.7), np.log(widest), (n, 2))), jnp.float32),
+    )
+    levels = plan(shape, n)
+    assert len(levels) == 3
+    used = np.searchsorted([v.first for v in levels], find_bins(splats, levels, 6.0), "right") - 1
+    assert len(set(used.tolist())) == {1.5: 2, 4.0: 2, 40.0: 3}[widest]
+    settings = RenderSettings(blend="sum", backend="binned", cutoff=6.0)
+    assert_same(
+        lambda s, b: rasterize(s, shape, settings, b)[0],
+        lambda s, b: reference(s, shape, blend="sum", background=b),
+        splats,
+        shape,
+    )
+
+
+def test_binned_draws_lists_longer_than_a_pass():
+    n = 3 * PLACES + 5
+    near = np.random.default_rng(0).uniform(5, 9, (n, 2))
+    splats = random_splats(n, rotated=False)._replace(means=jnp.asarray(near, jnp.float32))
+    settings = RenderSettings(blend="sum", backend="binned", cutoff=6.0)
+    assert_same(
+        lambda s, b: rasterize(s, SHAPE, settings, b)[0],
+        lambda s, b: reference(s, SHAPE, blend="sum", background=b),
+        splats,
+    )
+
+
+def test_a_sum_also_teaches_what_adds_nothing_yet():
+    splats = random_splats(rotated=False)._replace(opacities=jnp.zeros(60))
+    settings = RenderSettings(blend="sum", backend="binned")
+    grad = jax.grad(weighted(lambda s, b: rasterize(s, SHAPE, settings, b)[0]))(splats, 0.0)
+    assert np.all(np.asarray(grad.opacities) != 0)
+
+
+def test_binned_error_is_bounded_by_the_cutoff():
+    splats = random_splats(rotated=False)
+    settings = RenderSettings(blend="sum", backend="binned", cutoff=2.0)
+    image, _ = rasterize(splats, SHAPE, settings)
+    error = jnp.abs(image - reference(splats, SHAPE, blend="sum")).max()
+    weight = jnp.sum(jnp.abs(splats.opacities * splats.intensities))
+    assert 0 < float(error) <= float(weight) * np.exp(-(2.0**2) / 2)
+
+
+@pytest.mark.parametrize(("blend", "backend"), [("alpha", "tiled"), ("sum", "binned")])
+def test_under_vmap_equals_one_by_one(blend, backend):
+    settings = RenderSettings(blend=blend, backend=backend, cutoff=CUTOFF, capacity=64)
+    many = [random_splats(seed=s, rotated=backend == "tiled") for s in range(3)]
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *many)
     grad = jax.jit(jax.grad(weighted(lambda s, b: rasterize(s, SHAPE, settings, b)[0])))
     together = jax.vmap(grad, in_axes=(0, None))(stacked, 0.2)
     for i, splats in enumerate(many):
-        for a, b in zip(together, grad(splats, 0.2), strict=True):
+        for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(grad(splats, 0.2)), strict=True):
             np.testing.assert_allclose(a[i], b, atol=1e-4)
 
 
@@ -141,8 +195,9 @@ def test_the_dead_are_not_drawn():
 
 
 def test_wrong_settings_say_what_was_wanted():
-    with pytest.raises(ValueError, match="separable draws blend 'sum' only"):
-        RenderSettings(blend="alpha", backend="separable")
+    for backend in ("separable", "binned"):
+        with pytest.raises(ValueError, match=f"{backend} draws blend 'sum' only"):
+            RenderSettings(blend="alpha", backend=backend)
     with pytest.raises(ValueError, match="backend: got 'gpu'"):
         RenderSettings(backend="gpu")
     with pytest.raises(ValueError, match="wanted angles None"):

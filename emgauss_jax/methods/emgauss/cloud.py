@@ -15,7 +15,7 @@ from emgauss_jax.methods.base import Block, bracket
 from emgauss_jax.methods.emgauss import density, teacher
 from emgauss_jax.methods.emgauss.deformation import Deformation, Depth
 from emgauss_jax.render.gaussians import Gaussians, activate
-from emgauss_jax.render.rasterize import RenderSettings, rasterize
+from emgauss_jax.render.rasterize import AXIS_ALIGNED, RenderSettings, rasterize
 
 POWER = 1.4  # of the gap's width, in `uncertainty`
 
@@ -60,8 +60,10 @@ class Settings:
                 f"emgauss: got planes_per_step {self.planes_per_step} and depth_noise_end "
                 f"{self.depth_noise_end}, wanted 1 or more of both"
             )
-        if self.render.backend == "separable" and (self.rotation or self.deform_rotation):
-            raise ValueError("rotation: got True with backend 'separable', wanted 'tiled'")
+        if self.render.backend in AXIS_ALIGNED and (self.rotation or self.deform_rotation):
+            raise ValueError(
+                f"rotation: got True with backend {self.render.backend!r}, wanted 'tiled'"
+            )
 
 
 def capacity(settings: Settings, shape: tuple[int, int]) -> int:
