@@ -26,6 +26,7 @@ def run(main: Callable[[], None]) -> None:
     """
     folder = pathlib.Path.home() / ".cache" / "emgauss_jax"
     jax.config.update("jax_compilation_cache_dir", os.environ.get(CACHE, str(folder)))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # small programs add up
 
     def parse(argv: list[str]) -> list[str]:
         try:

@@ -51,10 +51,10 @@ def test_every_config_takes_a_step_to_its_report(path, tmp_path):
 
 def test_nothing_is_compiled_twice():
     problem = prepare(tiny()).problem
-    program = fit.build_program(problem, 1)
-    mapping = program.advance(2)
+    program = problem.program
+    mapping = program.advance(2, 1)
     for indices in ([0], [0]):  # two chunks
-        state, blocks, keys = fit.start_chunk(problem, program, indices)
+        state, blocks, keys = fit.start_chunk(problem, indices)
         for _ in range(3):
             state, _ = mapping.run(state, blocks, keys)
     assert mapping.run._cache_size() == 1
@@ -117,7 +117,7 @@ def test_an_unscorable_reference_costs_no_volume(tmp_path):
 
 def test_a_plane_that_lacks_gaussians_is_not_written(tmp_path):
     experiment = prepare(tiny("emgauss_paper"))
-    params = fit.start_chunk(experiment.problem, fit.build_program(experiment.problem, 1), [0])
+    params = fit.start_chunk(experiment.problem, [0])
     params = jax.tree.map(np.asarray, params[0].params)
     config = tiny("emgauss_paper", emgauss__render__capacity=2)
     small = prepare(config)

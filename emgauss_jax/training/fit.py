@@ -73,6 +73,11 @@ class Problem:
         """Blocks of the volume."""
         return self.blocks.slices.shape[0]
 
+    @functools.cached_property
+    def program(self) -> "Program":
+        """What runs it; built once, because a function built anew is traced and compiled anew."""
+        return build_program(self)
+
 
 def cut_blocks(slices: np.ndarray, z: np.ndarray, boxes: Sequence[Box]) -> Block:
     """Cut valid slices into blocks of one shape.
@@ -108,15 +113,15 @@ def share_out(count: int, limit: int, devices: int) -> list[list[int]]:
 
 
 class Program(NamedTuple):
-    """What is built once for all chunks, so that nothing is compiled twice."""
+    """What serves all chunks, so that nothing is traced or compiled twice."""
 
     optimizer: optax.GradientTransformation
     start: Callable[..., Any]  # the parameters of some blocks
     step: Callable[..., Any]
-    advance: Callable[[int], parallel.Mapping]  # by steps a dispatch
+    advance: Callable[[int, int], parallel.Mapping]  # by steps a dispatch, devices
 
 
-def build_program(problem: Problem, devices: int) -> Program:
+def build_program(problem: Problem) -> Program:
     """Build optimizer, step and dispatches; nothing is compiled yet."""
     one = jax.tree.map(lambda leaf: leaf[:1], problem.blocks)
     keys = jax.random.split(problem.key, 1)
@@ -127,25 +132,25 @@ def build_program(problem: Problem, devices: int) -> Program:
     step = make_step(problem.method, adam, settings.ema_decay)
 
     @functools.cache
-    def advance(count: int) -> parallel.Mapping:
+    def advance(count: int, devices: int) -> parallel.Mapping:
         return parallel.map_blocks(make_advance(step, count), devices)
 
     return Program(adam, start, step, advance)
 
 
 def check(problem: Problem) -> None:
-    """Trace one step without running it, so that what cannot work is said before anything starts.
+    """Trace a dispatch without running it, so that what cannot work is said before anything starts.
 
     Raises:
       ValueError: from the optimizer, the method or the rasterizer, naming the setting.
     """
-    program = build_program(problem, 1)
-    jax.eval_shape(lambda: program.step(*start_chunk(problem, program, [0])))
+    program, settings = problem.program, problem.settings
+    count = min(settings.steps_per_dispatch, settings.steps)
+    start = jax.eval_shape(lambda: start_chunk(problem, [0]))
+    jax.eval_shape(program.advance(count, 1).run, *start)
 
 
-def start_chunk(
-    problem: Problem, program: Program, indices: Sequence[int]
-) -> tuple[State, Block, jax.Array]:
+def start_chunk(problem: Problem, indices: Sequence[int]) -> tuple[State, Block, jax.Array]:
     """Start the state of some blocks; also return the blocks and their keys.
 
     A block's keys depend on the run's key and the block's index alone, not on its chunk.
@@ -153,11 +158,11 @@ def start_chunk(
     keys = jax.vmap(lambda i: jax.random.fold_in(problem.key, i))(jnp.asarray(indices))
     pairs = jax.vmap(jax.random.split)(keys)
     blocks = jax.tree.map(lambda leaf: jnp.asarray(leaf[np.asarray(indices)]), problem.blocks)
-    params = program.start(blocks, pairs[:, 0])
-    return init_state(params, program.optimizer), blocks, pairs[:, 1]
+    params = problem.program.start(blocks, pairs[:, 0])
+    return init_state(params, problem.program.optimizer), blocks, pairs[:, 1]
 
 
-def blocks_at_once(problem: Problem, program: Program) -> int:
+def blocks_at_once(problem: Problem) -> int:
     """Ask the compiler how many blocks fit in `memory_gb`, from the step of a single one.
 
     On a CPU the answer is 1: more leave its caches, and a block's step takes 1.5 times as long with
@@ -168,7 +173,7 @@ def blocks_at_once(problem: Problem, program: Program) -> int:
         return settings.blocks_per_chunk
     if problem.count == 1 or jax.default_backend() == "cpu":
         return 1
-    memory = jax.jit(program.step).lower(*start_chunk(problem, program, [0])).compile()
+    memory = jax.jit(problem.program.step).lower(*start_chunk(problem, [0])).compile()
     used = memory.memory_analysis()
     one = used.argument_size_in_bytes + used.output_size_in_bytes + used.temp_size_in_bytes
     return max(1, int(settings.memory_gb * 2**30 / one))
@@ -194,26 +199,24 @@ def fit(problem: Problem, workdir: pathlib.Path, train: bool = True) -> Any:
         if not train:
             raise ValueError(f"{workdir}: got no fit, wanted one made by the train command")
         devices = min(jax.local_device_count(), problem.count)
-        at_once = blocks_at_once(problem, build_program(problem, 1))
-        chunks = share_out(problem.count, at_once, devices)
+        chunks = share_out(problem.count, blocks_at_once(problem), devices)
         checkpoint.write_chunks(workdir, chunks)
     # A fit may go on with other devices than it began with: use as many as share a chunk evenly.
-    shares = [n for n in range(1, jax.local_device_count() + 1) if len(chunks[0]) % n == 0]
-    program = build_program(problem, shares[-1])
+    devices = max(n for n in range(1, jax.local_device_count() + 1) if len(chunks[0]) % n == 0)
     teachers: dict[int, Any] = {}
     with log.progress(len(chunks) * problem.settings.steps) as bar:
         for chunk, indices in enumerate(chunks):
-            state = _fit_chunk(problem, program, workdir, (chunk, indices), train, bar)
+            state = _fit_chunk(problem, devices, workdir, (chunk, indices), train, bar)
             teacher = jax.device_get(state.teacher)
             for place, index in enumerate(indices):
                 teachers[index] = jax.tree.map(lambda leaf, p=place: leaf[p], teacher)
     return jax.tree.map(lambda *leaf: np.stack(leaf), *(teachers[i] for i in sorted(teachers)))
 
 
-def _fit_chunk(problem, program, workdir, named_chunk, train: bool, bar) -> State:
+def _fit_chunk(problem, devices, workdir, named_chunk, train: bool, bar) -> State:
     """Fit one chunk from its newest checkpoint to the last step."""
     settings, (chunk, indices) = problem.settings, named_chunk
-    state, blocks, keys = start_chunk(problem, program, indices)
+    state, blocks, keys = start_chunk(problem, indices)
     with checkpoint.open_checkpoints(workdir, chunk) as manager:
         state = checkpoint.restore(manager, state)
         done = int(state.step)
@@ -226,11 +229,12 @@ def _fit_chunk(problem, program, workdir, named_chunk, train: bool, bar) -> Stat
         if done == settings.steps:
             return state
         with log.open_metrics(workdir / "metrics.jsonl", chunk, done) as file:
-            mapping = program.advance(settings.steps_per_dispatch)
+            advance = problem.program.advance
+            mapping = advance(min(settings.steps_per_dispatch, settings.steps), devices)
             state, blocks, keys = map(mapping.spread, (state, blocks, keys))
             while done < settings.steps:
                 count = min(settings.steps_per_dispatch, settings.steps - done)
-                state, metrics = program.advance(count).run(state, blocks, keys)
+                state, metrics = advance(count, devices).run(state, blocks, keys)
                 before, done = done, done + count
                 log.write_metrics(file, chunk, done, _checked(metrics, before))
                 bar.update(count)
