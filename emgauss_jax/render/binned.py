@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emgauss_jax.render.bins import sort_into_bins
 from emgauss_jax.render.gaussians import Splats
 
 CELL = 16  # px, of the finest level; its halo is half of that
@@ -81,26 +82,6 @@ def find_bins(splats: Splats, levels: tuple[Level, ...], cutoff: float) -> jax.A
         here = level.first + cell[:, 0] * level.grid[1] + cell[:, 1]
         bins = jnp.where(reach <= level.halo, here, bins)
     return bins
-
-
-def sort_into_bins(bins: jax.Array, total: int) -> tuple[jax.Array, jax.Array]:
-    """Sort N Gaussians by bin.
-
-    Args:
-      bins: i32[N].
-      total: B.
-
-    Returns:
-      order i32[N], Gaussian of every place; starts i32[B + 1], first place of every bin.
-    """
-    count = bins.shape[0]
-    if total * count < 2**31:  # one key holds both: several times as fast as a sort of pairs
-        key = jnp.sort(bins * count + jnp.arange(count))
-        order, bins = key % count, key // count
-    else:
-        order = jnp.argsort(bins)
-        bins = bins[order]
-    return order, jnp.searchsorted(bins, jnp.arange(total + 1))
 
 
 def _profiles(rows: jax.Array, level: Level, cell: jax.Array):

@@ -27,7 +27,7 @@ class RenderSettings:
     blend: str = "sum"  # "alpha" or "sum"
     backend: str = "binned"  # one of BACKENDS
     cutoff: float = 3.5  # sigma up to which a tiled or binned splat is drawn
-    capacity: int = 512  # places in each tile's list (tiled)
+    capacity: int = 512  # places in the tiles' lists, for a tile on average (tiled)
 
     def __post_init__(self):
         if self.backend not in BACKENDS:

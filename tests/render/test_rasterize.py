@@ -133,15 +133,27 @@ def test_cutoff_error_is_bounded():
     assert 0 < float(jnp.abs(cut - whole).max()) <= bound
 
 
-def test_overflow_counts_the_missing_places():
-    n = 20
+def test_a_tile_may_hold_more_than_its_share():
+    n, tiles = 20, 3 * 4
     splats = random_splats(n)._replace(
         means=jnp.full((n, 2), 8.0), scales=jnp.full((n, 2), 0.8), angles=None
     )  # all within tile (0, 0)
-    settings = RenderSettings(blend="sum", backend="tiled", cutoff=CUTOFF, capacity=16)
+    settings = RenderSettings(blend="sum", backend="tiled", cutoff=CUTOFF, capacity=2)
     image, overflow = rasterize(splats, SHAPE, settings)
-    assert int(overflow) == n - 16
-    first = jax.tree.map(lambda a: a[:16], splats)
+    assert n <= 2 * tiles and int(overflow) == 0
+    want = reference(splats, SHAPE, blend="sum", cutoff=CUTOFF)
+    np.testing.assert_allclose(image, want, rtol=1e-5, atol=1e-6)
+
+
+def test_overflow_counts_the_missing_places():
+    n, places = 20, 3 * 4
+    splats = random_splats(n)._replace(
+        means=jnp.full((n, 2), 8.0), scales=jnp.full((n, 2), 0.8), angles=None
+    )  # all within tile (0, 0)
+    settings = RenderSettings(blend="sum", backend="tiled", cutoff=CUTOFF, capacity=1)
+    image, overflow = rasterize(splats, SHAPE, settings)
+    assert int(overflow) == n - places
+    first = jax.tree.map(lambda a: a[:places], splats)
     np.testing.assert_allclose(
         image, reference(first, SHAPE, blend="sum", cutoff=CUTOFF), atol=3e-6
     )
