@@ -49,17 +49,6 @@ def test_every_config_takes_a_step_to_its_report(path, tmp_path):
     assert (tmp_path / "run" / "report" / "report.html").stat().st_size > 10_000
 
 
-def test_nothing_is_compiled_twice():
-    problem = prepare(tiny()).problem
-    program = problem.program
-    mapping = program.advance(2, 1)
-    for indices in ([0], [0]):  # two chunks
-        state, blocks, keys = fit.start_chunk(problem, indices)
-        for _ in range(3):
-            state, _ = mapping.run(state, blocks, keys)
-    assert mapping.run._cache_size() == 1
-
-
 def test_the_held_out_planes_change_nothing(tmp_path):
     """Two volumes that agree on the observed slices alone are reconstructed alike."""
     rng = np.random.default_rng(0)

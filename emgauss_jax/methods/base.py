@@ -4,7 +4,7 @@ Letters: K observed slices, Q queried planes, H W a block's lateral size in px.
 A method is written for ONE block; `training` adds the block axis with `jax.vmap`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -25,11 +25,13 @@ class Method(NamedTuple):
     """A method as pure functions of pytrees.
 
     `init(key, block) -> params`
-    `loss(params, teacher, block, key, step) -> (scalar, metrics)`
+    `loss(params, teacher, block, key, step, weights) -> (scalar, metrics)`
     `predict(params, block, z f32[Q]) -> f32[Q, H, W]` at any real z
     `maintain(params, teacher, block, key, step) -> (params, teacher, fresh)`: upkeep without
         gradients; shapes never change. `fresh` is a pytree like params of bool, broadcastable to
         each leaf: where it is True the optimizer's moments start again.
+    `weights`: loss weights by their names in the method's config section; `loss` is given numbers
+        for them, traced, so that fits of one program may differ in them.
     `per_block`: True, parameters carry a block axis and gradients stay local; False, one shared
         network whose gradients are averaged over blocks.
     """
@@ -38,6 +40,7 @@ class Method(NamedTuple):
     loss: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
     predict: Callable[..., jax.Array]
     maintain: Callable[..., tuple[Params, Params, Params]]
+    weights: Mapping[str, float]
     per_block: bool
 
 

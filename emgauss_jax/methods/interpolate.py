@@ -149,9 +149,9 @@ def _init_blur(key: object, block: Block) -> InterpolateParams:
     return InterpolateParams(np.float32(choose_blur(block)))
 
 
-def _loss(params, teacher, block, key, step) -> tuple[float, dict]:
+def _loss(params, teacher, block, key, step, weights) -> tuple[float, dict]:
     """Return 0: there is nothing to learn."""
-    del params, teacher, block, key, step
+    del params, teacher, block, key, step, weights
     return 0.0, {}
 
 
@@ -161,12 +161,16 @@ def _maintain(params, teacher, block, key, step) -> tuple:
     return params, teacher, InterpolateParams(np.zeros((), bool))
 
 
+def _method(init, predict) -> Method:
+    return Method(init, _loss, predict, _maintain, weights={}, per_block=True)
+
+
 METHODS = {
-    "nearest": Method(_init_plain, _loss, _plain("nearest"), _maintain, per_block=True),
-    "linear": Method(_init_plain, _loss, _plain("linear"), _maintain, per_block=True),
-    "linear_blur": Method(_init_blur, _loss, _linear_blur, _maintain, per_block=True),
-    "cubic": Method(_init_plain, _loss, _plain("cubic"), _maintain, per_block=True),
-    "cubic_mean": Method(_init_plain, _loss, _plain("cubic_mean"), _maintain, per_block=True),
+    "nearest": _method(_init_plain, _plain("nearest")),
+    "linear": _method(_init_plain, _plain("linear")),
+    "linear_blur": _method(_init_blur, _linear_blur),
+    "cubic": _method(_init_plain, _plain("cubic")),
+    "cubic_mean": _method(_init_plain, _plain("cubic_mean")),
 }
 
 

@@ -5,6 +5,7 @@ Letters: S blocks of a chunk, K observed slices, H W block size in px.
 
 import dataclasses
 import functools
+import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,13 +13,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from emgauss_jax.data.boxes import Box
 from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.training import checkpoint, log, optimizer, parallel
+from emgauss_jax.training.hyper import Hyper, stack
 from emgauss_jax.training.state import State, init_params, init_state
-from emgauss_jax.training.step import make_advance, make_step
+from emgauss_jax.training.step import Step, make_advance, make_step
+
+CPU_BLOCKS = 4  # at once under vmap: a block's step takes least time with 2 to 4
 
 # Metrics that must stay 0, and what to do about them.
 FAILURES = {
@@ -39,8 +42,8 @@ class FitSettings:
     ema_decay: float  # of the teacher; 0, there is none
     steps_per_dispatch: int
     checkpoint_every: int  # steps
-    blocks_per_chunk: int  # on each device; 0: 1 on a CPU, else what `memory_gb` holds
-    memory_gb: float
+    blocks_per_chunk: int  # fits at once on each device; 0: what `memory_gb` holds
+    memory_gb: float  # of each device; 0: what it has
 
     def __post_init__(self):
         if min(self.steps, self.steps_per_dispatch, self.checkpoint_every) < 1:
@@ -48,10 +51,10 @@ class FitSettings:
                 f"train: got steps {self.steps}, steps_per_dispatch {self.steps_per_dispatch}, "
                 f"checkpoint_every {self.checkpoint_every}, wanted 1 or more of each"
             )
-        if self.blocks_per_chunk < 0 or not self.memory_gb > 0:
+        if self.blocks_per_chunk < 0 or not self.memory_gb >= 0:
             raise ValueError(
                 f"train: got blocks_per_chunk {self.blocks_per_chunk} and memory_gb "
-                f"{self.memory_gb}, wanted 0 or more and more than 0"
+                f"{self.memory_gb}, wanted 0 or more of both"
             )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"train.ema_decay: got {self.ema_decay}, wanted 0 <= decay < 1")
@@ -67,11 +70,23 @@ class Problem:
     rates: Mapping[str, Any]  # learning rates, see `training.optimizer`
     start: Mapping[str, int]
     settings: FitSettings
+    sweep: tuple[Hyper, ...] = ()  # fit every block once with each of these; (): as configured
 
     @property
     def count(self) -> int:
-        """Blocks of the volume."""
-        return self.blocks.slices.shape[0]
+        """Fits: the blocks of the volume, as often as there are hyper-parameters to try."""
+        return self.blocks.slices.shape[0] * len(self.hypers)
+
+    @property
+    def hypers(self) -> tuple[Hyper, ...]:
+        """Hyper-parameters of the fits: those of the sweep, or what rates and settings say."""
+        return self.sweep or (self.configured,)
+
+    @property
+    def configured(self) -> Hyper:
+        """The hyper-parameters that the run's own config names."""
+        rates = optimizer.ends(self.rates)
+        return Hyper(rates, dict(self.method.weights), self.settings.ema_decay)
 
     @functools.cached_property
     def program(self) -> "Program":
@@ -115,9 +130,8 @@ def share_out(count: int, limit: int, devices: int) -> list[list[int]]:
 class Program(NamedTuple):
     """What serves all chunks, so that nothing is traced or compiled twice."""
 
-    optimizer: optax.GradientTransformation
     start: Callable[..., Any]  # the parameters of some blocks
-    step: Callable[..., Any]
+    step: Step
     advance: Callable[[int, int], parallel.Mapping]  # by steps a dispatch, devices
 
 
@@ -128,14 +142,14 @@ def build_program(problem: Problem) -> Program:
     start = jax.jit(functools.partial(init_params, problem.method))
     params = jax.eval_shape(start, one, keys)
     settings = problem.settings
-    adam = optimizer.build(params, problem.rates, problem.start, settings.steps)
-    step = make_step(problem.method, adam, settings.ema_decay)
+    descend = optimizer.make_descend(params, problem.rates, problem.start, settings.steps)
+    step = make_step(problem.method, descend)
 
     @functools.cache
     def advance(count: int, devices: int) -> parallel.Mapping:
         return parallel.map_blocks(make_advance(step, count), devices)
 
-    return Program(adam, start, step, advance)
+    return Program(start, step, advance)
 
 
 def check(problem: Problem) -> None:
@@ -150,33 +164,50 @@ def check(problem: Problem) -> None:
     jax.eval_shape(program.advance(count, 1).run, *start)
 
 
-def start_chunk(problem: Problem, indices: Sequence[int]) -> tuple[State, Block, jax.Array]:
-    """Start the state of some blocks; also return the blocks and their keys.
+def start_chunk(problem: Problem, indices: Sequence[int]) -> tuple[State, Block, jax.Array, Hyper]:
+    """Start the state of some fits; also return their blocks, keys and hyper-parameters.
 
-    A block's keys depend on the run's key and the block's index alone, not on its chunk.
+    Args:
+      indices: fit i is of block i % (blocks of the volume). Its keys depend on the run's key and
+        that block alone, not on its chunk nor on the hyper-parameters.
     """
-    keys = jax.vmap(lambda i: jax.random.fold_in(problem.key, i))(jnp.asarray(indices))
+    which, block = np.divmod(np.asarray(indices), problem.blocks.slices.shape[0])
+    keys = jax.vmap(lambda i: jax.random.fold_in(problem.key, i))(jnp.asarray(block))
     pairs = jax.vmap(jax.random.split)(keys)
-    blocks = jax.tree.map(lambda leaf: jnp.asarray(leaf[np.asarray(indices)]), problem.blocks)
+    blocks = jax.tree.map(lambda leaf: jnp.asarray(leaf[block]), problem.blocks)
+    hyper = jax.tree.map(jnp.asarray, stack([problem.hypers[i] for i in which]))
     params = problem.program.start(blocks, pairs[:, 0])
-    return init_state(params, problem.program.optimizer), blocks, pairs[:, 1]
+    return init_state(params), blocks, pairs[:, 1], hyper
 
 
 def blocks_at_once(problem: Problem) -> int:
-    """Ask the compiler how many blocks fit in `memory_gb`, from the step of a single one.
+    """Ask the compiler how many fits the memory holds, from the step of a single one.
 
-    On a CPU the answer is 1: more leave its caches, and a block's step takes 1.5 times as long with
-    4 at once and 2.1 times with 8.
+    On a CPU at most CPU_BLOCKS, because more leave its caches.
     """
     settings = problem.settings
     if settings.blocks_per_chunk:
         return settings.blocks_per_chunk
-    if problem.count == 1 or jax.default_backend() == "cpu":
+    if problem.count == 1:
         return 1
-    memory = jax.jit(problem.program.step).lower(*start_chunk(problem, [0])).compile()
-    used = memory.memory_analysis()
-    one = used.argument_size_in_bytes + used.output_size_in_bytes + used.temp_size_in_bytes
-    return max(1, int(settings.memory_gb * 2**30 / one))
+    at_most = CPU_BLOCKS if jax.default_backend() == "cpu" else problem.count
+    return max(1, min(at_most, int(_memory(settings) / step_bytes(problem, 1))))
+
+
+def step_bytes(problem: Problem, count: int) -> int:
+    """Bytes that a step of some fits at once takes, by the compiler's own account."""
+    start = jax.eval_shape(lambda: start_chunk(problem, [0] * count))
+    used = jax.jit(problem.program.step).lower(*start).compile().memory_analysis()
+    return used.argument_size_in_bytes + used.output_size_in_bytes + used.temp_size_in_bytes
+
+
+def _memory(settings: FitSettings) -> float:
+    """Bytes that a device may use: `memory_gb`, or 80 % of what the device says it has."""
+    if settings.memory_gb:
+        return settings.memory_gb * 2**30
+    limits = jax.local_devices()[0].memory_stats() or {}
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 0.8 * limits.get("bytes_limit", installed)
 
 
 def fit(problem: Problem, workdir: pathlib.Path, train: bool = True) -> Any:
@@ -188,7 +219,8 @@ def fit(problem: Problem, workdir: pathlib.Path, train: bool = True) -> Any:
       train: False only reads.
 
     Returns:
-      The teachers' parameters, numpy leaves [blocks of the volume, ...].
+      The teachers' parameters, numpy leaves [fits, ...]; of a sweep, all blocks with its first
+      hyper-parameters come first.
 
     Raises:
       ValueError: `train` is False and the fit is not finished.
@@ -216,7 +248,7 @@ def fit(problem: Problem, workdir: pathlib.Path, train: bool = True) -> Any:
 def _fit_chunk(problem, devices, workdir, named_chunk, train: bool, bar) -> State:
     """Fit one chunk from its newest checkpoint to the last step."""
     settings, (chunk, indices) = problem.settings, named_chunk
-    state, blocks, keys = start_chunk(problem, indices)
+    state, *given = start_chunk(problem, indices)
     with checkpoint.open_checkpoints(workdir, chunk) as manager:
         state = checkpoint.restore(manager, state)
         done = int(state.step)
@@ -231,10 +263,10 @@ def _fit_chunk(problem, devices, workdir, named_chunk, train: bool, bar) -> Stat
         with log.open_metrics(workdir / "metrics.jsonl", chunk, done) as file:
             advance = problem.program.advance
             mapping = advance(min(settings.steps_per_dispatch, settings.steps), devices)
-            state, blocks, keys = map(mapping.spread, (state, blocks, keys))
+            state, *given = map(mapping.spread, (state, *given))
             while done < settings.steps:
                 count = min(settings.steps_per_dispatch, settings.steps - done)
-                state, metrics = advance(count, devices).run(state, blocks, keys)
+                state, metrics = advance(count, devices).run(state, *given)
                 before, done = done, done + count
                 log.write_metrics(file, chunk, done, _checked(metrics, before))
                 bar.update(count)

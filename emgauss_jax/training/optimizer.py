@@ -1,21 +1,29 @@
 """Adam with one learning rate a group of parameters, named by its path in the pytree."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
+ADAM = optax.scale_by_adam(eps=1e-15)  # eps as in 3DGS
 FROZEN = "frozen"
 
 
-def decayed(rate: float, final: float, start: int, steps: int) -> optax.Schedule:
-    """Fall log-linearly from `rate` at `start` to `rate * final` at `steps`; 0 before `start`.
+def decayed(rate: tuple[Any, Any], step: jax.Array, start: int, steps: int) -> jax.Array:
+    """Fall log-linearly from the rate at `start` to its last fraction at `steps`; 0 before `start`.
 
-    Source: 3DGS (log-linear decay); a rate of 0 is how a stage freezes a group.
+    Args:
+      rate: (learning rate, its fraction left at the end), f32[] each.
+      step: i32[], iteration.
+      start: iteration; a rate of 0 is how a stage freezes a group.
+      steps: iterations of the run.
+
+    Source: 3DGS (log-linear decay).
     """
-    fall = optax.exponential_decay(rate, max(steps - start, 1), final, end_value=rate * final)
-    return optax.join_schedules([optax.constant_schedule(0.0), fall], [start])
+    done = jnp.clip((step - start) / max(steps - start, 1), 0.0, 1.0)
+    return jnp.where(step < start, 0.0, rate[0] * rate[1] ** done)
 
 
 def labels(params: Any, rates: Mapping[str, Any]) -> Any:
@@ -45,7 +53,11 @@ def labels(params: Any, rates: Mapping[str, Any]) -> Any:
 
 
 def ends(rates: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[float, float]]:
-    """Flatten nested rates to {"canonical.means": (rate, final fraction), ...}."""
+    """Flatten nested rates to {"canonical.means": (rate, final fraction), ...}.
+
+    Raises:
+      ValueError: an end that is no such pair.
+    """
     flat = {}
     for name, value in rates.items():
         if isinstance(value, Mapping):
@@ -60,33 +72,38 @@ def ends(rates: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[float, f
     return flat
 
 
-def build(
+def make_descend(
     params: Any, rates: Mapping[str, Any], start: Mapping[str, int], steps: int
-) -> optax.GradientTransformation:
-    """Build the optimizer of a run.
+) -> Callable[..., tuple[Any, optax.OptState]]:
+    """Build one step of the optimizer of a run.
 
     Args:
-      params: a pytree of the run's structure (values are not looked at).
+      params: a pytree of one block's structure (values are not looked at).
       rates: learning rates by path; a leaf without one is frozen.
       start: first iteration of a group, by the first name of its path.
       steps: iterations of the run.
 
     Returns:
-      An optax transformation. Adam is elementwise, so a leading block axis needs no vmap.
+      descend(params, grads, moments, step, rates by group) -> (params, moments). The numbers of
+      the rates are arguments, so that fits of one program may differ in them.
 
     Raises:
       ValueError: a rate that no parameter has.
-
-    Source: eps 1e-15 as in 3DGS.
     """
     tree = labels(params, rates)
-    groups = ends(rates)
-    unknown = sorted(set(groups) - set(jax.tree.leaves(tree)))
+    unknown = sorted(set(ends(rates)) - set(jax.tree.leaves(tree)))
     if unknown:
         raise ValueError(f"optimizer.rates: got {unknown}, wanted names of learned parameters")
-    scales = {FROZEN: optax.set_to_zero()}
-    for name, (rate, final) in groups.items():
-        schedule = decayed(rate, final, start.get(name.split(".")[0], 0), steps)
-        scales[name] = optax.scale_by_learning_rate(schedule)
-    # One Adam for all groups: its moments are then pytrees like params, which upkeep can reset.
-    return optax.chain(optax.scale_by_adam(eps=1e-15), optax.partition(scales, tree))
+
+    def descend(params, grads, moments, step, rates):
+        directions, moments = ADAM.update(grads, moments)
+
+        def move(leaf, direction, label):
+            if label == FROZEN:
+                return leaf
+            first = start.get(label.split(".")[0], 0)
+            return leaf - decayed(rates[label], step, first, steps) * direction
+
+        return jax.tree.map(move, params, directions, tree), moments
+
+    return descend

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 
 class Mapping(NamedTuple):
-    """How a function of (state, blocks, keys) is spread over devices."""
+    """How a function of (state, blocks, keys, hyper) is spread over devices."""
 
     run: Callable[..., Any]  # the compiled function, on spread pytrees; the state is donated
     spread: Callable[[Any], Any]  # [S, ...] -> [n, S / n, ...]; a scalar is copied to all
@@ -24,7 +24,7 @@ def map_blocks(advance: Callable[..., Any], devices: int) -> Mapping:
     """Spread a function of S blocks over devices.
 
     Args:
-      advance: advance(state, blocks, keys) -> (state, metrics), written for one device.
+      advance: advance(state, blocks, keys, hyper) -> (state, metrics), written for one device.
       devices: n; S must be a multiple of it.
 
     Returns:

@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from emgauss_jax.methods.base import Block, Method
+from emgauss_jax.training.optimizer import ADAM
 
 
 class State(NamedTuple):
@@ -15,7 +15,7 @@ class State(NamedTuple):
     step: jax.Array  # i32[], iterations done
     params: Any  # the student, every leaf [S, ...]
     teacher: Any  # its exponential moving average, like params
-    opt_state: Any  # optax's, moments like params
+    opt_state: Any  # optax's, moments like params, every leaf [S, ...]
 
 
 def init_params(method: Method, blocks: Block, keys: jax.Array) -> Any:
@@ -31,6 +31,7 @@ def init_params(method: Method, blocks: Block, keys: jax.Array) -> Any:
     return jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), params)
 
 
-def init_state(params: Any, optimizer: optax.GradientTransformation) -> State:
-    """Start a fit; the teacher starts as a copy of the student."""
-    return State(jnp.int32(0), params, jax.tree.map(jnp.copy, params), optimizer.init(params))
+def init_state(params: Any) -> State:
+    """Start a fit of S blocks; the teacher starts as a copy of the student."""
+    moments = jax.vmap(ADAM.init)(params)
+    return State(jnp.int32(0), params, jax.tree.map(jnp.copy, params), moments)

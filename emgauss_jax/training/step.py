@@ -9,64 +9,69 @@ import jax.numpy as jnp
 import optax
 
 from emgauss_jax.methods.base import Block, Method
+from emgauss_jax.training.hyper import Hyper
+from emgauss_jax.training.optimizer import ADAM
 from emgauss_jax.training.state import State
 
+Step = Callable[[State, Block, jax.Array, Hyper], tuple[State, dict[str, jax.Array]]]
 
-def make_step(
-    method: Method, optimizer: optax.GradientTransformation, ema_decay: float
-) -> Callable[[State, Block, jax.Array], tuple[State, dict[str, jax.Array]]]:
+
+def make_step(method: Method, descend: Callable[..., tuple[Any, optax.OptState]]) -> Step:
     """Build the pure step of a method whose blocks learn each for itself.
 
     Args:
       method: written for one block.
-      optimizer: elementwise, over the parameters of all blocks.
-      ema_decay: of the teacher; 0, the teacher is the student.
+      descend: from `training.optimizer`, for one block.
 
     Returns:
-      step(state, blocks, keys [S]) -> (state, metrics with every value f32[S]).
+      step(state, blocks, keys [S], hyper [S]) -> (state, metrics with every value f32[S]).
     """
-    grad = jax.value_and_grad(method.loss, has_aux=True)
+    one = functools.partial(_learn, method, descend)
 
-    def step(state, blocks, keys):
-        pairs = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, state.step)))(keys)
-        many = jax.vmap(grad, in_axes=(0, 0, 0, 0, None))
-        (_, metrics), grads = many(state.params, state.teacher, blocks, pairs[:, 0], state.step)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        teacher = optax.incremental_update(params, state.teacher, 1.0 - ema_decay)
-        upkeep = jax.vmap(method.maintain, in_axes=(0, 0, 0, 0, None))
-        params, teacher, fresh = upkeep(params, teacher, blocks, pairs[:, 1], state.step)
-        opt_state = optax.tree_map_params(
-            optimizer, lambda moment, new: jnp.where(new, 0.0, moment), opt_state, fresh
-        )
-        metrics = metrics | {"nonfinite": (~_finite(params, len(keys))).astype(jnp.float32)}
-        return State(state.step + 1, params, teacher, opt_state), metrics
+    def step(state, blocks, keys, hyper):
+        learned = (state.params, state.teacher, state.opt_state)
+        many = jax.vmap(one, in_axes=(None, 0, 0, 0, 0))
+        learned, metrics = many(state.step, learned, blocks, keys, hyper)
+        return State(state.step + 1, *learned), metrics
 
     return step
 
 
-def _finite(params: Any, count: int) -> jax.Array:
-    """Tell for each of S blocks whether all its parameters are finite: bool[S].
+def _learn(method, descend, step, learned, block, key, hyper):
+    """Step one block: gradient, Adam, teacher, upkeep."""
+    params, teacher, moments = learned
+    loss_key, upkeep_key = jax.random.split(jax.random.fold_in(key, step))
+    grad = jax.grad(method.loss, has_aux=True)
+    grads, metrics = grad(params, teacher, block, loss_key, step, hyper.weights)
+    params, moments = descend(params, grads, moments, step, hyper.rates)
+    teacher = optax.incremental_update(params, teacher, 1.0 - hyper.ema_decay)
+    params, teacher, fresh = method.maintain(params, teacher, block, upkeep_key, step)
+    moments = optax.tree_map_params(
+        ADAM, lambda moment, new: jnp.where(new, 0.0, moment), moments, fresh
+    )
+    metrics = metrics | {"nonfinite": (~_finite(params)).astype(jnp.float32)}
+    return (params, teacher, moments), metrics
+
+
+def _finite(params: Any) -> jax.Array:
+    """Tell whether all parameters of a block are finite: bool[].
 
     Parameters and not the loss, because a Gaussian that is NaN may be drawn nowhere.
     """
-    total = sum(jnp.sum(leaf.reshape(count, -1), axis=1) for leaf in jax.tree.leaves(params))
-    return jnp.isfinite(total)
+    return jnp.isfinite(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params)))
 
 
-def make_advance(step: Callable, count: int) -> Callable:
+def make_advance(step: Step, count: int) -> Step:
     """Chain n steps in one dispatch, with no host round trip between them.
 
     Returns:
-      advance(state, blocks, keys) -> (state, metrics with every value f32[n, S]).
+      advance(state, blocks, keys, hyper) -> (state, metrics with every value f32[n, S]).
     """
 
-    def advance(state, blocks, keys):
-        body = functools.partial(_body, step, blocks, keys)
+    def advance(state, blocks, keys, hyper):
+        def body(state, _):
+            return step(state, blocks, keys, hyper)
+
         return jax.lax.scan(body, state, None, length=count)
 
     return advance
-
-
-def _body(step, blocks, keys, state, _):
-    return step(state, blocks, keys)

@@ -89,6 +89,12 @@ def test_mlp_does_not_move_its_own_input():
     np.testing.assert_array_equal(jax.grad(total)(params.canonical.means), 0.0)
 
 
+def loss(made, student, other, b, key, step, weights=None):
+    """The scalar loss, with the loss weights of its own settings."""
+    weights = weights or method.loss_weights(made)
+    return method.loss(made, spline(), student, other, b, key, jnp.int32(step), weights)[0]
+
+
 @pytest.mark.parametrize("step", [11, 12])  # a pseudo iteration and a real one
 def test_the_teacher_gets_no_gradient(step):
     b, made = block(), settings()
@@ -98,19 +104,31 @@ def test_the_teacher_gets_no_gradient(step):
 
     def value(student, other):
         key = jax.random.key(3)
-        return method.loss(made, spline(), student, other, b, key, jnp.int32(step))[0]
+        return loss(made, student, other, b, key, step)
 
     student_grad, teacher_grad = jax.jit(jax.grad(value, argnums=(0, 1)))(params, taught)
     assert all(not jnp.any(leaf) for leaf in jax.tree.leaves(teacher_grad))
     assert jnp.any(student_grad.canonical.means != 0)
 
 
+def test_pseudo_labels_weigh_from_first_to_last():
+    b, made = block(), settings()
+    params = stirred(cloud.init(made, spline(), jax.random.key(0), b))
+    taught = stirred(params, 0.1)
+    value = functools.partial(loss, made, params, taught, b, jax.random.key(3))
+    plain = {"ssim_weight": 0.2, "stages.weight_first": 1.0, "stages.weight_last": 1.0}
+    for step, first, last, want in ((7, 0.25, 1, 0.325), (11, 0.1, 1, 0.55), (17, 0.1, 2, 2)):
+        weights = plain | {"stages.weight_first": first, "stages.weight_last": last}
+        ratio = value(step, weights) / value(step, plain)
+        assert float(ratio) == pytest.approx(want, rel=1e-5)
+
+
 def test_stages():
     steps = jnp.arange(20)
     pseudo = np.asarray(STAGES.is_pseudo(steps))
     np.testing.assert_array_equal(np.flatnonzero(pseudo), np.arange(7, 20, 2))
-    weight = np.asarray(STAGES.weight(steps))
-    np.testing.assert_allclose(weight[[0, 6, 11, 16, 19]], [0.1, 0.1, 0.55, 1, 1], atol=1e-6)
+    ramp = np.asarray(STAGES.ramp(steps))
+    np.testing.assert_allclose(ramp[[0, 6, 11, 16, 19]], [0, 0, 0.5, 1, 1], atol=1e-6)
     assert not np.any(dataclasses.replace(STAGES, use_teacher=False).is_pseudo(steps))
 
 
@@ -133,10 +151,8 @@ def test_missing_slices_are_never_looked_at():
     @jax.jit
     def losses(each):
         params = cloud.init(made, spline(), jax.random.key(0), each)
-        run = functools.partial(method.loss, made, spline(), params, params, each)
-        return jax.vmap(lambda key: run(key, jnp.int32(0))[0])(
-            jax.random.split(jax.random.key(1), 6)
-        )
+        run = functools.partial(loss, made, params, params, each)
+        return jax.vmap(lambda key: run(key, 0))(jax.random.split(jax.random.key(1), 6))
 
     np.testing.assert_array_equal(losses(b), losses(loud))
 
@@ -175,10 +191,8 @@ def test_only_the_gap_blur_learns_from_a_hidden_slice():
 
     error, grad = jax.value_and_grad(value)(params, b)
     assert error > 0 and grad.gap_blur != 0
-    total = jax.grad(lambda p: method.loss(
-        dataclasses.replace(made, holdout_every=2), spline(), p, params, b, jax.random.key(1),
-        jnp.int32(11),
-    )[0])(params)  # fmt: skip
+    rare = dataclasses.replace(made, holdout_every=2)
+    total = jax.grad(lambda p: loss(rare, p, params, b, jax.random.key(1), 11))(params)
     assert total.gap_blur == 0 and jnp.any(total.canonical.means != 0)  # not from pseudo-labels
     rest = grad._replace(gap_blur=jnp.zeros(()))
     assert all(not jnp.any(leaf) for leaf in jax.tree.leaves(rest))

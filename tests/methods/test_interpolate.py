@@ -136,7 +136,7 @@ def test_nothing_is_learned():
     block = make_block(np.zeros((3, 4, 4)))
     for method in METHODS.values():
         params = method.init(None, block)
-        assert method.loss(params, params, block, None, 0) == (0.0, {})
+        assert method.loss(params, params, block, None, 0, {}) == (0.0, {})
         kept, teacher, fresh = method.maintain(params, params, block, None, 0)
         assert kept is params
         assert teacher is params

@@ -7,9 +7,11 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.training import fit, log, optimizer, parallel
+from emgauss_jax.training.hyper import Hyper, stack
 from emgauss_jax.training.state import init_params, init_state
 from emgauss_jax.training.step import make_advance, make_step
 
@@ -19,16 +21,22 @@ RATES = {"x": (0.1, 1.0)}
 def toy(upkeep_at=-1):
     """A method that learns one number a block: the mean of its slices."""
 
-    def loss(params, teacher, block, key, step):
+    def loss(params, teacher, block, key, step, weights):
         del teacher, key, step
-        return jnp.sum((params["x"] - block.slices.mean()) ** 2), {"x": params["x"].sum()}
+        error = jnp.sum((params["x"] - weights["goal"] * block.slices.mean()) ** 2)
+        return error, {"x": params["x"].sum()}
 
     def maintain(params, teacher, block, key, step):
         del block, key
         return params, teacher, {"x": jnp.broadcast_to(step == upkeep_at, (1,))}
 
     return Method(
-        lambda key, block: {"x": jnp.zeros(2)}, loss, lambda *a: None, maintain, per_block=True
+        init=lambda key, block: {"x": jnp.zeros(2)},
+        loss=loss,
+        predict=lambda *a: None,
+        maintain=maintain,
+        weights={"goal": 1.0},
+        per_block=True,
     )
 
 
@@ -38,20 +46,24 @@ def blocks(count):
     return Block(values, z, jnp.ones((count, 2), bool))
 
 
-def start(method, count):
+def hyper(ema_decay=0.9, rate=0.1, goal=1.0):
+    return Hyper({"x": (rate, 1.0)}, {"goal": goal}, ema_decay)
+
+
+def start(method, count, *hypers):
+    """The state, the step, and what the step is given beside the state."""
     keys = jax.random.split(jax.random.key(0), count)
     params = init_params(method, blocks(count), keys)
-    adam = optimizer.build(params, RATES, {}, 10)
-    return init_state(params, adam), adam, keys
+    step = make_step(method, optimizer.make_descend(params, RATES, {}, 10))
+    return init_state(params), step, (blocks(count), keys, stack(hypers or [hyper()] * count))
 
 
 def test_the_teacher_is_the_moving_average():
     method = toy()
-    state, adam, keys = start(method, 3)
-    step = make_step(method, adam, 0.9)
+    state, step, given = start(method, 3)
     teacher = np.zeros((3, 2))
     for _ in range(4):
-        state, _ = step(state, blocks(3), keys)
+        state, _ = step(state, *given)
         teacher = 0.9 * teacher + 0.1 * np.asarray(state.params["x"])
     np.testing.assert_allclose(state.teacher["x"], teacher, rtol=1e-5)
     assert int(state.step) == 4
@@ -59,17 +71,37 @@ def test_the_teacher_is_the_moving_average():
 
 def test_without_decay_the_teacher_is_the_student():
     method = toy()
-    state, adam, keys = start(method, 2)
-    state, _ = make_step(method, adam, 0.0)(state, blocks(2), keys)
+    state, step, given = start(method, 2, *[hyper(ema_decay=0.0)] * 2)
+    state, _ = step(state, *given)
     np.testing.assert_array_equal(state.teacher["x"], state.params["x"])
+
+
+def test_fits_of_one_program_differ_in_their_hyper_parameters():
+    """Each of four equals the fit that has its numbers alone."""
+    method = toy()
+    each = [hyper(), hyper(ema_decay=0.5), hyper(rate=0.02), hyper(goal=3.0)]
+    state, step, given = start(method, 4, *each)
+    same = jax.tree.map(lambda leaf: leaf[np.full(4, 2)], given[0])  # the block of slices 2
+    together, _ = make_advance(step, 5)(state, same, *given[1:])
+    leaves = [np.asarray(leaf) for leaf in (together.params["x"], together.teacher["x"])]
+    assert len({round(float(leaf[i, 0]), 4) for leaf in leaves for i in range(4)}) == 7
+    for i in range(4):
+        state, step, given = start(method, 4, *[each[i]] * 4)
+        alone, _ = make_advance(step, 5)(state, same, *given[1:])
+        np.testing.assert_allclose(leaves[0][i], alone.params["x"][0], rtol=1e-6)
+        np.testing.assert_allclose(leaves[1][i], alone.teacher["x"][0], rtol=1e-6)
+
+
+def test_a_sweep_must_name_the_same_numbers():
+    with pytest.raises(ValueError, match="got 2 sets of names"):
+        stack([hyper(), hyper()._replace(weights={})])
 
 
 def test_fresh_places_start_their_moments_again():
     method = toy(upkeep_at=1)
-    state, adam, keys = start(method, 2)
-    step = make_step(method, adam, 0.9)
+    state, step, given = start(method, 2)
     for want_zero in (False, True, False):
-        state, _ = step(state, blocks(2), keys)
+        state, _ = step(state, *given)
         moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if np.shape(leaf) == (2, 2)]
         assert len(moments) == 2
         assert all(bool((leaf == 0).all()) == want_zero for leaf in (m[1] for m in moments))
@@ -77,24 +109,22 @@ def test_fresh_places_start_their_moments_again():
 
 def test_many_steps_in_one_dispatch_equal_single_ones():
     method = toy()
-    state, adam, keys = start(method, 2)
-    step = make_step(method, adam, 0.9)
-    together, metrics = make_advance(step, 5)(state, blocks(2), keys)
+    state, step, given = start(method, 2)
+    together, metrics = make_advance(step, 5)(state, *given)
     assert metrics["x"].shape == (5, 2)
     for _ in range(5):
-        state, _ = step(state, blocks(2), keys)
+        state, _ = step(state, *given)
     for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(state), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 def test_what_is_not_finite_is_noticed():
     method = toy()
-    state, adam, keys = start(method, 3)
-    step = make_step(method, adam, 0.9)
-    _, metrics = step(state, blocks(3), keys)
+    state, step, given = start(method, 3)
+    _, metrics = step(state, *given)
     np.testing.assert_array_equal(metrics["nonfinite"], 0)
     bad = state._replace(params={"x": state.params["x"].at[1, 0].set(jnp.nan)})
-    _, metrics = step(bad, blocks(3), keys)
+    _, metrics = step(bad, *given)
     np.testing.assert_array_equal(metrics["nonfinite"], [0, 1, 0])
 
 
@@ -128,10 +158,10 @@ def compare_devices():
     method = toy()
     results = []
     for devices in (1, 2):
-        state, adam, keys = start(method, 4)
-        advance = make_advance(make_step(method, adam, 0.9), 3)
+        state, step, given = start(method, 4)
+        advance = make_advance(step, 3)
         mapping = parallel.map_blocks(advance, devices)
-        spread = [mapping.spread(each) for each in (state, blocks(4), keys)]
+        spread = [mapping.spread(each) for each in (state, *given)]
         state, metrics = mapping.run(*spread)
         assert metrics["x"].shape == ((3, 4) if devices == 1 else (2, 3, 2))
         results.append(mapping.gather(state))

@@ -8,6 +8,7 @@ Source: EMGauss (CVPR 2026, arXiv 2512.06684), section 3.
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ def loss(
     block: Block,
     key: jax.Array,
     step: jax.Array,
+    weights: Mapping[str, jax.Array],
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Compare renders with observed slices or, every second time, with the teacher's renders.
 
@@ -37,6 +39,7 @@ def loss(
       block: the observed slices.
       key: PRNG key, consumed.
       step: i32[], the iteration.
+      weights: f32[] each, by the names of `loss_weights`.
 
     Returns:
       f32[], and metrics.
@@ -58,9 +61,10 @@ def loss(
     # The blur is judged on hidden slices alone: these targets would only teach it to hide noise.
     student = params._replace(gap_blur=jax.lax.stop_gradient(params.gap_blur))
     images, facts = draw(student, block, z + noise)
-    error = reconstruction_loss(images, target, settings.ssim_weight)
+    error = reconstruction_loss(images, target, weights["ssim_weight"])
     motion = facts["motion"].mean()
-    total = jnp.where(pseudo, stages.weight(step), 1.0) * error
+    first, last = weights["stages.weight_first"], weights["stages.weight_last"]
+    total = jnp.where(pseudo, first + (last - first) * stages.ramp(step), 1.0) * error
     if settings.holdout_every:
         look = functools.partial(holdout_loss, settings, deformation, params, block, holdout_key)
         total += jax.lax.cond(step % settings.holdout_every == 0, look, lambda: 0.0)
@@ -200,6 +204,15 @@ def _fresh_like(params: Params, fresh: jax.Array, axis: int | None) -> Params:
     )
 
 
+def loss_weights(settings: Settings) -> dict[str, float]:
+    """Name the numbers of the loss that fits of one program may differ in."""
+    return {
+        "ssim_weight": settings.ssim_weight,
+        "stages.weight_first": settings.stages.weight_first,
+        "stages.weight_last": settings.stages.weight_last,
+    }
+
+
 def build(settings: Settings, deformation: Deformation) -> Method:
     """Bind settings and deformation into the functions of a method."""
     bind = functools.partial
@@ -208,5 +221,6 @@ def build(settings: Settings, deformation: Deformation) -> Method:
         loss=bind(loss, settings, deformation),
         predict=bind(predict, settings, deformation),
         maintain=bind(maintain, settings, deformation),
+        weights=loss_weights(settings),
         per_block=True,
     )

@@ -38,10 +38,6 @@ class Stages:
         since = step - (self.warmup + self.joint)
         return self.use_teacher & (since >= 0) & (since % 2 == 1)
 
-    def weight(self, step: jax.Array) -> jax.Array:
-        """Weigh the pseudo-label loss of an iteration."""
-        return self.weight_first + (self.weight_last - self.weight_first) * self.ramp(step)
-
 
 def pseudo_depths(key: jax.Array, block: Block, spread: jax.Array, count: int) -> jax.Array:
     """Draw depths around the middles of the gaps between valid slices.
