@@ -18,15 +18,20 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def keep_compiled() -> None:
+    """Keep compiled programs between runs, in the user's cache folder."""
+    folder = pathlib.Path.home() / ".cache" / "emgauss_jax"
+    jax.config.update("jax_compilation_cache_dir", os.environ.get(CACHE, str(folder)))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # small programs add up
+
+
 def run(main: Callable[[], None]) -> None:
     """Parse flags, keep compiled programs between runs, and run a command.
 
     Args:
       main: the command; takes nothing, reads flags.
     """
-    folder = pathlib.Path.home() / ".cache" / "emgauss_jax"
-    jax.config.update("jax_compilation_cache_dir", os.environ.get(CACHE, str(folder)))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # small programs add up
+    keep_compiled()
 
     def parse(argv: list[str]) -> list[str]:
         try:

@@ -11,7 +11,7 @@ from emgauss_jax.render.reference import reference
 from emgauss_jax.render.separable import separable
 from emgauss_jax.render.tiled import tiled
 
-BACKENDS = ("reference", "tiled", "separable", "binned")
+BACKENDS = ("reference", "tiled", "pallas", "separable", "binned")
 AXIS_ALIGNED = ("separable", "binned")
 BLENDS = ("alpha", "sum")
 
@@ -26,8 +26,8 @@ class RenderSettings:
 
     blend: str = "sum"  # "alpha" or "sum"
     backend: str = "binned"  # one of BACKENDS
-    cutoff: float = 3.5  # sigma up to which a tiled or binned splat is drawn
-    capacity: int = 512  # places in the tiles' lists, for a tile on average (tiled)
+    cutoff: float = 3.5  # sigma up to which a splat is drawn (tiled, pallas, binned)
+    capacity: int = 512  # places in lists, for a tile on average (tiled, pallas)
 
     def __post_init__(self):
         if self.backend not in BACKENDS:
@@ -59,15 +59,15 @@ def rasterize(
     Raises:
       ValueError: rotated splats given to a backend that draws axis-aligned ones only.
     """
+    lists = {"cutoff": settings.cutoff, "capacity": settings.capacity}
     if settings.backend == "tiled":
-        return tiled(
-            splats,
-            shape,
-            blend=settings.blend,
-            background=background,
-            cutoff=settings.cutoff,
-            capacity=settings.capacity,
-        )
+        return tiled(splats, shape, blend=settings.blend, background=background, **lists)
+    if settings.backend == "pallas":
+        # Imported here: newer releases of JAX warn that they will drop what it is written in.
+        from emgauss_jax.render.pallas_tiled import pallas_tiled
+
+        lists["interpret"] = jax.default_backend() == "cpu"
+        return pallas_tiled(splats, shape, blend=settings.blend, background=background, **lists)
     if settings.backend in AXIS_ALIGNED and splats.angles is not None:
         raise ValueError(f"backend {settings.backend}: got rotated splats, wanted angles None")
     if settings.backend == "binned":
