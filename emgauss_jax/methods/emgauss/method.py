@@ -20,6 +20,8 @@ from emgauss_jax.methods.emgauss.deformation import Deformation
 from emgauss_jax.methods.emgauss.losses import reconstruction_loss
 from emgauss_jax.render.gaussians import activate
 
+PLANES_AT_ONCE = 8  # rendered: what a CPU's caches hold, and few enough launches for a GPU
+
 
 def loss(
     settings: Settings,
@@ -124,7 +126,7 @@ def predict(
         image, facts = render(thin, deformation, params, block, depth)
         return jnp.where(facts["tile_overflow"] > 0, jnp.nan, image)
 
-    return jax.lax.map(plane, z)
+    return jax.lax.map(plane, z, batch_size=PLANES_AT_ONCE)
 
 
 def importance(

@@ -1,0 +1,116 @@
+"""Splats to draw: drawn at random, crowded, or fitted. Letters: N splats, H W size in px."""
+
+import pathlib
+import runpy
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emgauss_jax.experiment import Experiment, prepare, read_workdir
+from emgauss_jax.methods.emgauss.cloud import deform, uncertainty
+from emgauss_jax.render.gaussians import Splats, activate
+from emgauss_jax.training.fit import fit
+
+CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "emgauss.py"
+FACTOR = 8  # every 8th plane of the phantom is observed
+BUMPS = 64  # of the clustered scene
+BUMP_WEIGHT = 1.5  # standard deviation of the logarithm of a bump's weight
+
+
+def uniform(count: int, size: int, seed: int) -> Splats:
+    """Spread axis-aligned splats evenly over (size, size) px."""
+    rng = np.random.default_rng(seed)
+    return _scene(rng, rng.uniform(-0.5, size - 0.5, (count, 2)))
+
+
+def clustered(count: int, size: int, seed: int) -> Splats:
+    """Crowd the splats of `uniform` into bumps, a few of which hold most: a heavy-tailed density.
+
+    Args:
+      count: N.
+      size: H = W, px.
+      seed: of positions and all else.
+    """
+    rng = np.random.default_rng(seed)
+    weight = rng.lognormal(0.0, BUMP_WEIGHT, BUMPS)
+    bump = rng.choice(BUMPS, count, p=weight / weight.sum())
+    centres = rng.uniform(0, size, (BUMPS, 2))
+    widths = size / 32 * rng.lognormal(0.0, 0.5, BUMPS)
+    means = centres[bump] + widths[bump, None] * rng.standard_normal((count, 2))
+    return _scene(rng, means % size - 0.5)
+
+
+def _scene(rng: np.random.Generator, means: np.ndarray) -> Splats:
+    """Give splats at f64[N, 2] px the sizes and greys that all scenes share."""
+    count = len(means)
+    return Splats(
+        means=jnp.asarray(means, jnp.float32),
+        scales=jnp.asarray(rng.uniform(0.8, 1.8, (count, 2)), jnp.float32),
+        angles=None,
+        opacities=jnp.asarray(rng.uniform(0.05, 0.9, count), jnp.float32),
+        intensities=jnp.asarray(rng.uniform(0.1, 1.0, count), jnp.float32),
+    )
+
+
+def target(shape: tuple[int, int]) -> np.ndarray:
+    """Draw the image that every loss compares with: f32[H, W]."""
+    return np.random.default_rng(0).uniform(0.0, 1.0, shape).astype(np.float32)
+
+
+def fitted(workdir: pathlib.Path) -> tuple[Splats, tuple[int, int]]:
+    """Read block 0 of a finished fit in the middle of its first gap.
+
+    Args:
+      workdir: made by the train command.
+
+    Returns:
+      The N splats, and the block's (H, W) px.
+
+    Raises:
+      ValueError: there is no finished fit.
+    """
+    experiment = prepare(read_workdir(workdir))
+    params = fit(experiment.problem, workdir, train=False)
+    block, params = jax.tree.map(lambda leaf: leaf[0], (experiment.problem.blocks, params))
+    splats = splats_at(experiment, params, (block.z[0] + block.z[1]) / 2)
+    return splats, block.slices.shape[1:]
+
+
+def splats_at(experiment: Experiment, params: Any, z: float) -> Splats:
+    """Carry the Gaussians of block 0 to a depth and activate them, as `cloud.render` does.
+
+    Args:
+      experiment: the block and the method.
+      params: of that block.
+      z: input-slice units.
+    """
+    block = jax.tree.map(lambda leaf: leaf[0], experiment.problem.blocks)
+    settings, deformation = experiment.problem.method.predict.args  # bound by `method.build`
+    gaussians, _ = deform(settings, deformation, params, block, jnp.float32(z))
+    return activate(
+        gaussians,
+        blend=settings.render.blend,
+        min_scale=settings.min_scale,
+        rotated=settings.rotation or settings.deform_rotation,
+        blur=params.gap_blur * uncertainty(block, z),
+    )
+
+
+def phantom(planes: int, size: int, gaussians_per_px: float | None = None) -> Experiment:
+    """Prepare the default config on one block of the phantom.
+
+    Args:
+      planes: of the phantom, of which every FACTOR-th is observed.
+      size: H = W, px.
+      gaussians_per_px: None keeps the config's own.
+    """
+    config = runpy.run_path(str(CONFIG))["get_config"]()
+    config.data.path = "phantom"
+    config.data.phantom_shape = (planes, size, size)
+    config.data.simulate_factor = FACTOR
+    config.block.max_size = (planes, size, size)
+    if gaussians_per_px is not None:
+        config.emgauss.gaussians_per_px = gaussians_per_px
+    return prepare(config)
