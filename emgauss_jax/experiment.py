@@ -11,7 +11,7 @@ from ml_collections import config_dict
 from emgauss_jax.data.boxes import Box, block_grid
 from emgauss_jax.data.observed import Observed, load_observed
 from emgauss_jax.methods import registry
-from emgauss_jax.training.fit import FitSettings, Problem, check, cut_blocks
+from emgauss_jax.training.problem import FitSettings, Problem, check, cut_blocks
 
 CONFIG = "config.json"
 

@@ -20,7 +20,7 @@ from emgauss_jax.evaluate import evaluate_volumes
 from emgauss_jax.experiment import claim_workdir, prepare
 from emgauss_jax.reconstruct import at_depths, by_factor, isotropic, reconstruct_volume
 from emgauss_jax.train import train_and_evaluate
-from emgauss_jax.training import fit
+from emgauss_jax.training.problem import start_chunk
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py"))
@@ -106,7 +106,7 @@ def test_an_unscorable_reference_costs_no_volume(tmp_path):
 
 def test_a_plane_that_lacks_gaussians_is_not_written(tmp_path):
     experiment = prepare(tiny("emgauss_paper"))
-    params = fit.start_chunk(experiment.problem, [0])
+    params = start_chunk(experiment.problem, [0])
     params = jax.tree.map(np.asarray, params[0].params)
     config = tiny("emgauss_paper", emgauss__render__capacity=2)
     small = prepare(config)

@@ -1,25 +1,19 @@
 """Fit every block of a volume, chunk by chunk, and go on where a killed run stopped.
 
-Letters: S blocks of a chunk, K observed slices, H W block size in px.
+Letters: S fits of a chunk, n steps of a dispatch.
 """
 
-import dataclasses
-import functools
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.data.boxes import Box
-from emgauss_jax.methods.base import Block, Method
-from emgauss_jax.training import checkpoint, log, optimizer, parallel
-from emgauss_jax.training.hyper import Hyper, stack
-from emgauss_jax.training.state import State, init_params, init_state
-from emgauss_jax.training.step import Step, make_advance, make_step
+from emgauss_jax.training import checkpoint, log
+from emgauss_jax.training.problem import FitSettings, Problem, start_chunk
+from emgauss_jax.training.state import State
 
 CPU_BLOCKS = 4  # at once under vmap: a block's step takes least time with 2 to 4
 
@@ -28,87 +22,6 @@ FAILURES = {
     "nonfinite": "lower the learning rates",
     "tile_overflow": "raise emgauss.render.capacity",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class FitSettings:
-    """The plumbing's own settings.
-
-    Raises:
-      ValueError: a count that cannot work.
-    """
-
-    steps: int
-    ema_decay: float  # of the teacher; 0, there is none
-    steps_per_dispatch: int
-    checkpoint_every: int  # steps
-    blocks_per_chunk: int  # fits at once on each device; 0: what `memory_gb` holds
-    memory_gb: float  # of each device; 0: what it has
-
-    def __post_init__(self):
-        if min(self.steps, self.steps_per_dispatch, self.checkpoint_every) < 1:
-            raise ValueError(
-                f"train: got steps {self.steps}, steps_per_dispatch {self.steps_per_dispatch}, "
-                f"checkpoint_every {self.checkpoint_every}, wanted 1 or more of each"
-            )
-        if self.blocks_per_chunk < 0 or not self.memory_gb >= 0:
-            raise ValueError(
-                f"train: got blocks_per_chunk {self.blocks_per_chunk} and memory_gb "
-                f"{self.memory_gb}, wanted 0 or more of both"
-            )
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"train.ema_decay: got {self.ema_decay}, wanted 0 <= decay < 1")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Problem:
-    """What is fitted, and how."""
-
-    method: Method
-    blocks: Block  # every leaf [blocks of the volume, ...]
-    key: jax.Array  # of the run; each block folds its own index in
-    rates: Mapping[str, Any]  # learning rates, see `training.optimizer`
-    start: Mapping[str, int]
-    settings: FitSettings
-    sweep: tuple[Hyper, ...] = ()  # fit every block once with each of these; (): as configured
-
-    @property
-    def count(self) -> int:
-        """Fits: the blocks of the volume, as often as there are hyper-parameters to try."""
-        return self.blocks.slices.shape[0] * len(self.hypers)
-
-    @property
-    def hypers(self) -> tuple[Hyper, ...]:
-        """Hyper-parameters of the fits: those of the sweep, or what rates and settings say."""
-        return self.sweep or (self.configured,)
-
-    @property
-    def configured(self) -> Hyper:
-        """The hyper-parameters that the run's own config names."""
-        rates = optimizer.ends(self.rates)
-        return Hyper(rates, dict(self.method.weights), self.settings.ema_decay)
-
-    @functools.cached_property
-    def program(self) -> "Program":
-        """What runs it; built once, because a function built anew is traced and compiled anew."""
-        return build_program(self)
-
-
-def cut_blocks(slices: np.ndarray, z: np.ndarray, boxes: Sequence[Box]) -> Block:
-    """Cut valid slices into blocks of one shape.
-
-    Args:
-      slices: f32[V, H, W] of the volume, intensity in [0, 1].
-      z: f32[V], their depths, input-slice units.
-      boxes: in voxels of `slices`, all of one shape.
-
-    Returns:
-      A block with every leaf [len(boxes), ...]. Boxes count valid slices alone, so no block ends
-      inside a run of missing ones.
-    """
-    along = np.stack([z[box.slices[0]] for box in boxes]).astype(np.float32)
-    values = np.stack([slices[box.slices] for box in boxes])
-    return Block(values, along, np.ones(along.shape, bool))
 
 
 def share_out(count: int, limit: int, devices: int) -> list[list[int]]:
@@ -125,59 +38,6 @@ def share_out(count: int, limit: int, devices: int) -> list[list[int]]:
     chunks = -(-count // (limit * devices))
     size = -(-count // (chunks * devices)) * devices
     return [[min(c * size + i, count - 1) for i in range(size)] for c in range(chunks)]
-
-
-class Program(NamedTuple):
-    """What serves all chunks, so that nothing is traced or compiled twice."""
-
-    start: Callable[..., Any]  # the parameters of some blocks
-    step: Step
-    advance: Callable[[int, int], parallel.Mapping]  # by steps a dispatch, devices
-
-
-def build_program(problem: Problem) -> Program:
-    """Build optimizer, step and dispatches; nothing is compiled yet."""
-    one = jax.tree.map(lambda leaf: leaf[:1], problem.blocks)
-    keys = jax.random.split(problem.key, 1)
-    start = jax.jit(functools.partial(init_params, problem.method))
-    params = jax.eval_shape(start, one, keys)
-    settings = problem.settings
-    descend = optimizer.make_descend(params, problem.rates, problem.start, settings.steps)
-    step = make_step(problem.method, descend)
-
-    @functools.cache
-    def advance(count: int, devices: int) -> parallel.Mapping:
-        return parallel.map_blocks(make_advance(step, count), devices)
-
-    return Program(start, step, advance)
-
-
-def check(problem: Problem) -> None:
-    """Trace a dispatch without running it, so that what cannot work is said before anything starts.
-
-    Raises:
-      ValueError: from the optimizer, the method or the rasterizer, naming the setting.
-    """
-    program, settings = problem.program, problem.settings
-    count = min(settings.steps_per_dispatch, settings.steps)
-    start = jax.eval_shape(lambda: start_chunk(problem, [0]))
-    jax.eval_shape(program.advance(count, 1).run, *start)
-
-
-def start_chunk(problem: Problem, indices: Sequence[int]) -> tuple[State, Block, jax.Array, Hyper]:
-    """Start the state of some fits; also return their blocks, keys and hyper-parameters.
-
-    Args:
-      indices: fit i is of block i % (blocks of the volume). Its keys depend on the run's key and
-        that block alone, not on its chunk nor on the hyper-parameters.
-    """
-    which, block = np.divmod(np.asarray(indices), problem.blocks.slices.shape[0])
-    keys = jax.vmap(lambda i: jax.random.fold_in(problem.key, i))(jnp.asarray(block))
-    pairs = jax.vmap(jax.random.split)(keys)
-    blocks = jax.tree.map(lambda leaf: jnp.asarray(leaf[block]), problem.blocks)
-    hyper = jax.tree.map(jnp.asarray, stack([problem.hypers[i] for i in which]))
-    params = problem.program.start(blocks, pairs[:, 0])
-    return init_state(params), blocks, pairs[:, 1], hyper
 
 
 def blocks_at_once(problem: Problem) -> int:

@@ -26,7 +26,8 @@ from emgauss_jax.experiment import Experiment, prepare
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import baselines
 from emgauss_jax.metrics.image import psnr
-from emgauss_jax.training import fit
+from emgauss_jax.training.fit import step_bytes
+from emgauss_jax.training.problem import Problem, start_chunk
 from emgauss_jax.training.step import make_advance
 from tests.benchmarks import timing
 
@@ -37,16 +38,17 @@ DISPATCH = 20  # steps; every second with pseudo-labels, every fourth with a hid
 ON_CPU, ON_GPU = (1, 2, 4, 8), (1, 4, 16, 64, 256)
 
 
-def experiment_of(stack: str, crop: str) -> Experiment:
+def experiment_of(stack: str, crop: str, backend: str) -> Experiment:
     """The default config on every 8th slice of a stack; a phantom where none is named."""
     config = runpy.run_path(str(CONFIG))["get_config"]()
     config.data.path, config.data.crop = (stack, crop) if stack else ("phantom", "")
     config.data.phantom_shape, config.data.simulate_factor = (129, 128, 128), 8
     config.block.max_size = (64, 256, 256)
+    config.emgauss.render.backend = backend
     return prepare(config)
 
 
-def one_block(stack: str, crop: str, began: float) -> dict[str, float]:
+def one_block(stack: str, crop: str, backend: str, began: float) -> dict[str, float]:
     """Fit one block, and judge it after every dispatch with the clock stopped.
 
     Args:
@@ -61,10 +63,10 @@ def one_block(stack: str, crop: str, began: float) -> dict[str, float]:
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, s, **_: _count(counts, name, s)
     )
-    experiment = experiment_of(stack, crop)
+    experiment = experiment_of(stack, crop, backend)
     problem, judge = experiment.problem, Judge(experiment)
     ready, paused, reached, rows = time.time() - began, 0.0, None, []
-    state, *given = fit.start_chunk(problem, [0])
+    state, *given = start_chunk(problem, [0])
     each = problem.settings.steps_per_dispatch
     advance = problem.program.advance(each, 1).run
     for _ in range(problem.settings.steps // each):
@@ -112,20 +114,20 @@ class Judge:
         return float(psnr(self.predict(one, self.block, self.z), self.truth))
 
 
-def in_process(stack: str, crop: str, cache: str) -> dict[str, float]:
+def in_process(stack: str, crop: str, backend: str, cache: str) -> dict[str, float]:
     """Run `one_block` in a process of its own."""
     command = [sys.executable, "-m", "tests.benchmarks.fit", "--child", str(time.time())]
     environment = os.environ | {cli.CACHE: cache}
     done = subprocess.run(
-        [*command, "--stack", stack, "--crop", crop],
+        [*command, "--stack", stack, "--crop", crop, "--backend", backend],
         env=environment, stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def many_blocks(stack: str, crop: str, repeats: int) -> list[dict[str, float]]:
+def many_blocks(stack: str, crop: str, backend: str, repeats: int) -> list[dict[str, float]]:
     """Time a dispatch of S blocks under one `vmap`, and what a whole fit and render would take."""
-    experiment = experiment_of(stack, crop)
+    experiment = experiment_of(stack, crop, backend)
     problem, voxels = experiment.problem, experiment.observed.plan.z_reference.size
     voxels *= int(np.prod(problem.blocks.slices.shape[2:]))
     sizes = ON_CPU if jax.default_backend() == "cpu" else ON_GPU
@@ -143,14 +145,14 @@ def many_blocks(stack: str, crop: str, repeats: int) -> list[dict[str, float]]:
             "cost of S in fits of one": step / (seconds["1"] / DISPATCH),
             "render s": render[name],
             "output voxels/s, fit + render": count * voxels / whole,
-            "MB by the compiler": fit.step_bytes(problem, count) / 2**20,
+            "MB by the compiler": step_bytes(problem, count) / 2**20,
         })  # fmt: skip
     return rows
 
 
-def dispatch(problem: fit.Problem, count: int):
+def dispatch(problem: Problem, count: int):
     """A dispatch in the teacher's stage, S copies of a block."""
-    state, *given = fit.start_chunk(problem, [0] * count)
+    state, *given = start_chunk(problem, [0] * count)
     state = state._replace(step=jnp.int32(problem.settings.steps // 2))
     advance = jax.jit(make_advance(problem.program.step, DISPATCH))
     return lambda: advance(state, *given)
@@ -158,7 +160,7 @@ def dispatch(problem: fit.Problem, count: int):
 
 def rendering(experiment: Experiment, count: int):
     """All output planes of S blocks."""
-    state, blocks, *_ = fit.start_chunk(experiment.problem, [0] * count)
+    state, blocks, *_ = start_chunk(experiment.problem, [0] * count)
     predict = jax.jit(jax.vmap(experiment.problem.method.predict, (0, 0, None)))
     z = jnp.asarray(experiment.observed.plan.z_reference, jnp.float32)
     return lambda: predict(state.params, blocks, z)
@@ -170,22 +172,24 @@ def main() -> None:
     parser.add_argument("--stack", default="")
     parser.add_argument("--crop", default="0:129,0:128,0:128")
     parser.add_argument("--other_crop", default="0:129,100:228,100:228")
+    parser.add_argument("--backend", default="binned")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", default="")
     parser.add_argument("--child", type=float, default=0.0, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         cli.keep_compiled()
-        print(json.dumps(one_block(given.stack, given.crop, given.child)))
+        print(json.dumps(one_block(given.stack, given.crop, given.backend, given.child)))
         return
     timing.print_machine(timing.machine(), timing.limits())
     with tempfile.TemporaryDirectory() as cache:
         runs = {"cold cache": given.crop, "warm": given.crop, "another block": given.other_crop}
         single = [
-            {"run": name, **in_process(given.stack, crop, cache)} for name, crop in runs.items()
+            {"run": name, **in_process(given.stack, crop, given.backend, cache)}
+            for name, crop in runs.items()
         ]
     timing.print_table("One block, 2,000 steps; wall time from the start of the process", single)
-    several = many_blocks(given.stack, given.crop, given.repeats)
+    several = many_blocks(given.stack, given.crop, given.backend, given.repeats)
     timing.print_table("S blocks under one vmap", several)
     if given.json:
         payload = {"machine": timing.machine(), "one": single, "many": several}

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emgauss_jax.experiment import Experiment
-from emgauss_jax.training.fit import start_chunk
+from emgauss_jax.training.problem import start_chunk
 from tests.benchmarks import peers, scenes, timing
 
 GAP_BLUR = 1.0  # px, about what real volumes end with

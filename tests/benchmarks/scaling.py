@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from emgauss_jax.training.fit import Problem, start_chunk
+from emgauss_jax.training.problem import Problem, start_chunk
 from tests.benchmarks import scenes, timing
 
 PLANES = 33  # of the phantom: 5 observed slices
