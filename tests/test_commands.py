@@ -77,7 +77,7 @@ def test_several_blocks_and_missing_slices(tmp_path):
         train__blocks_per_chunk=3,
     )  # fmt: skip
     output = train_and_evaluate(config, tmp_path / "run")
-    chunks = json.loads((tmp_path / "run" / "checkpoints" / "chunks.json").read_text())
+    chunks = json.loads((tmp_path / "run" / "checkpoints" / "chunks.json").read_text())["chunks"]
     assert len(chunks) > 1
     assert open_volume(output).shape == (17, 40, 36)
     seams = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["seams"]

@@ -34,6 +34,11 @@ class RenderSettings:
             raise ValueError(f"backend: got {self.backend!r}, wanted one of {BACKENDS}")
         if self.blend not in BLENDS:
             raise ValueError(f"blend: got {self.blend!r}, wanted one of {BLENDS}")
+        if not self.cutoff > 0 or self.capacity < 1:
+            raise ValueError(
+                f"render: got cutoff {self.cutoff} and capacity {self.capacity}, "
+                "wanted more than 0 and 1 or more"
+            )
         if self.backend in AXIS_ALIGNED and self.blend != "sum":
             raise ValueError(f"backend {self.backend} draws blend 'sum' only: got {self.blend!r}")
 

@@ -2,10 +2,12 @@
 
 import json
 import pathlib
+from collections.abc import Sequence
 
 import jax
 import orbax.checkpoint as ocp
 
+from emgauss_jax.training.hyper import Hyper
 from emgauss_jax.training.state import State
 
 FOLDER = "checkpoints"
@@ -44,20 +46,43 @@ def restore(manager: ocp.CheckpointManager, like: State) -> State:
         ) from error
 
 
-def read_chunks(workdir: pathlib.Path) -> list[list[int]] | None:
-    """Read which blocks each chunk holds; None before the first start.
+def read_chunks(workdir: pathlib.Path, hypers: Sequence[Hyper]) -> list[list[int]] | None:
+    """Read which fits each chunk holds; None before the first start.
 
     It is written down because it depends on the machine's memory and devices, and a fit may go
     on elsewhere.
+
+    Args:
+      workdir: of the run.
+      hypers: its hyper-parameters.
+
+    Raises:
+      ValueError: the run began with other hyper-parameters.
     """
     path = workdir / FOLDER / "chunks.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    begun = json.loads(path.read_text())
+    if begun["hypers"] != _plain(hypers):
+        raise ValueError(
+            f"{workdir}: got other hyper-parameters than it was begun with, wanted the same or "
+            "another workdir"
+        )
+    return begun["chunks"]
 
 
-def write_chunks(workdir: pathlib.Path, chunks: list[list[int]]) -> None:
-    """Write which blocks each chunk holds, before any is fitted."""
+def write_chunks(
+    workdir: pathlib.Path, hypers: Sequence[Hyper], chunks: Sequence[Sequence[int]]
+) -> None:
+    """Write which fits each chunk holds, before any is fitted."""
     path = workdir / FOLDER / "chunks.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(chunks))
+    partial.write_text(json.dumps({"chunks": chunks, "hypers": _plain(hypers)}))
     partial.replace(path)
+
+
+def _plain(hypers: Sequence[Hyper]) -> list[dict]:
+    """Hyper-parameters as JSON has them."""
+    numbers = jax.tree.map(float, list(hypers))
+    return json.loads(json.dumps([each._asdict() for each in numbers]))

@@ -83,16 +83,17 @@ def fit(problem: Problem, workdir: pathlib.Path, train: bool = True) -> Any:
       hyper-parameters come first.
 
     Raises:
-      ValueError: `train` is False and the fit is not finished.
+      ValueError: `train` is False and the fit is not finished, or it was begun with other
+        hyper-parameters.
       FloatingPointError: a parameter is not finite, or tiles overflow; says at which step.
     """
-    chunks = checkpoint.read_chunks(workdir)
+    chunks = checkpoint.read_chunks(workdir, problem.hypers)
     if chunks is None:
         if not train:
             raise ValueError(f"{workdir}: got no fit, wanted one made by the train command")
         devices = min(jax.local_device_count(), problem.count)
         chunks = share_out(problem.count, blocks_at_once(problem), devices)
-        checkpoint.write_chunks(workdir, chunks)
+        checkpoint.write_chunks(workdir, problem.hypers, chunks)
     # A fit may go on with other devices than it began with: use as many as share a chunk evenly.
     devices = max(n for n in range(1, jax.local_device_count() + 1) if len(chunks[0]) % n == 0)
     teachers: dict[int, Any] = {}

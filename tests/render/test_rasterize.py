@@ -210,6 +210,9 @@ def test_wrong_settings_say_what_was_wanted():
     for backend in ("separable", "binned"):
         with pytest.raises(ValueError, match=f"{backend} draws blend 'sum' only"):
             RenderSettings(blend="alpha", backend=backend)
+    for wrong in ({"cutoff": 0.0}, {"cutoff": float("nan")}, {"capacity": 0}):
+        with pytest.raises(ValueError, match=r"render: got cutoff .*, wanted more than 0"):
+            RenderSettings(**wrong)
     with pytest.raises(ValueError, match="backend: got 'gpu'"):
         RenderSettings(backend="gpu")
     with pytest.raises(ValueError, match="wanted angles None"):

@@ -6,6 +6,7 @@ import runpy
 
 import jax
 import numpy as np
+import pytest
 
 from emgauss_jax.experiment import prepare
 from emgauss_jax.training import fit
@@ -48,6 +49,8 @@ def test_a_sweep_fits_every_block_with_every_hyper_parameter(tmp_path):
         assert both.shape == (2 * blocks, *one.shape[1:])
         np.testing.assert_allclose(both[:blocks], one, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(both[blocks:], first, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="other hyper-parameters"):
+        fit.fit(dataclasses.replace(swept, sweep=(slow, slow)), tmp_path / "b")
 
 
 def test_memory_grows_no_faster_than_the_number_of_fits():
