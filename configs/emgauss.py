@@ -33,7 +33,9 @@ def get_config() -> config_dict.ConfigDict:
     config.train.ema_decay = 0.995  # 0: no teacher
     config.train.steps_per_dispatch = 100
     config.train.checkpoint_every = 500
-    config.train.blocks_per_chunk = 0  # fits at once on each device; 0: what memory_gb holds
+    config.train.blocks_per_chunk = (
+        0  # at once on each device; 0: what memory holds, on a CPU 4 at most
+    )
     config.train.memory_gb = 0.0  # of each device; 0: what it has
 
     config.emgauss = config_dict.ConfigDict()

@@ -4,7 +4,8 @@ Every Gaussian is sorted into the cell that holds its mean, and every cell draws
 and a halo, as one small matrix product; the patches are added up. Small Gaussians have small cells;
 what reaches beyond their halo is sorted into the next level, of larger cells, and the last
 level is the whole plane. A cell draws its list a few places at a time until the longest list has
-ended: no capacity, so nothing is ever dropped. The cost grows with N and not with N H W.
+ended: no capacity, so nothing is ever dropped. While splats are small, the cost grows with N and
+not with N H W.
 Letters: N Gaussians, H W image size in px, B bins (the cells of all levels), C places of a pass.
 """
 
@@ -57,7 +58,7 @@ def plan(shape: tuple[int, int], count: int) -> tuple[Level, ...]:
     """Choose the levels for (H, W) px and N Gaussians, finest first, the whole plane last."""
     levels, size, first = [], CELL, 0
     while True:
-        last = 2 * size >= min(shape)  # a patch as large as the plane gains nothing
+        last = 2 * size >= max(shape)  # a patch as large as the plane gains nothing
         grid = (1, 1) if last else tuple(max(1, round(n / size)) for n in shape)
         cell = tuple(-(-n // g) for n, g in zip(shape, grid, strict=True))
         mean = count / (grid[0] * grid[1])
@@ -76,7 +77,7 @@ def find_bins(splats: Splats, levels: tuple[Level, ...], cutoff: float) -> jax.A
     """
     reach = cutoff * splats.scales.max(axis=1)
     bins = jnp.full(reach.shape, levels[-1].first)
-    for level in levels[-2::-1]:
+    for level in reversed(levels[:-1]):
         cell = jnp.floor((splats.means + 0.5) / jnp.asarray(level.cell)).astype(jnp.int32)
         cell = jnp.clip(cell, 0, jnp.asarray(level.grid) - 1)
         here = level.first + cell[:, 0] * level.grid[1] + cell[:, 1]
@@ -101,7 +102,10 @@ def _profiles(rows: jax.Array, level: Level, cell: jax.Array):
 
 
 def _pass_rows(table: Table, level: Level, cell: jax.Array, turn: jax.Array) -> jax.Array:
-    """Take f32[5, C], places [turn * C, turn * C + C) of a cell's list; 0 past its end."""
+    """Take f32[5, C], places [turn * C, turn * C + C) of a cell's list.
+
+    Past its end lie Gaussians of other cells: their amplitude becomes 0.
+    """
     start, end = table.starts[level.first + cell], table.starts[level.first + cell + 1]
     first = jnp.minimum(start + turn * level.places, end)
     rows = jax.lax.dynamic_slice_in_dim(table.rows, first, level.places, axis=1)
@@ -137,7 +141,7 @@ def _moments(weight: jax.Array, distance: jax.Array) -> tuple[jax.Array, ...]:
         return tuple(map(jnp.add, a, b))
 
     terms = (weight, weight * distance, weight * jnp.square(distance))
-    return jax.lax.reduce(terms, (0.0, 0.0, 0.0), add, dimensions=(0,))
+    return jax.lax.reduce(terms, (jnp.zeros((), weight.dtype),) * 3, add, dimensions=(0,))
 
 
 def _over_cells(function, values):
@@ -180,7 +184,7 @@ def _cut_patches(plane: jax.Array, level: Level) -> jax.Array:
 def _draw(rows: jax.Array, starts: jax.Array, shape: tuple[int, int]) -> jax.Array:
     """Draw sorted Gaussians: f32[H, W]."""
     table = Table(jnp.pad(rows, ((0, 0), (0, PLACES))), starts)
-    plane = jnp.zeros(shape)
+    plane = jnp.zeros(shape, rows.dtype)
     for level in plan(shape, rows.shape[1]):
         one = functools.partial(_draw_cell, table, level)
 
@@ -231,6 +235,8 @@ def binned(
     cutoff: float,
 ) -> jax.Array:
     """Draw axis-aligned splats as a sum, each in the neighbourhood that it reaches.
+
+    Differentiable in reverse mode.
 
     Args:
       splats: N splats with angles None.

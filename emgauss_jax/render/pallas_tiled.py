@@ -201,7 +201,7 @@ def pallas_tiled(
       The image f32[H, W], and i32[] how many places were missing in all lists: when it is not 0
       the image lacks splats.
     """
-    lists = build_lists(jax.lax.stop_gradient(splats), shape, cutoff, capacity)
+    lists = build_lists(jax.lax.stop_gradient(splats), shape, blend, cutoff, capacity)
     drawn, through = _draw(_pack(splats), lists, shape, blend, cutoff, interpret)
     ground = background if blend == "sum" else background * through
     return _from_tiles(drawn + ground, shape), lists.overflow

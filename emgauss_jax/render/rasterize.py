@@ -62,17 +62,20 @@ def rasterize(
       (always 0 for backends without lists).
 
     Raises:
-      ValueError: rotated splats given to a backend that draws axis-aligned ones only.
+      ValueError: rotated splats given to a backend that draws axis-aligned ones only, or no GPU for
+        the one that needs it.
     """
     lists = {"cutoff": settings.cutoff, "capacity": settings.capacity}
     if settings.backend == "tiled":
         return tiled(splats, shape, blend=settings.blend, background=background, **lists)
     if settings.backend == "pallas":
+        if jax.default_backend() != "gpu":
+            raise ValueError(f"backend pallas: got a {jax.default_backend()}, wanted a CUDA GPU")
         # Imported here: newer releases of JAX warn that they will drop what it is written in.
         from emgauss_jax.render.pallas_tiled import pallas_tiled
 
-        lists["interpret"] = jax.default_backend() == "cpu"
-        return pallas_tiled(splats, shape, blend=settings.blend, background=background, **lists)
+        lists |= {"blend": settings.blend, "interpret": False}
+        return pallas_tiled(splats, shape, background=background, **lists)
     if settings.backend in AXIS_ALIGNED and splats.angles is not None:
         raise ValueError(f"backend {settings.backend}: got rotated splats, wanted angles None")
     if settings.backend == "binned":

@@ -48,12 +48,15 @@ def tile_grid(shape: tuple[int, int]) -> tuple[int, int]:
     return -(-shape[0] // TILE), -(-shape[1] // TILE)
 
 
-def build_lists(splats: Splats, shape: tuple[int, int], cutoff: float, capacity: int) -> Lists:
+def build_lists(
+    splats: Splats, shape: tuple[int, int], blend: str, cutoff: float, capacity: int
+) -> Lists:
     """List, in order, the splats whose box touches each tile.
 
     Args:
-      splats: N splats; those of opacity 0 are left out.
+      splats: N splats.
       shape: (H, W), px.
+      blend: under "alpha" those of opacity 0 are left out; in a sum a gain of 0 still learns.
       cutoff: sigma.
       capacity: M / T, places a tile on average; the pairs of the last splats that find no place
         are dropped and counted.
@@ -64,10 +67,13 @@ def build_lists(splats: Splats, shape: tuple[int, int], cutoff: float, capacity:
     reach = extents(splats, cutoff)
     low = jnp.floor((splats.means - reach) / TILE)
     high = jnp.floor((splats.means + reach + 0.5) / TILE)  # a rim pixel is never lost to rounding
-    touches = ((high >= 0) & (low < grid)).all(axis=1) & (splats.opacities != 0)
+    touches = ((high >= 0) & (low < grid)).all(axis=1)
+    if blend == "alpha":
+        touches &= splats.opacities != 0
     low = jnp.clip(low, 0, grid - 1).astype(jnp.int32)
     size = jnp.clip(high, 0, grid - 1).astype(jnp.int32) - low + 1
-    ends = jnp.cumsum(jnp.where(touches, size[:, 0] * size[:, 1], 0))
+    wanted = jnp.where(touches, size[:, 0] * size[:, 1], 0)
+    ends = jnp.cumsum(wanted)
     tiles = tile_grid(shape)[0] * tile_grid(shape)[1]
     pair = jnp.arange(tiles * capacity)
     splat = jnp.minimum(jnp.searchsorted(ends, pair, side="right"), len(ends) - 1)
@@ -75,7 +81,10 @@ def build_lists(splats: Splats, shape: tuple[int, int], cutoff: float, capacity:
     row, column = jnp.divmod(nth, size[splat, 1])
     tile = (low[splat, 0] + row) * grid[1] + low[splat, 1] + column
     order, starts = sort_into_bins(jnp.where(pair < ends[-1], tile, tiles), tiles)
-    return Lists(splat[order], starts, jnp.maximum(ends[-1] - len(pair), 0))
+    most = 2**31 - 1
+    wrapped = jnp.sum(wanted.astype(jnp.float32)) > 0.99 * most  # and `ends` with it
+    overflow = jnp.where(wrapped, most, jnp.maximum(ends[-1] - len(pair), 0))
+    return Lists(splat[order], starts, overflow)
 
 
 def _offsets(splat: Drawable, shape: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
@@ -119,11 +128,11 @@ def _blend_step(splat: Drawable, alpha: jax.Array, drawn: jax.Array, through: ja
     return drawn + splat.intensities * alpha * through, through * (1.0 - alpha)
 
 
-def _blank(shape: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+def _blank(shape: tuple[int, int], dtype) -> tuple[jax.Array, jax.Array]:
     """Nothing drawn, everything passes: (drawn, through), each f32[P, T]."""
     tiles_y, tiles_x = tile_grid(shape)
     size = (TILE * TILE, tiles_y * tiles_x)
-    return jnp.zeros(size), jnp.ones(size)
+    return jnp.zeros(size, dtype), jnp.ones(size, dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -135,7 +144,7 @@ def _draw(drawable: Drawable, lists: Lists, shape, blend: str, cutoff: float):
         alpha = splat.opacities * _falloff(splat, *_offsets(splat, shape), cutoff)
         return _blend_step(splat, alpha, *carry, blend)
 
-    return jax.lax.fori_loop(0, lists.longest, step, _blank(shape))
+    return jax.lax.fori_loop(0, lists.longest, step, _blank(shape, drawable.means.dtype))
 
 
 def _draw_forward(drawable, lists, shape, blend, cutoff):
@@ -170,9 +179,10 @@ def _draw_backward(shape, blend, cutoff, saved, cotangent):
         rows = _rows(splat, dy, dx, alpha * grad_alpha, grad_alpha * shape_of, grad * used)
         return after, left_after, out.at[place].set(rows, mode="drop", unique_indices=True)
 
-    out = jnp.zeros((len(lists.index), 7))
-    _, _, out = jax.lax.fori_loop(0, lists.longest, step, (*_blank(shape), out))
-    total = jnp.zeros((len(drawable.opacities), 7)).at[lists.index].add(out)
+    dtype = drawable.means.dtype
+    out = jnp.zeros((len(lists.index), 7), dtype)
+    _, _, out = jax.lax.fori_loop(0, lists.longest, step, (*_blank(shape, dtype), out))
+    total = jnp.zeros((len(drawable.opacities), 7), dtype).at[lists.index].add(out)
     return Drawable(total[:, :2], total[:, 2:5], total[:, 5], total[:, 6]), None
 
 
@@ -219,7 +229,7 @@ def tiled(
       the image lacks splats.
     """
     drawable = Drawable(splats.means, conics(splats), splats.opacities, splats.intensities)
-    lists = build_lists(jax.lax.stop_gradient(splats), shape, cutoff, capacity)
+    lists = build_lists(jax.lax.stop_gradient(splats), shape, blend, cutoff, capacity)
     drawn, through = _draw(drawable, lists, shape, blend, cutoff)
     ground = background if blend == "sum" else background * through
     return _from_tiles(drawn + ground, shape), lists.overflow

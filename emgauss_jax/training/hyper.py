@@ -15,13 +15,24 @@ class Hyper(NamedTuple):
     ema_decay: Any  # f32[], of the teacher; 0, the teacher is the student
 
 
-def stack(hypers: Sequence[Hyper]) -> Hyper:
-    """Stack the hyper-parameters of n fits: every leaf f32[n, ...].
+def check_like(hyper: Hyper, configured: Hyper) -> None:
+    """Make sure that one fit of a sweep names what the config names, with numbers that can work.
 
     Raises:
-      ValueError: they name different groups or weights.
+      ValueError: another name, or a number that cannot be.
     """
-    structures = {jax.tree.structure(each) for each in hypers}
-    if len(structures) != 1:
-        raise ValueError(f"hyper-parameters: got {len(structures)} sets of names, wanted one")
+    for field in ("rates", "weights"):
+        got, wanted = sorted(getattr(hyper, field)), sorted(getattr(configured, field))
+        if got != wanted:
+            raise ValueError(f"sweep: got {field} {got}, wanted {wanted}")
+    decay = hyper.ema_decay
+    if not 0 <= decay < 1:
+        raise ValueError(f"sweep: got ema_decay {decay}, wanted 0 <= decay < 1")
+    for name, (rate, final) in hyper.rates.items():
+        if not (rate >= 0 and final > 0):
+            raise ValueError(f"sweep: got rate {name} {rate, final}, wanted >= 0 and > 0")
+
+
+def stack(hypers: Sequence[Hyper]) -> Hyper:
+    """Stack the hyper-parameters of n fits, of the same names: every leaf f32[n, ...]."""
     return jax.tree.map(lambda *leaf: np.stack([np.float32(each) for each in leaf]), *hypers)

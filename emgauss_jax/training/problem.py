@@ -15,7 +15,7 @@ import numpy as np
 from emgauss_jax.data.boxes import Box
 from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.training import optimizer, parallel
-from emgauss_jax.training.hyper import Hyper, stack
+from emgauss_jax.training.hyper import Hyper, check_like, stack
 from emgauss_jax.training.state import State, init_params, init_state
 from emgauss_jax.training.step import Step, make_advance, make_step
 
@@ -32,7 +32,7 @@ class FitSettings:
     ema_decay: float  # of the teacher; 0, there is none
     steps_per_dispatch: int
     checkpoint_every: int  # steps
-    blocks_per_chunk: int  # fits at once on each device; 0: what `memory_gb` holds
+    blocks_per_chunk: int  # fits at once on each device; 0: what memory holds, on a CPU 4 at most
     memory_gb: float  # of each device; 0: what it has
 
     def __post_init__(self):
@@ -61,6 +61,10 @@ class Problem:
     start: Mapping[str, int]
     settings: FitSettings
     sweep: tuple[Hyper, ...] = ()  # fit every block once with each of these; (): as configured
+
+    def __post_init__(self):
+        for hyper in self.sweep:
+            check_like(hyper, self.configured)
 
     @property
     def count(self) -> int:
@@ -145,10 +149,11 @@ def start_chunk(problem: Problem, indices: Sequence[int]) -> tuple[State, Block,
       indices: fit i is of block i % (blocks of the volume). Its keys depend on the run's key and
         that block alone, not on its chunk nor on the hyper-parameters.
     """
+    hypers = problem.hypers
     which, block = np.divmod(np.asarray(indices), problem.blocks.slices.shape[0])
     keys = jax.vmap(lambda i: jax.random.fold_in(problem.key, i))(jnp.asarray(block))
     pairs = jax.vmap(jax.random.split)(keys)
     blocks = jax.tree.map(lambda leaf: jnp.asarray(leaf[block]), problem.blocks)
-    hyper = jax.tree.map(jnp.asarray, stack([problem.hypers[i] for i in which]))
+    hyper = jax.tree.map(jnp.asarray, stack([hypers[i] for i in which]))
     params = problem.program.start(blocks, pairs[:, 0])
     return init_state(params), blocks, pairs[:, 1], hyper

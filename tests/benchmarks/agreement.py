@@ -49,7 +49,9 @@ def check(barred: Mapping[str, str]) -> tuple[dict[str, float], dict[str, str]]:
             print(f"gsplat: failed: got a relative difference of {value:.2g}, wanted {LOOSE}")
             barred[name] = "failed"
         elif name != "gsplat" and not value <= TOLERANCE:
-            raise ValueError(f"{name}: got a relative difference of {value:.2g}, wanted 1e-3")
+            raise ValueError(
+                f"{name}: got a relative difference of {value:.2g}, wanted {TOLERANCE}"
+            )
     print("\nchecked:", ", ".join(f"{name} {value:.1e}" for name, value in differences.items()))
     return differences, barred
 

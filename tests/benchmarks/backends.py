@@ -97,7 +97,9 @@ def list_lengths(
 
 
 def _lists(splats, shape, settings):
-    build = functools.partial(build_lists, shape=shape, capacity=settings.capacity)
+    build = functools.partial(
+        build_lists, shape=shape, blend=settings.blend, capacity=settings.capacity
+    )
     return jax.jit(functools.partial(build, cutoff=settings.cutoff))(splats)
 
 

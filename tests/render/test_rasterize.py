@@ -9,6 +9,7 @@ from emgauss_jax.render.binned import PLACES, find_bins, plan
 from emgauss_jax.render.gaussians import Gaussians, Splats, activate, conics
 from emgauss_jax.render.rasterize import RenderSettings, rasterize
 from emgauss_jax.render.reference import reference
+from emgauss_jax.render.tiled import build_lists
 
 SHAPE = (40, 53)  # not a multiple of the tile, and not square
 CUTOFF = 3.5
@@ -97,11 +98,16 @@ def test_binned_draws_lists_longer_than_a_pass():
     )
 
 
-def test_a_sum_also_teaches_what_adds_nothing_yet():
+@pytest.mark.parametrize("backend", ["binned", "tiled"])
+def test_a_sum_also_teaches_what_adds_nothing_yet(backend):
     splats = random_splats(rotated=False)._replace(opacities=jnp.zeros(60))
-    settings = RenderSettings(blend="sum", backend="binned")
-    grad = jax.grad(weighted(lambda s, b: rasterize(s, SHAPE, settings, b)[0]))(splats, 0.0)
-    assert np.all(np.asarray(grad.opacities) != 0)
+    cutoff = {"binned": 6.0, "tiled": CUTOFF}[backend]
+    settings = RenderSettings(blend="sum", backend=backend, cutoff=cutoff)
+    assert_same(
+        lambda s, b: rasterize(s, SHAPE, settings, b)[0],
+        lambda s, b: reference(s, SHAPE, blend="sum", background=b, cutoff=cutoff),
+        splats,
+    )
 
 
 def test_binned_error_is_bounded_by_the_cutoff():
@@ -143,6 +149,22 @@ def test_a_tile_may_hold_more_than_its_share():
     assert n <= 2 * tiles and int(overflow) == 0
     want = reference(splats, SHAPE, blend="sum", cutoff=CUTOFF)
     np.testing.assert_allclose(image, want, rtol=1e-5, atol=1e-6)
+
+
+def test_overflow_is_seen_even_where_it_is_beyond_counting():
+    n, shape = 2**17 + 1, (2048, 2048)  # every splat in each of 2^14 tiles
+    wide = jnp.full((n, 2), 1e4)
+    splats = Splats(wide / 10, wide, None, jnp.ones(n), jnp.ones(n))
+    assert build_lists(splats, shape, "sum", CUTOFF, 1).overflow > 2**30
+
+
+@pytest.mark.parametrize(("blend", "backend"), [("alpha", "tiled"), ("sum", "binned")])
+def test_float32_gradients_under_x64(blend, backend):
+    splats = random_splats(12, rotated=False)
+    with jax.enable_x64(True):
+        settings = RenderSettings(blend=blend, backend=backend)
+        grad = jax.grad(lambda s: rasterize(s, SHAPE, settings)[0].sum())(splats)
+    assert grad.means.dtype == jnp.float32 and np.isfinite(grad.means).all()
 
 
 def test_overflow_counts_the_missing_places():

@@ -56,9 +56,13 @@ def test_a_sweep_fits_every_block_with_every_hyper_parameter(tmp_path):
 def test_memory_grows_no_faster_than_the_number_of_fits():
     """So what one fit takes says how many there is room for."""
     problem = problem_of((17, 40, 36))
+    problem = dataclasses.replace(
+        problem, settings=dataclasses.replace(problem.settings, blocks_per_chunk=0)
+    )
     assert fit.step_bytes(problem, 8) <= 8 * fit.step_bytes(problem, 1)
     many = dataclasses.replace(problem, sweep=(problem.configured,) * 9)
     room = fit.step_bytes(problem, 1) * 3.5 / 2**30
-    for gb, blocks, want in ((room, 0, 3), (0.0, 0, fit.CPU_BLOCKS), (room, 5, 5)):
+    wide, cpu = float("inf"), fit.CPU_BLOCKS
+    for gb, blocks, want in ((room, 0, 3), (wide, 0, cpu), (0.0, 0, cpu), (room, 5, 5)):
         settings = dataclasses.replace(many.settings, memory_gb=gb, blocks_per_chunk=blocks)
         assert fit.blocks_at_once(dataclasses.replace(many, settings=settings)) == want

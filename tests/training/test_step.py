@@ -11,7 +11,7 @@ import pytest
 
 from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.training import fit, log, optimizer, parallel
-from emgauss_jax.training.hyper import Hyper, stack
+from emgauss_jax.training.hyper import Hyper, check_like, stack
 from emgauss_jax.training.state import init_params, init_state
 from emgauss_jax.training.step import make_advance, make_step
 
@@ -92,9 +92,19 @@ def test_fits_of_one_program_differ_in_their_hyper_parameters():
         np.testing.assert_allclose(leaves[1][i], alone.teacher["x"][0], rtol=1e-6)
 
 
-def test_a_sweep_must_name_the_same_numbers():
-    with pytest.raises(ValueError, match="got 2 sets of names"):
-        stack([hyper(), hyper()._replace(weights={})])
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        (hyper(ema_decay=1.0), "ema_decay 1.0"),
+        (hyper(rate=-0.1), "rate x"),
+        (hyper()._replace(weights={"gaol": 1.0}), r"weights \['gaol'\], wanted \['goal'\]"),
+        (hyper()._replace(rates={}), r"rates \[\], wanted \['x'\]"),
+    ],
+)
+def test_a_sweep_names_what_the_config_names(wrong, match):
+    check_like(hyper(goal=7.0), hyper())
+    with pytest.raises(ValueError, match=match):
+        check_like(wrong, hyper())
 
 
 def test_fresh_places_start_their_moments_again():
