@@ -27,10 +27,10 @@ CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py"))
 
 
 def tiny(name="emgauss", **changes):
-    """A config of configs/ on a phantom of 17 x 40 x 36 voxels, for two steps."""
+    """A config of configs/ on a phantom of 17 x 32 x 28 voxels, for two steps."""
     config = runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"]()
     config.data.path = "phantom"
-    config.data.phantom_shape = (17, 40, 36)
+    config.data.phantom_shape = (17, 32, 28)
     config.data.simulate_factor = 4
     config.train.steps = 2
     for key, value in changes.items():
@@ -42,7 +42,7 @@ def tiny(name="emgauss", **changes):
 def test_every_config_takes_a_step_to_its_report(path, tmp_path):
     output = train_and_evaluate(tiny(path.stem), tmp_path / "run")
     volume = open_volume(output)
-    assert volume.shape == (17, 40, 36) and volume.dtype == np.uint8
+    assert volume.shape == (17, 32, 28) and volume.dtype == np.uint8
     np.testing.assert_allclose(volume.voxel_nm, (10, 10, 10))
     scores = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["scores"]
     assert set(scores) == {"nearest", "linear", "linear_blur", "cubic", "emgauss"}
@@ -66,7 +66,7 @@ def test_the_held_out_planes_change_nothing(tmp_path):
 
 def test_averaged_slices(tmp_path):
     output = train_and_evaluate(tiny(data__degradation="average"), tmp_path / "run")
-    assert open_volume(output).shape == (16, 40, 36)
+    assert open_volume(output).shape == (16, 32, 28)
     metrics = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())
     assert "cubic_mean" in metrics["scores"]
 
@@ -79,7 +79,7 @@ def test_several_blocks_and_missing_slices(tmp_path):
     output = train_and_evaluate(config, tmp_path / "run")
     chunks = json.loads((tmp_path / "run" / "checkpoints" / "chunks.json").read_text())["chunks"]
     assert len(chunks) > 1
-    assert open_volume(output).shape == (17, 40, 36)
+    assert open_volume(output).shape == (17, 32, 28)
     seams = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["seams"]
     assert set(seams["emgauss"]) == {"border", "elsewhere"}
 
@@ -167,7 +167,7 @@ def command(name, *args):
 
 RUN = (
     f"--config={ROOT / 'configs' / 'emgauss.py'}", "--config.data.path=phantom",
-    "--config.data.phantom_shape=(17,40,36)", "--config.data.simulate_factor=4",
+    "--config.data.phantom_shape=(17,32,28)", "--config.data.simulate_factor=4",
     "--config.train.steps=400", "--config.train.steps_per_dispatch=10",
     "--config.train.checkpoint_every=20", "--config.block.max_size=(64,28,40)",
     "--config.train.blocks_per_chunk=1",

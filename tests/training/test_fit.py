@@ -24,7 +24,7 @@ def problem_of(shape, max_size=(64, 144, 144)):
 
 
 def test_nothing_is_compiled_twice():
-    problem = problem_of((17, 40, 36))
+    problem = problem_of((17, 32, 28))
     program = problem.program
     mapping = program.advance(2, 1)
     for indices in ([0], [0]):  # two chunks
@@ -35,7 +35,7 @@ def test_nothing_is_compiled_twice():
 
 
 def test_a_sweep_fits_every_block_with_every_hyper_parameter(tmp_path):
-    problem = problem_of((17, 40, 56), (64, 40, 36))
+    problem = problem_of((17, 32, 40), (64, 32, 28))
     blocks = problem.count
     assert blocks == 2
     slow = problem.configured._replace(
@@ -55,14 +55,13 @@ def test_a_sweep_fits_every_block_with_every_hyper_parameter(tmp_path):
 
 def test_memory_grows_no_faster_than_the_number_of_fits():
     """So what one fit takes says how many there is room for."""
-    problem = problem_of((17, 40, 36))
+    problem = problem_of((17, 32, 28))
     problem = dataclasses.replace(
         problem, settings=dataclasses.replace(problem.settings, blocks_per_chunk=0)
     )
     assert fit.step_bytes(problem, 8) <= 8 * fit.step_bytes(problem, 1)
     many = dataclasses.replace(problem, sweep=(problem.configured,) * 9)
     room = fit.step_bytes(problem, 1) * 3.5 / 2**30
-    wide, cpu = float("inf"), fit.CPU_BLOCKS
-    for gb, blocks, want in ((room, 0, 3), (wide, 0, cpu), (0.0, 0, cpu), (room, 5, 5)):
+    for gb, blocks, want in ((room, 0, 3), (0.0, 0, fit.CPU_BLOCKS), (room, 5, 5)):
         settings = dataclasses.replace(many.settings, memory_gb=gb, blocks_per_chunk=blocks)
         assert fit.blocks_at_once(dataclasses.replace(many, settings=settings)) == want
