@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 WARM_UPS = 2  # the first compiles, the second fills caches and pools
 LEAST = 3  # times, of every case
+TURN_S = 0.05
 PATIENCE_S = 5.0  # in all, after which a slow case has been timed often enough
 COPY_FLOATS = 2**26  # far more than any cache holds
 COPIES = 8  # in one call: a call's first touch of fresh memory would be measured instead
@@ -27,7 +28,9 @@ def interleaved(cases: Mapping[str, Callable[[], Any]], repeats: int) -> dict[st
 
     Args:
       cases: what runs, by name; JAX results are waited for, others must be ready on return.
-      repeats: times of each; a case that has taken PATIENCE_S sits out after LEAST of them.
+      repeats: turns of each, of as many calls as fit into TURN_S, and one at least: the first call
+        of a turn finds the caches as the case before left them, the others as they would be in a
+        loop. A case that has taken PATIENCE_S sits out after LEAST calls.
 
     Returns:
       Seconds of every run, by name.
@@ -40,9 +43,10 @@ def interleaved(cases: Mapping[str, Callable[[], Any]], repeats: int) -> dict[st
         for name, case in cases.items():
             if len(times[name]) >= LEAST and sum(times[name]) > PATIENCE_S:
                 continue
-            start = time.perf_counter()
-            jax.block_until_ready(case())
-            times[name].append(time.perf_counter() - start)
+            turn = time.perf_counter()
+            while (start := time.perf_counter()) - turn < TURN_S:
+                jax.block_until_ready(case())
+                times[name].append(time.perf_counter() - start)
     return times
 
 
