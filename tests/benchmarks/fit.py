@@ -28,7 +28,6 @@ from emgauss_jax.methods.interpolate import baselines
 from emgauss_jax.metrics.image import psnr
 from emgauss_jax.training.fit import step_bytes
 from emgauss_jax.training.problem import Problem, start_chunk
-from emgauss_jax.training.step import make_advance
 from tests.benchmarks import timing
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "emgauss.py"
@@ -154,8 +153,14 @@ def dispatch(problem: Problem, count: int):
     """A dispatch in the teacher's stage, S copies of a block."""
     state, *given = start_chunk(problem, [0] * count)
     state = state._replace(step=jnp.int32(problem.settings.steps // 2))
-    advance = jax.jit(make_advance(problem.program.step, DISPATCH))
-    return lambda: advance(state, *given)
+    mapping = problem.program.advance(DISPATCH, 1)
+
+    def run():
+        nonlocal state  # the old one is donated to the new one, as in a fit
+        state, metrics = mapping.run(state, *given)
+        return metrics
+
+    return run
 
 
 def rendering(experiment: Experiment, count: int):
