@@ -29,7 +29,7 @@ def get_config() -> config_dict.ConfigDict:
     config.block.overlap = (4, 16, 16)
 
     config.train = config_dict.ConfigDict()
-    config.train.steps = 2_000
+    config.train.steps = 4_000
     config.train.ema_decay = 0.995  # 0: no teacher
     config.train.steps_per_dispatch = 100
     config.train.checkpoint_every = 500
@@ -37,6 +37,12 @@ def get_config() -> config_dict.ConfigDict:
         0  # at once on each device; 0: what memory holds, on a CPU 4 at most
     )
     config.train.memory_gb = 0.0  # of each device; 0: what it has
+
+    config.prior = config_dict.ConfigDict()
+    config.prior.steps = 5_000  # 0: none
+    config.prior.probe = 0.5  # of the steps, to measure how far it can be believed
+    config.prior.rate = (1e-3, 0.1)  # learning rate, its fraction left at the end
+    config.lateral = dict(features=32, blocks=6, batch=4, rows=13, columns=64)
 
     config.emgauss = config_dict.ConfigDict()
     config.emgauss.gaussians_per_px = 0.25
@@ -49,6 +55,7 @@ def get_config() -> config_dict.ConfigDict:
     config.emgauss.ssim_weight = 0.2
     config.emgauss.holdout_every = 4
     config.emgauss.planes_per_step = 1
+    config.emgauss.label_knots = 4
     config.emgauss.depth_noise = 0.0
     config.emgauss.depth_noise_end = 20_000
     config.emgauss.deformation = "spline"  # or "mlp"

@@ -1,5 +1,6 @@
 """From a config to what a command works on, and the workdir that remembers it."""
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from ml_collections import config_dict
 from emgauss_jax.data.boxes import Box, block_grid
 from emgauss_jax.data.observed import Observed, load_observed
 from emgauss_jax.methods import registry
+from emgauss_jax.prior import Labels, Prior, build_prior, teach
 from emgauss_jax.training.problem import FitSettings, Problem, check, cut_blocks
 
 CONFIG = "config.json"
@@ -25,6 +27,26 @@ class Experiment(NamedTuple):
     problem: Problem
     seed: int
     keep_observed: bool  # observed slices enter the output as they are
+    prior: Prior | None  # still to be learned; None, there is none or it has been
+    labels: Labels | None  # what came of it
+
+    def taught(self, workdir: pathlib.Path, train: bool = True) -> "Experiment":
+        """Learn the prior, if any, and give its pseudo-labels to the blocks.
+
+        Args:
+          workdir: of the run.
+          train: False only reads what was learned.
+        """
+        if self.prior is None:
+            return self
+        labels = teach(self.prior, workdir, train)
+        observed = self.observed
+        blocks = cut_blocks(
+            self.prior.stack.slices, observed.z_valid, self.boxes, (labels.planes, labels.z),
+            labels.per_slice,
+        )  # fmt: skip
+        problem = dataclasses.replace(self.problem, blocks=blocks)
+        return self._replace(problem=problem, prior=None, labels=labels)
 
     def notes(self) -> dict[str, str]:
         """Say what the report's reader should know about the run."""
@@ -37,6 +59,12 @@ class Experiment(NamedTuple):
             "steps": str(self.problem.settings.steps),
             "seed": str(self.seed),
         }
+        if self.labels is not None:
+            weight, _, decibel = self.labels.trust
+            scores = ", ".join(f"{name} {value:.2f}" for name, value in decibel.items())
+            notes["lateral prior"] = (
+                f"weight {weight:.2f}; hidden slices, twice the gap, dB: {scores}"
+            )
         if plan.factor:
             notes["simulated"] = f"{plan.degradation}, factor {plan.factor}"
         return notes
@@ -68,7 +96,16 @@ def prepare(config: Any) -> Experiment:
         settings=settings,
     )
     check(problem)
-    return Experiment(config.method, observed, boxes, problem, config.seed, config.keep_observed)
+    return Experiment(
+        name=config.method,
+        observed=observed,
+        boxes=boxes,
+        problem=problem,
+        seed=config.seed,
+        keep_observed=config.keep_observed,
+        prior=build_prior(config, observed),
+        labels=None,
+    )
 
 
 def cut_boxes(

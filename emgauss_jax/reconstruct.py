@@ -1,6 +1,7 @@
 """Render a fitted volume at any depths, block by block, and write it.
 
 python -m emgauss_jax.reconstruct --workdir=DIR --output=PATH [--factor=F | --z_voxel_nm=F | --z=..]
+    [--uncertainty=PATH]
 
 Letters: K observed slices, Q planes of the output, H W lateral size in px.
 """
@@ -20,6 +21,7 @@ from emgauss_jax.data.observed import Observed
 from emgauss_jax.data.volume import check_absent, create_volume
 from emgauss_jax.experiment import Experiment, prepare, read_workdir
 from emgauss_jax.training.fit import fit
+from emgauss_jax.uncertainty import standard_error
 
 SLAB = 64  # planes in memory at once: one chunk of the chunked formats
 
@@ -111,6 +113,22 @@ def reconstruct_volume(
             writer[start : start + len(z), 0 : shape[1], 0 : shape[2]] = planes
 
 
+def write_uncertainty(experiment: Experiment, sampling: Sampling, path: pathlib.Path) -> None:
+    """Write the standard error of every voxel, float32, in the volume's own grey levels.
+
+    Raises:
+      ValueError: the path exists or has no known suffix.
+    """
+    observed = experiment.observed
+    shape = (len(sampling.z), *observed.slices.shape[1:])
+    levels = observed.levels.high - observed.levels.low
+    with create_volume(path, shape, np.dtype(np.float32), sampling.voxel_nm) as writer:
+        for start in range(0, shape[0], SLAB):
+            z = sampling.z[start : start + SLAB]
+            planes = levels * standard_error(observed, experiment.labels, z)
+            writer[start : start + len(z), 0 : shape[1], 0 : shape[2]] = planes.astype(np.float32)
+
+
 def render_planes(experiment: Experiment, params: Any, predict: Any, z: np.ndarray) -> np.ndarray:
     """Render planes of the whole field from all blocks that reach them.
 
@@ -156,6 +174,7 @@ def define_flags() -> None:
     """Define the command's flags; importing this module defines none."""
     flags.DEFINE_string("workdir", None, "Folder of a finished train.")
     flags.DEFINE_string("output", None, "Volume to write; the suffix names the format.")
+    flags.DEFINE_string("uncertainty", None, "A second volume: standard errors, float32.")
     flags.DEFINE_float("factor", None, "Output planes for every observed slice.")
     flags.DEFINE_float("z_voxel_nm", None, "Distance of the output planes, nm.")
     flags.DEFINE_list("z", None, "Depths to render, in input-slice units: 1.5,2.25")
@@ -194,11 +213,19 @@ def main() -> None:
     if not values.workdir or not values.output:
         raise ValueError("flags: wanted --workdir=DIR and --output=PATH")
     workdir, output = pathlib.Path(values.workdir), pathlib.Path(values.output)
+    uncertainty = pathlib.Path(values.uncertainty) if values.uncertainty else None
     check_absent(output)
+    if uncertainty == output:
+        raise ValueError(f"uncertainty: got {uncertainty}, wanted another path than the output's")
+    if uncertainty:
+        check_absent(uncertainty)
     experiment = prepare(read_workdir(workdir))
     sampling = sampling_of_flags(experiment.observed, values)
+    experiment = experiment.taught(workdir, train=False)
     params = fit(experiment.problem, workdir, train=False)
     reconstruct_volume(experiment, params, sampling, output)
+    if uncertainty:
+        write_uncertainty(experiment, sampling, uncertainty)
     print(f"{output}: {len(sampling.z)} planes, voxel {sampling.voxel_nm} nm (z, y, x)")
 
 

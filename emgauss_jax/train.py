@@ -41,6 +41,7 @@ def train_and_evaluate(config: Any, workdir: pathlib.Path) -> pathlib.Path:
     sampling = isotropic(observed)
     path = workdir / f"reconstruction{observed.suffix}"
     claim_workdir(workdir, config)
+    experiment = experiment.taught(workdir)
     params = fit(experiment.problem, workdir)
     if not path.exists():
         reconstruct_volume(experiment, params, sampling, path, observed.format)

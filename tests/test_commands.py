@@ -27,12 +27,13 @@ CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py"))
 
 
 def tiny(name="emgauss", **changes):
-    """A config of configs/ on a phantom of 17 x 32 x 28 voxels, for two steps."""
+    """A config of configs/ on a phantom of 17 x 32 x 28 voxels, for two steps and no prior."""
     config = runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"]()
     config.data.path = "phantom"
     config.data.phantom_shape = (17, 32, 28)
     config.data.simulate_factor = 4
     config.train.steps = 2
+    config.prior.steps = 0
     for key, value in changes.items():
         config.update_from_flattened_dict({key.replace("__", "."): value})
     return config
@@ -65,8 +66,11 @@ def test_the_held_out_planes_change_nothing(tmp_path):
 
 
 def test_averaged_slices(tmp_path):
-    output = train_and_evaluate(tiny(data__degradation="average"), tmp_path / "run")
-    assert open_volume(output).shape == (16, 32, 28)
+    config = tiny(
+        data__phantom_shape=(24, 36, 34), data__degradation="average", prior__steps=2,
+    )  # fmt: skip
+    output = train_and_evaluate(config, tmp_path / "run")
+    assert open_volume(output).shape == (24, 36, 34)
     metrics = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())
     assert "cubic_mean" in metrics["scores"]
 
@@ -74,12 +78,18 @@ def test_averaged_slices(tmp_path):
 def test_several_blocks_and_missing_slices(tmp_path):
     config = tiny(
         block__max_size=(4, 28, 24), block__overlap=(2, 8, 8), data__missing=(1,),
-        train__blocks_per_chunk=3,
+        data__phantom_shape=(25, 32, 28), train__blocks_per_chunk=3, prior__steps=2,
     )  # fmt: skip
     output = train_and_evaluate(config, tmp_path / "run")
     chunks = json.loads((tmp_path / "run" / "checkpoints" / "chunks.json").read_text())["chunks"]
     assert len(chunks) > 1
-    assert open_volume(output).shape == (17, 32, 28)
+    assert open_volume(output).shape == (25, 32, 28)
+    experiment = prepare(config).taught(tmp_path / "run", train=False)
+    blocks, labels = experiment.problem.blocks, experiment.labels
+    for i, box in enumerate(experiment.boxes):
+        assert blocks.label_z[i][0] == blocks.z[i][0] and blocks.label_z[i][-1] == blocks.z[i][-1]
+        planes = labels.planes[np.isin(labels.z, blocks.label_z[i]), *box.slices[1:]]
+        np.testing.assert_array_equal(blocks.labels[i], planes)
     seams = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["seams"]
     assert set(seams["emgauss"]) == {"border", "elsewhere"}
 
@@ -170,7 +180,7 @@ RUN = (
     "--config.data.phantom_shape=(17,32,28)", "--config.data.simulate_factor=4",
     "--config.train.steps=400", "--config.train.steps_per_dispatch=10",
     "--config.train.checkpoint_every=20", "--config.block.max_size=(64,28,40)",
-    "--config.train.blocks_per_chunk=1",
+    "--config.train.blocks_per_chunk=1", "--config.prior.steps=10", "--config.lateral.features=4",
 )  # fmt: skip
 
 
@@ -192,10 +202,13 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     volumes = [open_volume(each / "reconstruction.ome.tif")[:, :, :] for each in (whole, broken)]
     np.testing.assert_array_equal(*volumes)
     more = tmp_path / "more.ome.tif"
-    args = (f"--workdir={broken}", f"--output={more}", "--factor=2.5")
+    error = tmp_path / "error.ome.tif"
+    args = (f"--workdir={broken}", f"--output={more}", "--factor=2.5", f"--uncertainty={error}")
     subprocess.run(command("reconstruct", *args), check=True, cwd=ROOT)
     np.testing.assert_allclose(open_volume(more).voxel_nm, (16, 10, 10))
     assert open_volume(more).shape[0] == 11
+    assert open_volume(error).shape == open_volume(more).shape
+    assert open_volume(error)[:, :, :].max() > 1  # grey levels
 
 
 BAD = {

@@ -1,6 +1,6 @@
 """The contract every method keeps, and the block it is given.
 
-Letters: K observed slices, Q queried planes, H W a block's lateral size in px.
+Letters: K observed slices, L labels, Q queried planes, H W a block's lateral size in px.
 A method is written for ONE block; `training` adds the block axis with `jax.vmap`.
 """
 
@@ -19,6 +19,9 @@ class Block(NamedTuple):
     slices: jax.Array  # f32[K, H, W], intensity in [0, 1]
     z: jax.Array  # f32[K], depth in input-slice units (0, 1, 2, ...)
     valid: jax.Array  # bool[K], False where a slice is missing or damaged
+    # Pseudo-labels: thin planes another method believes in, learned from as slices are; None: none
+    labels: jax.Array | None = None  # f16[L, H, W]
+    label_z: jax.Array | None = None  # f32[L], input-slice units
 
 
 class Method(NamedTuple):

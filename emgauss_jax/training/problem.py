@@ -88,13 +88,21 @@ class Problem:
         return build_program(self)
 
 
-def cut_blocks(slices: np.ndarray, z: np.ndarray, boxes: Sequence[Box]) -> Block:
-    """Cut valid slices into blocks of one shape.
+def cut_blocks(
+    slices: np.ndarray,
+    z: np.ndarray,
+    boxes: Sequence[Box],
+    labels: tuple[np.ndarray, np.ndarray] | None = None,
+    per_slice: int = 0,
+) -> Block:
+    """Cut valid slices, and pseudo-labels where there are any, into blocks of one shape.
 
     Args:
       slices: f32[V, H, W] of the volume, intensity in [0, 1].
       z: f32[V], their depths, input-slice units.
       boxes: in voxels of `slices`, all of one shape.
+      labels: f16[P, H, W] and their depths f32[P].
+      per_slice: labels from slice to slice; the first ones belong to the first slice.
 
     Returns:
       A block with every leaf [len(boxes), ...]. Boxes count valid slices alone, so no block ends
@@ -102,7 +110,14 @@ def cut_blocks(slices: np.ndarray, z: np.ndarray, boxes: Sequence[Box]) -> Block
     """
     along = np.stack([z[box.slices[0]] for box in boxes]).astype(np.float32)
     values = np.stack([slices[box.slices] for box in boxes])
-    return Block(values, along, np.ones(along.shape, bool))
+    block = Block(values, along, np.ones(along.shape, bool))
+    if labels is None:
+        return block
+    planes, depths = labels
+    count = len(planes) - (len(slices) - boxes[0].shape[0]) * per_slice
+    spans = [slice(box.start[0] * per_slice, box.start[0] * per_slice + count) for box in boxes]
+    cut = [planes[(span, *box.slices[1:])] for span, box in zip(spans, boxes, strict=True)]
+    return block._replace(labels=np.stack(cut), label_z=np.stack([depths[span] for span in spans]))
 
 
 class Program(NamedTuple):

@@ -82,7 +82,7 @@ def test_mlp_does_not_move_its_own_input():
     params = stirred(cloud.init(made, deformation, jax.random.key(0), b))
 
     def total(means):
-        depth = cloud.depth_of(b, jnp.float32(1.5))
+        depth = cloud.depth_of(cloud.Knots.of(settings(), b), b, jnp.float32(1.5))
         offsets = deformation.apply(params.deformation, means, SHAPE, depth)
         return sum(jnp.sum(leaf) for leaf in offsets)
 

@@ -52,13 +52,15 @@ class Settings:
     planes_per_step: int = 1
     depth_noise: float = 0.0  # of a slice distance, standard deviation at step 0
     depth_noise_end: int = 20_000  # iteration at which the depth noise has fallen to 0
+    label_knots: int = 4  # of the deformation in every gap where there are labels, else 1
     offsets: tuple[float, ...] = (0.0,)  # [M], planes of a slice, input-slice units
 
     def __post_init__(self):
-        if self.planes_per_step < 1 or self.depth_noise_end < 1:
+        if min(self.planes_per_step, self.depth_noise_end, self.label_knots) < 1:
             raise ValueError(
-                f"emgauss: got planes_per_step {self.planes_per_step} and depth_noise_end "
-                f"{self.depth_noise_end}, wanted 1 or more of both"
+                f"emgauss: got planes_per_step {self.planes_per_step}, depth_noise_end "
+                f"{self.depth_noise_end} and label_knots {self.label_knots}, wanted 1 or more "
+                "of each"
             )
         if self.render.backend in AXIS_ALIGNED and (self.rotation or self.deform_rotation):
             raise ValueError(
@@ -108,8 +110,10 @@ def init(settings: Settings, deformation: Deformation, key: jax.Array, block: Bl
             jnp.float32
         ),
     )
-    params = deformation.init(deformation_key, count, block.z.shape[0])
-    return Params(canonical, params, background, jnp.float32(0.5 if settings.holdout_every else 0))
+    params = deformation.init(deformation_key, count, Knots.of(settings, block).count)
+    # Labels know what a gap holds; without them it can only be blurred as much as it is uncertain.
+    blur = 0.5 if settings.holdout_every and block.labels is None else 0.0
+    return Params(canonical, params, background, jnp.float32(blur))
 
 
 def jittered_grid(key: jax.Array, count: int, shape: tuple[int, int]) -> jax.Array:
@@ -128,12 +132,32 @@ def jittered_grid(key: jax.Array, count: int, shape: tuple[int, int]) -> jax.Arr
     return (cell + size * jitter) * jnp.asarray(shape) - 0.5
 
 
-def depth_of(block: Block, z: jax.Array) -> Depth:
+class Knots(NamedTuple):
+    """Where a deformation may bend along depth."""
+
+    count: int
+    per_gap: int  # from slice to slice
+    beyond: int  # before the first slice, and after the last: thick slices reach out there
+
+    @classmethod
+    def of(cls, settings: Settings, block: Block) -> "Knots":
+        """Place knots at the slices; between them only where labels can teach them."""
+        per_gap = 1 if block.labels is None else settings.label_knots
+        beyond = per_gap // 2 if len(settings.offsets) > 1 else 0
+        return cls((block.z.shape[0] - 1) * per_gap + 1 + 2 * beyond, per_gap, beyond)
+
+
+def depth_of(knots: Knots, block: Block, z: jax.Array) -> Depth:
     """Turn z f32[], input-slice units, into what a deformation sees."""
-    gap = bracket(block, z)
-    places = jnp.arange(block.z.shape[0])
-    hat = jnp.where(places == gap.lower, 1 - gap.fraction, 0.0)
-    hat += jnp.where(places == gap.upper, gap.fraction, 0.0)
+    lower, upper, share = gap = bracket(block, z)
+    if block.labels is not None:
+        outside = z - jnp.clip(z, block.z[0], block.z[-1])
+        place = lower + gap.fraction * (upper - lower) + outside
+        place = jnp.clip(place * knots.per_gap + knots.beyond, 0, knots.count - 1)
+        lower = jnp.minimum(jnp.floor(place).astype(jnp.int32), knots.count - 2)
+        upper, share = lower + 1, place - lower
+    index = jnp.arange(knots.count)
+    hat = jnp.where(index == lower, 1 - share, 0.0) + jnp.where(index == upper, share, 0.0)
     return Depth((z - block.z[0]) / (block.z[-1] - block.z[0]), hat)
 
 
@@ -169,7 +193,8 @@ def deform(
     """
     canonical = params.canonical
     shape = block.slices.shape[1:]
-    offsets = deformation.apply(params.deformation, canonical.means, shape, depth_of(block, z))
+    depth = depth_of(Knots.of(settings, block), block, z)
+    offsets = deformation.apply(params.deformation, canonical.means, shape, depth)
     angles, opacity = canonical.angles, canonical.opacity_logits
     deformed = canonical._replace(
         means=canonical.means + offsets.means,
@@ -180,11 +205,14 @@ def deform(
     return deformed, offsets.means
 
 
-def render(settings: Settings, deformation: Deformation, params: Params, block: Block, z):
+def render(
+    settings: Settings, deformation: Deformation, params: Params, block: Block, z, thick=1.0
+):
     """Render the slice at one depth, as thick as the observed ones.
 
     Args:
       z: f32[], input-slice units.
+      thick: f32[], 1, or 0 for a plane without thickness.
 
     Returns:
       f32[H, W], and a dict of i32 or f32 [] facts about the render.
@@ -204,5 +232,5 @@ def render(settings: Settings, deformation: Deformation, params: Params, block: 
         )
         return image, {"tile_overflow": overflow, "motion": jnp.mean(jnp.square(motion))}
 
-    images, facts = jax.vmap(thin)(z + jnp.asarray(settings.offsets))
+    images, facts = jax.vmap(thin)(z + thick * jnp.asarray(settings.offsets))
     return images.mean(axis=0), jax.tree.map(jnp.max, facts)

@@ -4,7 +4,7 @@ A deformation maps a canonical Gaussian and a depth to offsets, in plane only: t
 and size of all Gaussians are global constants, which an orthographic render of one depth never
 needs. Both are the identity at the start. To try another, write a function that returns a
 `Deformation` and name it in `DEFORMATIONS`.
-Letters: N Gaussians, K observed slices, H W block size in px.
+Letters: N Gaussians, H W block size in px.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Depth(NamedTuple):
     """One depth, as a deformation sees it."""
 
     t: jax.Array  # f32[], 0 at the first slice of the block, 1 at the last
-    hat: jax.Array  # f32[K], linear interpolation weights of the nearest valid slices
+    hat: jax.Array  # f32[knots], linear interpolation weights of the two knots around it
 
 
 class Offsets(NamedTuple):
@@ -34,7 +34,7 @@ class Offsets(NamedTuple):
 class Deformation(NamedTuple):
     """A deformation as pure functions.
 
-    `init(key, count N, slices K) -> params`
+    `init(key, count N, knots) -> params`
     `apply(params, means f32[N, 2], shape (H, W), depth) -> Offsets`
     `gaussian_axis`: the axis of every leaf of params that counts Gaussians, so that density
         control can copy what a Gaussian has learned; None where all share the same parameters.
@@ -49,7 +49,7 @@ SHAPES = {"means": (2,), "log_scales": (2,), "angles": (), "opacity_logits": ()}
 
 
 def spline(fields: tuple[str, ...] = tuple(SHAPES)) -> Deformation:
-    """Give every Gaussian a linear spline of offsets with one knot at each observed slice.
+    """Give every Gaussian a linear spline of offsets along depth.
 
     A missing slice is a knot that `Depth.hat` never names, so the spline spans the gap.
 
@@ -65,9 +65,9 @@ def spline(fields: tuple[str, ...] = tuple(SHAPES)) -> Deformation:
     if unknown:
         raise ValueError(f"spline.fields: got {unknown}, wanted some of {list(SHAPES)}")
 
-    def init(key: jax.Array, count: int, slices: int) -> dict[str, jax.Array]:
+    def init(key: jax.Array, count: int, knots: int) -> dict[str, jax.Array]:
         del key
-        return {name: jnp.zeros((slices, count, *SHAPES[name])) for name in fields}
+        return {name: jnp.zeros((knots, count, *SHAPES[name])) for name in fields}
 
     def apply(params, means: jax.Array, shape: tuple[int, int], depth: Depth) -> Offsets:
         del shape
@@ -125,8 +125,8 @@ def mlp(layers: int, width: int, octaves: int) -> Deformation:
     """
     network = DeformationMLP(layers, width, octaves)
 
-    def init(key: jax.Array, count: int, slices: int) -> dict[str, Any]:
-        del count, slices
+    def init(key: jax.Array, count: int, knots: int) -> dict[str, Any]:
+        del count, knots
         return network.init(key, jnp.zeros((1, 2)), jnp.zeros(()))["params"]
 
     def apply(params, means: jax.Array, shape: tuple[int, int], depth: Depth) -> Offsets:

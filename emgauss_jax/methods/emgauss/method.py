@@ -33,7 +33,9 @@ def loss(
     step: jax.Array,
     weights: Mapping[str, jax.Array],
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Compare renders with observed slices or, every second time, with the teacher's renders.
+    """Compare renders with observed slices or, every second time, with pseudo-labels.
+
+    The block's own labels, where it has any, take the place of the teacher's renders.
 
     Args:
       params: the student.
@@ -48,26 +50,33 @@ def loss(
     """
     stages, count = settings.stages, settings.planes_per_step
     real_key, pseudo_key, noise_key, holdout_key = jax.random.split(key, 4)
-    draw = jax.vmap(functools.partial(render, settings, deformation), (None, None, 0))
+    draw = jax.vmap(functools.partial(render, settings, deformation), (None, None, 0, None))
     pseudo = stages.is_pseudo(step)
     index = teacher.real_slices(real_key, block, count)
-    depths = teacher.pseudo_depths(pseudo_key, block, stages.ramp(step), count)
+    if block.labels is None:
+        depths = teacher.pseudo_depths(pseudo_key, block, stages.ramp(step), count)
+    else:
+        chosen = jax.random.randint(pseudo_key, (count,), 0, len(block.label_z))
+        depths = block.label_z[chosen]
     z = jnp.where(pseudo, depths, block.z[index])
-    target = jax.lax.cond(
-        pseudo,
-        lambda: jax.lax.stop_gradient(draw(teacher_params, block, z)[0]),
-        lambda: block.slices[index],
-    )
+    thick = jnp.where(pseudo & (block.labels is not None), 0.0, 1.0)  # labels are thin planes
+
+    def believed():
+        if block.labels is None:
+            return jax.lax.stop_gradient(draw(teacher_params, block, z, thick)[0])
+        return block.labels[chosen].astype(jnp.float32)
+
+    target = jax.lax.cond(pseudo, believed, lambda: block.slices[index])
     calm = jnp.clip(1 - step / settings.depth_noise_end, 0.0, 1.0)
     noise = settings.depth_noise * calm * jax.random.normal(noise_key, z.shape)
     # The blur is judged on hidden slices alone: these targets would only teach it to hide noise.
     student = params._replace(gap_blur=jax.lax.stop_gradient(params.gap_blur))
-    images, facts = draw(student, block, z + noise)
+    images, facts = draw(student, block, z + noise, thick)
     error = reconstruction_loss(images, target, weights["ssim_weight"])
     motion = facts["motion"].mean()
     first, last = weights["stages.weight_first"], weights["stages.weight_last"]
     total = jnp.where(pseudo, first + (last - first) * stages.ramp(step), 1.0) * error
-    if settings.holdout_every:
+    if settings.holdout_every and block.labels is None:
         look = functools.partial(holdout_loss, settings, deformation, params, block, holdout_key)
         total += jax.lax.cond(step % settings.holdout_every == 0, look, lambda: 0.0)
     metrics = {

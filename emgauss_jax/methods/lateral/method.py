@@ -1,0 +1,208 @@
+"""Lateral prior: what lateral images look like, learned to fill in axial ones.
+
+Trained on this stack's own lateral images, degraded along one axis as z was, a small network is
+then shown the stack's xz and yz planes. It assumes that tissue looks alike in all directions;
+`emgauss_jax.prior` measures how far that holds before anything is taught with it.
+Letters: R observed rows, k planes for every observed slice, K observed slices, Q queried planes,
+H W block size in px, P planes of the whole stack.
+
+Source: ours; trained as niiv and IsoVEM are, on subsampled or averaged lateral images.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from emgauss_jax.methods.base import Block, Method
+from emgauss_jax.methods.lateral import pairs
+from emgauss_jax.methods.lateral.network import LateralNet
+
+PLANES_AT_ONCE = 4  # axial planes through the network together: what a CPU's caches hold
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything static about the method; hashable.
+
+    Raises:
+      ValueError: a number that cannot work.
+    """
+
+    factor: int  # k, lateral px from slice to slice
+    thick: bool  # slices are means of k planes
+    features: int = 32
+    blocks: int = 6  # of two convolutions
+    batch: int = 4  # images a step
+    rows: int = 13  # R, of a training image; less where the field is smaller
+    columns: int = 64  # px, likewise
+
+    def __post_init__(self):
+        smallest = min(self.features, self.blocks, self.batch, self.columns)
+        if self.factor < 2 or smallest < 1 or self.rows < 3:
+            raise ValueError(
+                f"lateral: got {dataclasses.asdict(self)}, wanted factor 2, rows 3 and all else 1 "
+                "or more"
+            )
+
+
+def fits(settings: Settings, shape: tuple[int, int]) -> bool:
+    """Tell whether a field of (H, W) px holds a training image of three rows."""
+    return min(shape) >= pairs.plane_count(3, settings.factor, settings.thick)
+
+
+def _network(settings: Settings) -> LateralNet:
+    return LateralNet(settings.factor, settings.features, settings.blocks)
+
+
+def init(settings: Settings, key: jax.Array, block: Block) -> Any:
+    """Start the network: it adds nothing yet.
+
+    Args:
+      key: PRNG key, consumed.
+      block: the observed slices.
+    """
+    del block
+    return {"network": _network(settings).init(key, jnp.zeros((3, 3)))["params"]}
+
+
+def add(settings: Settings, params: Any, rows: jax.Array) -> jax.Array:
+    """Fill in the planes between observed rows.
+
+    Args:
+      params: of the network.
+      rows: f32[R, C], of zero mean and unit variance.
+
+    Returns:
+      f32[planes, C], an interpolation and what the network adds to it.
+    """
+    base = jnp.asarray(pairs.base_weights(len(rows), settings.factor, settings.thick), rows.dtype)
+    more = _network(settings).apply({"params": params["network"]}, rows)
+    more = more.transpose(0, 2, 1).reshape(-1, rows.shape[1])
+    return base @ rows + more[: len(base)]
+
+
+def contrast(block: Block) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation of the valid slices, f32[] each."""
+    share = block.valid / (block.valid.sum() * block.slices[0].size)
+    mean = jnp.einsum("k,khw->", share, block.slices)
+    return mean, jnp.sqrt(jnp.einsum("k,khw->", share, jnp.square(block.slices - mean))) + 1e-6
+
+
+def loss(
+    settings: Settings,
+    params: Any,
+    teacher: Any,
+    block: Block,
+    key: jax.Array,
+    step: jax.Array,
+    weights: Mapping[str, jax.Array],
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Compare filled-in pieces of lateral images with the pieces themselves.
+
+    Args:
+      params: of the network.
+      block: the observed slices, all valid.
+      key: PRNG key, consumed.
+
+    Returns:
+      f32[], mean squared error in units of the stack's variance, and metrics.
+    """
+    del teacher, step, weights
+    factor, thick = settings.factor, settings.thick
+    shape = block.slices.shape[1:]
+    rows = min(settings.rows, (min(shape) - (not thick)) // factor + (not thick))
+    planes = pairs.plane_count(rows, factor, thick)
+    draw = functools.partial(pairs.draw_image, planes=planes, columns=min(settings.columns, *shape))
+    mean, deviation = contrast(block)
+    images = jax.vmap(draw, (0, None))(jax.random.split(key, settings.batch), block.slices)
+    images = (images - mean) / deviation
+
+    def one(image):
+        return add(settings, params, pairs.degrade(image, factor, thick))
+
+    error = jnp.mean(jnp.square(jax.vmap(one)(images) - images))
+    return error, {"loss": error, "mse": error * deviation**2}
+
+
+def predict(settings: Settings, params: Any, block: Block, z: jax.Array) -> jax.Array:
+    """Fill in planes f32[Q, H, W] at any depth; see `fill_in`."""
+    return fill_in(settings, params, block, z)[0]
+
+
+def fill_in(
+    settings: Settings, params: Any, block: Block, z: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Fill in planes at any depth, and tell how far four views of them differ.
+
+    Args:
+      block: the observed slices, all valid; gaps are taken for equally wide.
+      z: f32[Q], input-slice units.
+
+    Returns:
+      f32[Q, H, W] mean and standard deviation of the views, linear between the k planes of every
+      slice.
+    """
+    factor, thick = settings.factor, settings.thick
+    seen = views(settings, params, block)
+    place = jnp.interp(z, block.z, jnp.arange(len(block.z), dtype=jnp.float32))
+    place += z - jnp.clip(z, block.z[0], block.z[-1])  # thick slices go on beyond
+    index = (place - pairs.offsets(factor, thick)[0]) * factor
+    index = jnp.clip(index, 0, seen.shape[1] - 1)
+    lower = jnp.floor(index).astype(jnp.int32)
+    upper = jnp.minimum(lower + 1, seen.shape[1] - 1)
+    share = (index - lower)[:, None, None]
+
+    def at(volume):
+        return (1 - share) * volume[lower] + share * volume[upper]
+
+    return at(seen.mean(axis=0)), at(seen.std(axis=0))
+
+
+def views(settings: Settings, params: Any, block: Block) -> jax.Array:
+    """Fill in the whole stack four ways.
+
+    Returns:
+      f32[4, P, H, W]: from xz and yz planes, upright, then turned by half a turn.
+    """
+    mean, deviation = contrast(block)
+    stack = (block.slices - mean) / deviation
+
+    def fill(stack):  # [K, H, W] -> [P, H, W], plane by plane along H
+        planes = jax.lax.map(
+            functools.partial(add, settings, params), stack.swapaxes(0, 1),
+            batch_size=PLANES_AT_ONCE,
+        )  # fmt: skip
+        return planes.swapaxes(0, 1)
+
+    def both(stack):
+        return jnp.stack([fill(stack), fill(stack.swapaxes(1, 2)).swapaxes(1, 2)])
+
+    turned = both(stack[::-1, ::-1, ::-1])[:, ::-1, ::-1, ::-1]
+    seen = jnp.concatenate([both(stack), turned])
+    if settings.thick:  # the mean of a slice's planes is known
+        parts = seen.reshape(4, len(stack), settings.factor, *stack.shape[1:])
+        seen = (parts + (stack[:, None] - parts.mean(axis=2, keepdims=True))).reshape(seen.shape)
+    return seen * deviation + mean
+
+
+def maintain(params, teacher, block, key, step) -> tuple:
+    """Leave everything as it is."""
+    del block, key, step
+    return params, teacher, jax.tree.map(lambda leaf: jnp.zeros((1,) * leaf.ndim, bool), params)
+
+
+def build(settings: Settings) -> Method:
+    """Bind settings into the functions of a method."""
+    bind = functools.partial
+    return Method(
+        init=bind(init, settings),
+        loss=bind(loss, settings),
+        predict=bind(predict, settings),
+        maintain=maintain,
+        weights={},
+        per_block=True,
+    )

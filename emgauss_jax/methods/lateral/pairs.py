@@ -1,0 +1,68 @@
+"""Training pairs from lateral images alone: one lateral axis is degraded as z was.
+
+Letters: R observed rows, k planes for every observed slice, C columns, K slices, H W block size.
+Both degradations are one grid of planes: slice i has k of them, plane i k + j lying at
+`offsets(k, thick)[j]` from it. A thin stack ends with the last slice itself.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emgauss_jax.methods.interpolate import weights
+
+
+def offsets(factor: int, thick: bool) -> np.ndarray:
+    """Give the depths f64[k] of a slice's planes from its own, input-slice units."""
+    return (np.arange(factor) - (factor - 1) / 2 * thick) / factor
+
+
+def plane_count(rows: int, factor: int, thick: bool) -> int:
+    """Count the planes of R observed rows."""
+    return rows * factor if thick else (rows - 1) * factor + 1
+
+
+def plane_depths(rows: int, factor: int, thick: bool) -> np.ndarray:
+    """Give the depths f64[planes] of all planes of R rows that lie at 0, 1, 2, ..."""
+    depths = np.arange(rows)[:, None] + offsets(factor, thick)
+    return depths.ravel()[: plane_count(rows, factor, thick)]
+
+
+def base_weights(rows: int, factor: int, thick: bool) -> np.ndarray:
+    """Give the interpolation a network adds to: f64[planes, R], linear or mean-preserving cubic."""
+    kind = "cubic_mean" if thick else "linear"
+    return weights(kind, np.arange(rows), plane_depths(rows, factor, thick))
+
+
+def degrade(image: jax.Array, factor: int, thick: bool) -> jax.Array:
+    """Degrade the rows of an image f32[planes, C] to f32[R, C]."""
+    if thick:
+        return image.reshape(-1, factor, image.shape[1]).mean(axis=1)
+    return image[::factor]
+
+
+def draw_image(key: jax.Array, slices: jax.Array, planes: int, columns: int) -> jax.Array:
+    """Cut a random piece out of a random slice, either lateral axis as its rows, either way up.
+
+    Args:
+      key: PRNG key, consumed.
+      slices: f32[K, H, W], all valid.
+      planes: rows to cut, at most H and W.
+      columns: C, at most H and W.
+
+    Returns:
+      f32[planes, C].
+    """
+    slice_key, corner_key, turn_key = jax.random.split(key, 3)
+    index = jax.random.randint(slice_key, (), 0, slices.shape[0])
+    place = jax.random.uniform(corner_key, (2,))
+    turn = jax.random.bernoulli(turn_key, shape=(3,))
+
+    def cut(height: int, width: int) -> jax.Array:
+        free = jnp.asarray(slices.shape[1:]) - jnp.asarray((height, width))
+        y, x = jnp.floor(place * (free + 1)).astype(jnp.int32)
+        return jax.lax.dynamic_slice(slices, (index, y, x), (1, height, width))[0]
+
+    image = jnp.where(turn[0], cut(planes, columns), cut(columns, planes).T)
+    image = jnp.where(turn[1], image[::-1], image)
+    return jnp.where(turn[2], image[:, ::-1], image)

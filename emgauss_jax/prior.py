@@ -1,0 +1,207 @@
+"""The lateral prior: what it believes of the planes between slices, and how far to believe it.
+
+A network learns from the stack's own lateral images and fills in its axial planes. How much of
+that enters the pseudo-labels is measured, not assumed: the same is done on a stack twice as coarse,
+where the truth is observed.
+Letters: k lateral px from slice to slice, V valid slices, P planes, H W field in px.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from emgauss_jax.data.observed import Observed
+from emgauss_jax.methods import interpolate
+from emgauss_jax.methods.base import Block
+from emgauss_jax.methods.lateral import method as lateral
+from emgauss_jax.methods.lateral import pairs
+from emgauss_jax.training.fit import fit
+from emgauss_jax.training.problem import FitSettings, Problem, check
+
+FEWEST = 5  # valid slices: three are left where every second one is hidden
+
+
+class Trust(NamedTuple):
+    """What observed slices say of a prior that has not seen them."""
+
+    weight: float  # 0 to 1, of its difference from an interpolation: least squares
+    scale: float  # its error by the deviation of its views, both root mean squares
+    decibel: dict[str, float]  # PSNR of "interpolation", "prior", and "both" as weighted
+
+
+class Labels(NamedTuple):
+    """Pseudo-labels of a whole field, k planes for every valid slice."""
+
+    planes: np.ndarray  # f16[P, H, W], intensity
+    spread: np.ndarray  # f16[P, H, W], intensity, their standard error as the views differ
+    z: np.ndarray  # f32[P], input-slice units
+    weight: np.ndarray  # f32[P], of the prior in them
+    per_slice: int  # k
+    trust: Trust
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prior:
+    """What is fitted before the method itself, and on what it is judged."""
+
+    stack: Block  # the valid slices of the whole field, counted 0, 1, 2, ...
+    z: np.ndarray  # f32[V], their depths
+    settings: lateral.Settings
+    problem: Problem  # on the stack
+    probe: Problem  # on every second slice of it, or on means of two
+
+
+def build_prior(config: Any, observed: Observed) -> Prior | None:
+    """Set up the prior a config asks for.
+
+    Args:
+      config: the whole config.
+      observed: the observed slices.
+
+    Returns:
+      None where `prior.steps` is 0, or where the stack cannot teach one: slices less than 1.5 px
+      apart, fewer than 5 of them, or a field too small for three rows of the coarser stack.
+
+    Raises:
+      ValueError: a setting that cannot work.
+    """
+    steps = config.prior.steps
+    factor = round(observed.voxel_nm[0] / observed.voxel_nm[1])
+    slices, thick = observed.unit_slices[observed.plan.valid], len(observed.thickness) > 1
+    if not steps or factor < 2 or len(slices) < FEWEST:
+        return None
+    settings = lateral.Settings(factor=factor, thick=thick, **config.lateral)
+    coarse = dataclasses.replace(settings, factor=2 * factor)
+    if not lateral.fits(coarse, slices.shape[1:]):
+        return None
+    train = FitSettings(**(config.train.to_dict() | {"steps": steps}))
+
+    def problem(settings, slices, share):
+        return Problem(
+            method=lateral.build(settings),
+            blocks=jax.tree.map(lambda leaf: leaf[None], _stack(slices)),
+            key=jax.random.key(config.seed),
+            rates={"network": tuple(config.prior.rate)},
+            start={},
+            settings=dataclasses.replace(train, steps=max(1, round(share * steps))),
+        )
+
+    prior = Prior(
+        stack=_stack(slices),
+        z=observed.z_valid,
+        settings=settings,
+        problem=problem(settings, slices, 1.0),
+        probe=problem(coarse, coarsen(slices, thick), config.prior.probe),
+    )
+    check(prior.problem)
+    return prior
+
+
+def _stack(slices: np.ndarray) -> Block:
+    """Count valid slices f32[V, H, W] as a stack without gaps."""
+    return Block(slices, np.arange(len(slices), dtype=np.float32), np.ones(len(slices), bool))
+
+
+def coarsen(slices: np.ndarray, thick: bool) -> np.ndarray:
+    """Make a stack twice as coarse: every second slice f32[V, H, W], or means of two thick ones."""
+    if thick:
+        even = slices[: len(slices) // 2 * 2]
+        return (even[::2] + even[1::2]) / 2
+    return slices[::2]
+
+
+def teach(prior: Prior, workdir: pathlib.Path, train: bool = True) -> Labels:
+    """Fit the prior, judge it, and make pseudo-labels of it; or read those of a finished run.
+
+    Args:
+      prior: what to fit.
+      workdir: gets prior/: two fits, labels.npy, spread.npy, and outcome.json, written last.
+      train: False only reads.
+
+    Raises:
+      ValueError: `train` is False and there are no labels.
+    """
+    folder = workdir / "prior"
+    depths = pairs.plane_depths(len(prior.z), prior.settings.factor, prior.settings.thick)
+    if not (folder / "outcome.json").exists():
+        if not train:
+            raise ValueError(f"{folder}: got no labels, wanted those of a finished train")
+        trust = judge(prior, folder)
+        planes, spread = _fill_in(prior.problem, prior.settings, folder / "fit", depths)
+        base = _base(prior.stack, depths, prior.settings.thick)
+        weight = weights(depths, prior.z, trust)[:, None, None]
+        labels = base + weight * (planes - base)
+        np.save(folder / "labels.npy", labels.astype(np.float16))
+        np.save(folder / "spread.npy", (trust.scale * spread).astype(np.float16))
+        partial = folder / "outcome.partial"
+        partial.write_text(json.dumps(trust._asdict(), indent=2) + "\n")
+        partial.replace(folder / "outcome.json")
+    trust = Trust(**json.loads((folder / "outcome.json").read_text()))
+    return Labels(
+        planes=np.load(folder / "labels.npy", mmap_mode="r"),
+        spread=np.load(folder / "spread.npy", mmap_mode="r"),
+        z=_depths_of_run(depths, prior.z),
+        weight=weights(depths, prior.z, trust),
+        per_slice=prior.settings.factor,
+        trust=trust,
+    )
+
+
+def judge(prior: Prior, folder: pathlib.Path) -> Trust:
+    """Measure how far to believe the prior, on observed slices that it has not seen."""
+    thick, factor = prior.settings.thick, prior.settings.factor
+    coarse = jax.tree.map(lambda leaf: leaf[0], prior.probe.blocks)
+    count = 2 * len(coarse.slices)
+    if thick:  # the k planes of every slice, from means of two
+        slices = np.arange(count)
+        depths = (slices[:, None] + pairs.offsets(factor, thick) - 0.5).ravel() / 2
+    else:  # the hidden slices, but for those beside a missing one: its gap is no plain one
+        slices = np.arange(1, count - 1, 2)
+        slices = slices[(np.diff(prior.z)[slices - 1] == 1) & (np.diff(prior.z)[slices] == 1)]
+        depths = slices / 2
+    settings = dataclasses.replace(prior.settings, factor=2 * factor)
+    filled = _fill_in(prior.probe, settings, folder / "probe", depths)
+    planes, spread, base = (
+        v.reshape(len(slices), -1, *v.shape[1:]).mean(axis=1)
+        for v in (*filled, _base(coarse, depths, thick))
+    )
+    more, wanted = planes - base, prior.stack.slices[slices] - base
+    weight = np.clip((more * wanted).sum() / max((more**2).sum(), 1e-12), 0.0, 1.0)
+    errors = {"interpolation": wanted, "prior": wanted - more, "both": wanted - weight * more}
+    scale = np.sqrt((errors["prior"] ** 2).mean() / max((spread**2).mean(), 1e-12))
+    decibel = {name: -10 * np.log10(max((e**2).mean(), 1e-12)) for name, e in errors.items()}
+    return Trust(float(weight), float(scale), {n: float(value) for n, value in decibel.items()})
+
+
+def _fill_in(
+    problem: Problem, settings: lateral.Settings, workdir: pathlib.Path, depths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a network, or read it, and fill in planes: mean and deviation of its views."""
+    params, stack = jax.tree.map(lambda leaf: leaf[0], (fit(problem, workdir), problem.blocks))
+    fill_in = jax.jit(functools.partial(lateral.fill_in, settings))
+    mean, spread = fill_in(params, stack, np.float32(depths))
+    return np.asarray(mean), np.asarray(spread)
+
+
+def _base(stack: Block, depths: np.ndarray, thick: bool) -> np.ndarray:
+    """Interpolate planes f32[Q, H, W] as well as it costs nothing."""
+    name = "cubic_mean" if thick else "linear_blur"
+    return interpolate.baselines(stack, depths, (name,))[name]
+
+
+def _depths_of_run(depths: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Turn depths counted in valid slices into f32, input-slice units."""
+    places = np.arange(len(z))
+    beyond = depths - np.clip(depths, 0, len(z) - 1)
+    return (np.interp(depths, places, z) + beyond).astype(np.float32)
+
+
+def weights(depths: np.ndarray, z: np.ndarray, trust: Trust) -> np.ndarray:
+    """Weigh the prior at depths counted in valid slices, f32[P]; 0 where a slice is missing."""
+    lower = np.clip(np.floor(depths).astype(int), 0, len(z) - 2)
+    return np.where(np.diff(z)[lower] > 1, 0.0, trust.weight).astype(np.float32)

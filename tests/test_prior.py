@@ -1,0 +1,130 @@
+"""The prior is believed where tissue looks alike in all directions; the standard error it leaves."""
+
+import pathlib
+import runpy
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from emgauss_jax.data.observed import load_observed
+from emgauss_jax.data.volume import create_volume
+from emgauss_jax.methods import interpolate
+from emgauss_jax.prior import build_prior, teach
+from emgauss_jax.uncertainty import standard_error
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def config_of(volume, path, **changes):
+    with create_volume(path, volume.shape, volume.dtype, (10.0, 10.0, 10.0)) as writer:
+        writer[tuple(slice(0, n) for n in volume.shape)] = volume
+    config = runpy.run_path(str(ROOT / "configs" / "emgauss.py"))["get_config"]()
+    config.data.path = str(path)
+    config.data.simulate_factor = 4
+    config.prior.steps = 100
+    config.prior.probe = 1.0
+    config.prior.rate = (4e-3, 0.05)
+    config.lateral = dict(features=8, blocks=1, batch=4, rows=5, columns=24)
+    for key, value in changes.items():
+        config.update_from_flattened_dict({key.replace("__", "."): value})
+    return config
+
+
+def noise(sigma, depth=33, seed=0):
+    volume = gaussian_filter(np.random.default_rng(seed).normal(size=(depth, 40, 40)), sigma)
+    return (128 + 40 * volume / volume.std()).clip(0, 255).astype(np.uint8)
+
+
+def taught(config, workdir):
+    observed = load_observed(config.data)
+    return observed, teach(build_prior(config, observed), workdir)
+
+
+@pytest.mark.parametrize("degradation", ["subsample", "average"])
+def test_believed_where_all_directions_are_alike(degradation, tmp_path):
+    config = config_of(noise(2.0), tmp_path / "v.ome.tif", data__degradation=degradation)
+    observed, labels = taught(config, tmp_path / "run")
+    name = "cubic_mean" if observed.plan.averaged else "linear_blur"
+    block = interpolate.Block(observed.unit_slices, observed.z, observed.plan.valid)
+    base = interpolate.baselines(block, labels.z, (name,))[name]
+    reference = observed.reference()
+    np.testing.assert_allclose(labels.z, observed.plan.z_reference, atol=1e-6)
+    assert labels.planes.shape == reference.shape
+
+    def error(planes):
+        return np.mean((planes - reference)[observed.plan.hidden] ** 2)
+
+    assert labels.trust.weight > 0.5
+    assert error(labels.planes) < (0.99 if observed.plan.averaged else 0.9) * error(base)
+
+
+def test_not_believed_where_depth_is_unlike_the_rest(tmp_path):
+    """Along z every plane is new: nothing beats the mean of what is there."""
+    config = config_of(noise((0.0, 2.0, 2.0)), tmp_path / "v.ome.tif")
+    _, labels = taught(config, tmp_path / "run")
+    assert labels.trust.weight < 0.4
+
+
+def test_read_again_as_it_was_written(tmp_path):
+    config = config_of(noise(2.0), tmp_path / "v.ome.tif", prior__steps=2)
+    observed, labels = taught(config, tmp_path / "run")
+    again = teach(build_prior(config, observed), tmp_path / "run", train=False)
+    np.testing.assert_array_equal(again.planes, labels.planes)
+    assert again.trust == labels.trust
+    with pytest.raises(ValueError, match="got no labels"):
+        teach(build_prior(config, observed), tmp_path / "other", train=False)
+
+
+def test_a_gap_with_a_missing_slice_is_interpolated(tmp_path):
+    config = config_of(noise(2.0), tmp_path / "v.ome.tif", prior__steps=20, data__missing=(3,))
+    observed, labels = taught(config, tmp_path / "run")
+    block = interpolate.Block(observed.unit_slices, observed.z, observed.plan.valid)
+    base = interpolate.baselines(block, labels.z, ("linear_blur",))["linear_blur"]
+    wide = (labels.z > 2) & (labels.z < 4)
+    np.testing.assert_allclose(labels.planes[wide], base[wide], atol=1e-3)
+    assert np.abs(labels.planes[~wide] - base[~wide]).max() > 1e-2
+
+
+def test_no_prior_where_there_is_nothing_to_learn_from(tmp_path):
+    config = config_of(noise(2.0), tmp_path / "v.ome.tif")
+    for changes in ({"prior.steps": 0}, {"data.crop": "0:13,:,:"}, {"data.crop": ":,0:16,:"}):
+        with config.unlocked():
+            config.update_from_flattened_dict({"prior.steps": 2, "data.crop": "", **changes})
+        assert build_prior(config, load_observed(config.data)) is None
+
+
+def smooth(volume):
+    return gaussian_filter(volume, (0, 3, 3))
+
+
+@pytest.mark.parametrize("steps", [0, 60])
+def test_follows_the_true_error(steps, tmp_path):
+    """Tissue whose roughness changes over the field: the error does, and the estimate knows."""
+    rng = np.random.default_rng(0)
+    ripple = 0.1 + np.sin(np.linspace(0, 2 * np.pi, 48)) ** 2
+    volume = gaussian_filter(rng.normal(size=(33, 48, 48)), 1.5)
+    volume = (128 + 40 * volume / volume.std() * ripple).clip(0, 255).astype(np.uint8)
+    config = config_of(volume, tmp_path / "v.ome.tif", prior__steps=steps)
+    observed = load_observed(config.data)
+    prior = build_prior(config, observed)
+    labels = teach(prior, tmp_path / "run") if prior else None
+    z, hidden = observed.plan.z_reference, observed.plan.hidden
+    estimate = standard_error(observed, labels, z)
+    assert estimate.shape == volume.shape
+    np.testing.assert_allclose(estimate[~hidden], 0.0, atol=1e-3)
+    block = interpolate.Block(observed.unit_slices, observed.z, observed.plan.valid)
+    planes = labels.planes if labels else interpolate.baselines(block, z, ("linear",))["linear"]
+    error = np.abs(planes - observed.reference())[hidden]
+    seen = smooth(estimate)[hidden]
+    assert np.corrcoef(seen.ravel(), smooth(error).ravel())[0, 1] > 0.4
+    ratio = np.sqrt((error**2).mean() / (estimate[hidden] ** 2).mean())
+    assert 0.5 < ratio < 2
+
+
+def test_a_wider_gap_is_less_certain(tmp_path):
+    config = config_of(noise(2.0), tmp_path / "v.ome.tif", prior__steps=0, data__missing=(3,))
+    observed = load_observed(config.data)
+    middle = standard_error(observed, None, np.array([1.5, 2.5, 3.0, 3.5, 4.5]))
+    mean = middle.mean(axis=(1, 2))
+    assert mean[2] > max(mean[0], mean[4])
