@@ -40,7 +40,7 @@ def get_config() -> config_dict.ConfigDict:
 
     config.prior = config_dict.ConfigDict()
     config.prior.steps = 5_000  # 0: none
-    config.prior.probe = 0.5  # of the steps, to measure how far it can be believed
+    config.prior.probe_steps = 500  # more, at half the resolution, to learn how far to believe it
     config.prior.rate = (1e-3, 0.1)  # learning rate, its fraction left at the end
     config.lateral = dict(features=32, blocks=6, batch=4, rows=13, columns=64)
 

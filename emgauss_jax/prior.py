@@ -1,8 +1,8 @@
 """The lateral prior: what it believes of the planes between slices, and how far to believe it.
 
 A network learns from the stack's own lateral images and fills in its axial planes. How much of
-that enters the pseudo-labels is measured, not assumed: the same is done on a stack twice as coarse,
-where the truth is observed.
+that enters the pseudo-labels is measured, not assumed: at half the resolution in all directions,
+where the truth along z has been observed.
 Letters: k lateral px from slice to slice, V valid slices, P planes, H W field in px.
 """
 
@@ -52,8 +52,8 @@ class Prior:
     stack: Block  # the valid slices of the whole field, counted 0, 1, 2, ...
     z: np.ndarray  # f32[V], their depths
     settings: lateral.Settings
-    problem: Problem  # on the stack
-    probe: Problem  # on every second slice of it, or on means of two
+    problem: Problem
+    probe_steps: int
 
 
 def build_prior(config: Any, observed: Observed) -> Prior | None:
@@ -72,34 +72,23 @@ def build_prior(config: Any, observed: Observed) -> Prior | None:
     """
     steps = config.prior.steps
     factor = round(observed.voxel_nm[0] / observed.voxel_nm[1])
-    slices, thick = observed.unit_slices[observed.plan.valid], len(observed.thickness) > 1
-    if not steps or factor < 2 or len(slices) < FEWEST:
+    stack = _stack(observed.unit_slices[observed.plan.valid])
+    if not steps or factor < 2 or len(stack.slices) < FEWEST:
         return None
+    thick = len(observed.thickness) > 1
     settings = lateral.Settings(factor=factor, thick=thick, **config.lateral)
-    coarse = dataclasses.replace(settings, factor=2 * factor)
-    if not lateral.fits(coarse, slices.shape[1:]):
+    if not lateral.fits(settings, stack.slices.shape[1:]):
         return None
-    train = FitSettings(**(config.train.to_dict() | {"steps": steps}))
-
-    def problem(settings, slices, share):
-        return Problem(
-            method=lateral.build(settings),
-            blocks=jax.tree.map(lambda leaf: leaf[None], _stack(slices)),
-            key=jax.random.key(config.seed),
-            rates={"network": tuple(config.prior.rate)},
-            start={},
-            settings=dataclasses.replace(train, steps=max(1, round(share * steps))),
-        )
-
-    prior = Prior(
-        stack=_stack(slices),
-        z=observed.z_valid,
-        settings=settings,
-        problem=problem(settings, slices, 1.0),
-        probe=problem(coarse, coarsen(slices, thick), config.prior.probe),
+    problem = Problem(
+        method=lateral.build(settings),
+        blocks=jax.tree.map(lambda leaf: leaf[None], stack),
+        key=jax.random.key(config.seed),
+        rates={"network": tuple(config.prior.rate)},
+        start={},
+        settings=FitSettings(**(config.train.to_dict() | {"steps": steps})),
     )
-    check(prior.problem)
-    return prior
+    check(problem)
+    return Prior(stack, observed.z_valid, settings, problem, config.prior.probe_steps)
 
 
 def _stack(slices: np.ndarray) -> Block:
@@ -107,12 +96,21 @@ def _stack(slices: np.ndarray) -> Block:
     return Block(slices, np.arange(len(slices), dtype=np.float32), np.ones(len(slices), bool))
 
 
-def coarsen(slices: np.ndarray, thick: bool) -> np.ndarray:
-    """Make a stack twice as coarse: every second slice f32[V, H, W], or means of two thick ones."""
+def coarsen(slices: np.ndarray, thick: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Halve the resolution of a stack in all directions.
+
+    Args:
+      slices: f32[V, H, W].
+      thick: slices are means of planes, and so are those of the coarser stack.
+
+    Returns:
+      Every second slice, or the means of two; and all slices as they should come out of them.
+    """
+    fine = np.asarray(pairs.halve(slices))
     if thick:
-        even = slices[: len(slices) // 2 * 2]
-        return (even[::2] + even[1::2]) / 2
-    return slices[::2]
+        fine = fine[: len(fine) // 2 * 2]
+        return (fine[::2] + fine[1::2]) / 2, fine
+    return fine[::2], fine[: (len(fine) - 1) // 2 * 2 + 1]
 
 
 def teach(prior: Prior, workdir: pathlib.Path, train: bool = True) -> Labels:
@@ -131,8 +129,9 @@ def teach(prior: Prior, workdir: pathlib.Path, train: bool = True) -> Labels:
     if not (folder / "outcome.json").exists():
         if not train:
             raise ValueError(f"{folder}: got no labels, wanted those of a finished train")
-        trust = judge(prior, folder)
-        planes, spread = _fill_in(prior.problem, prior.settings, folder / "fit", depths)
+        params = jax.tree.map(lambda leaf: leaf[0], fit(prior.problem, folder / "fit"))
+        trust = judge(prior, params, folder / "probe")
+        planes, spread = _fill_in(prior.settings, params, prior.stack, depths)
         base = _base(prior.stack, depths, prior.settings.thick)
         weight = weights(depths, prior.z, trust)[:, None, None]
         labels = base + weight * (planes - base)
@@ -152,25 +151,38 @@ def teach(prior: Prior, workdir: pathlib.Path, train: bool = True) -> Labels:
     )
 
 
-def judge(prior: Prior, folder: pathlib.Path) -> Trust:
-    """Measure how far to believe the prior, on observed slices that it has not seen."""
+def judge(prior: Prior, params: Any, workdir: pathlib.Path) -> Trust:
+    """Measure how far to believe the prior, at half the resolution, where the truth is observed.
+
+    Args:
+      params: of the network; it first gets used to lateral images of that resolution.
+      workdir: for that fit.
+    """
     thick, factor = prior.settings.thick, prior.settings.factor
-    coarse = jax.tree.map(lambda leaf: leaf[0], prior.probe.blocks)
-    count = 2 * len(coarse.slices)
-    if thick:  # the k planes of every slice, from means of two
-        slices = np.arange(count)
-        depths = (slices[:, None] + pairs.offsets(factor, thick) - 0.5).ravel() / 2
-    else:  # the hidden slices, but for those beside a missing one: its gap is no plain one
-        slices = np.arange(1, count - 1, 2)
-        slices = slices[(np.diff(prior.z)[slices - 1] == 1) & (np.diff(prior.z)[slices] == 1)]
-        depths = slices / 2
-    settings = dataclasses.replace(prior.settings, factor=2 * factor)
-    filled = _fill_in(prior.probe, settings, folder / "probe", depths)
-    planes, spread, base = (
-        v.reshape(len(slices), -1, *v.shape[1:]).mean(axis=1)
-        for v in (*filled, _base(coarse, depths, thick))
+    slices, truth = coarsen(prior.stack.slices, thick)
+    coarse, images = _stack(slices), _stack(truth)
+    train = prior.problem.settings
+    probe = dataclasses.replace(
+        prior.problem,
+        method=prior.problem.method._replace(init=lambda key, block: params),
+        blocks=jax.tree.map(lambda leaf: leaf[None], images),
+        settings=dataclasses.replace(train, steps=prior.probe_steps),
     )
-    more, wanted = planes - base, prior.stack.slices[slices] - base
+    params = jax.tree.map(lambda leaf: leaf[0], fit(probe, workdir))
+    if thick:  # the planes of a half of a coarse slice make a fine one
+        index = np.arange(len(truth))
+        depths = (index[:, None] + pairs.offsets(factor, thick) - 0.5) / 2
+    else:  # but for slices beside a missing one: their gap is no plain one
+        index = np.arange(1, len(truth), 2)
+        gaps = np.diff(prior.z)
+        index = index[(gaps[index - 1] == 1) & (gaps[index] == 1)]
+        depths = index[:, None] / 2
+    planes, spread = _fill_in(prior.settings, params, coarse, depths.ravel())
+    base = _base(coarse, depths.ravel(), thick)
+    planes, spread, base = (
+        v.reshape(*depths.shape, *v.shape[1:]).mean(axis=1) for v in (planes, spread, base)
+    )
+    more, wanted = planes - base, truth[index] - base
     weight = np.clip((more * wanted).sum() / max((more**2).sum(), 1e-12), 0.0, 1.0)
     errors = {"interpolation": wanted, "prior": wanted - more, "both": wanted - weight * more}
     scale = np.sqrt((errors["prior"] ** 2).mean() / max((spread**2).mean(), 1e-12))
@@ -179,10 +191,9 @@ def judge(prior: Prior, folder: pathlib.Path) -> Trust:
 
 
 def _fill_in(
-    problem: Problem, settings: lateral.Settings, workdir: pathlib.Path, depths: np.ndarray
+    settings: lateral.Settings, params: Any, stack: Block, depths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit a network, or read it, and fill in planes: mean and deviation of its views."""
-    params, stack = jax.tree.map(lambda leaf: leaf[0], (fit(problem, workdir), problem.blocks))
+    """Fill in planes: mean and deviation of their views."""
     fill_in = jax.jit(functools.partial(lateral.fill_in, settings))
     mean, spread = fill_in(params, stack, np.float32(depths))
     return np.asarray(mean), np.asarray(spread)

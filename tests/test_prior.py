@@ -1,4 +1,4 @@
-"""The prior is believed where tissue looks alike in all directions; the standard error it leaves."""
+"""The prior is believed where tissue looks alike in all directions; its standard error."""
 
 import pathlib
 import runpy
@@ -23,7 +23,7 @@ def config_of(volume, path, **changes):
     config.data.path = str(path)
     config.data.simulate_factor = 4
     config.prior.steps = 100
-    config.prior.probe = 1.0
+    config.prior.probe_steps = 20
     config.prior.rate = (4e-3, 0.05)
     config.lateral = dict(features=8, blocks=1, batch=4, rows=5, columns=24)
     for key, value in changes.items():

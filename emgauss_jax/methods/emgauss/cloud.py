@@ -137,13 +137,13 @@ class Knots(NamedTuple):
 
     count: int
     per_gap: int  # from slice to slice
-    beyond: int  # before the first slice, and after the last: thick slices reach out there
+    beyond: int  # before the first slice, and after the last: labels of thick slices lie there
 
     @classmethod
     def of(cls, settings: Settings, block: Block) -> "Knots":
         """Place knots at the slices; between them only where labels can teach them."""
         per_gap = 1 if block.labels is None else settings.label_knots
-        beyond = per_gap // 2 if len(settings.offsets) > 1 else 0
+        beyond = per_gap // 2  # none without labels
         return cls((block.z.shape[0] - 1) * per_gap + 1 + 2 * beyond, per_gap, beyond)
 
 

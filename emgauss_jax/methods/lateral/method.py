@@ -50,8 +50,8 @@ class Settings:
 
 
 def fits(settings: Settings, shape: tuple[int, int]) -> bool:
-    """Tell whether a field of (H, W) px holds a training image of three rows."""
-    return min(shape) >= pairs.plane_count(3, settings.factor, settings.thick)
+    """Tell whether a field of (H, W) px holds, at half its resolution, an image of three rows."""
+    return min(shape) // 2 >= pairs.plane_count(3, settings.factor, settings.thick)
 
 
 def _network(settings: Settings) -> LateralNet:
@@ -120,11 +120,8 @@ def loss(
     mean, deviation = contrast(block)
     images = jax.vmap(draw, (0, None))(jax.random.split(key, settings.batch), block.slices)
     images = (images - mean) / deviation
-
-    def one(image):
-        return add(settings, params, pairs.degrade(image, factor, thick))
-
-    error = jnp.mean(jnp.square(jax.vmap(one)(images) - images))
+    filled = jax.vmap(lambda image: add(settings, params, pairs.degrade(image, factor, thick)))
+    error = jnp.mean(jnp.square(filled(images) - images))
     return error, {"loss": error, "mse": error * deviation**2}
 
 

@@ -41,6 +41,13 @@ def degrade(image: jax.Array, factor: int, thick: bool) -> jax.Array:
     return image[::factor]
 
 
+def halve(slices: jax.Array) -> jax.Array:
+    """Average squares of 2 x 2 px, f32[K, H, W] to f32[K, H // 2, W // 2]."""
+    count, height, width = slices.shape[0], slices.shape[1] // 2, slices.shape[2] // 2
+    even = slices[:, : 2 * height, : 2 * width]
+    return even.reshape(count, height, 2, width, 2).mean(axis=(2, 4))
+
+
 def draw_image(key: jax.Array, slices: jax.Array, planes: int, columns: int) -> jax.Array:
     """Cut a random piece out of a random slice, either lateral axis as its rows, either way up.
 
