@@ -18,4 +18,5 @@ def get_config() -> config_dict.ConfigDict:
     config = runpy.run_path(str(DEFAULT))["get_config"]()
     config.data.path = "phantom"
     config.data.simulate_factor = 8
+    config.prior.steps = 1_500  # for a quick look
     return config

@@ -62,9 +62,7 @@ class Experiment(NamedTuple):
         if self.labels is not None:
             weight, _, decibel = self.labels.trust
             scores = ", ".join(f"{name} {value:.2f}" for name, value in decibel.items())
-            notes["lateral prior"] = (
-                f"weight {weight:.2f}; hidden slices, twice the gap, dB: {scores}"
-            )
+            notes["lateral prior"] = f"weight {weight:.2f}; at half the resolution, dB: {scores}"
         if plan.factor:
             notes["simulated"] = f"{plan.degradation}, factor {plan.factor}"
         return notes

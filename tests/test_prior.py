@@ -31,9 +31,10 @@ def config_of(volume, path, **changes):
     return config
 
 
-def noise(sigma, depth=33, seed=0):
-    volume = gaussian_filter(np.random.default_rng(seed).normal(size=(depth, 40, 40)), sigma)
-    return (128 + 40 * volume / volume.std()).clip(0, 255).astype(np.uint8)
+def blobs(sigma, shape=(33, 40, 40), seed=0):
+    """Bright and dark blobs of a size of their own along each axis, uint8."""
+    volume = gaussian_filter(np.random.default_rng(seed).normal(size=shape), sigma)
+    return (128 + 80 * np.tanh(3 * volume / volume.std())).astype(np.uint8)
 
 
 def taught(config, workdir):
@@ -43,7 +44,7 @@ def taught(config, workdir):
 
 @pytest.mark.parametrize("degradation", ["subsample", "average"])
 def test_believed_where_all_directions_are_alike(degradation, tmp_path):
-    config = config_of(noise(2.0), tmp_path / "v.ome.tif", data__degradation=degradation)
+    config = config_of(blobs(2.0), tmp_path / "v.ome.tif", data__degradation=degradation)
     observed, labels = taught(config, tmp_path / "run")
     name = "cubic_mean" if observed.plan.averaged else "linear_blur"
     block = interpolate.Block(observed.unit_slices, observed.z, observed.plan.valid)
@@ -55,19 +56,19 @@ def test_believed_where_all_directions_are_alike(degradation, tmp_path):
     def error(planes):
         return np.mean((planes - reference)[observed.plan.hidden] ** 2)
 
-    assert labels.trust.weight > 0.5
-    assert error(labels.planes) < (0.99 if observed.plan.averaged else 0.9) * error(base)
+    assert labels.trust.weight > 0.3
+    assert error(labels.planes) < (0.99 if observed.plan.averaged else 0.95) * error(base)
 
 
 def test_not_believed_where_depth_is_unlike_the_rest(tmp_path):
     """Along z every plane is new: nothing beats the mean of what is there."""
-    config = config_of(noise((0.0, 2.0, 2.0)), tmp_path / "v.ome.tif")
+    config = config_of(blobs((0.0, 2.0, 2.0)), tmp_path / "v.ome.tif")
     _, labels = taught(config, tmp_path / "run")
-    assert labels.trust.weight < 0.4
+    assert labels.trust.weight < 0.1
 
 
 def test_read_again_as_it_was_written(tmp_path):
-    config = config_of(noise(2.0), tmp_path / "v.ome.tif", prior__steps=2)
+    config = config_of(blobs(2.0), tmp_path / "v.ome.tif", prior__steps=2)
     observed, labels = taught(config, tmp_path / "run")
     again = teach(build_prior(config, observed), tmp_path / "run", train=False)
     np.testing.assert_array_equal(again.planes, labels.planes)
@@ -77,7 +78,7 @@ def test_read_again_as_it_was_written(tmp_path):
 
 
 def test_a_gap_with_a_missing_slice_is_interpolated(tmp_path):
-    config = config_of(noise(2.0), tmp_path / "v.ome.tif", prior__steps=20, data__missing=(3,))
+    config = config_of(blobs(2.0), tmp_path / "v.ome.tif", prior__steps=20, data__missing=(3,))
     observed, labels = taught(config, tmp_path / "run")
     block = interpolate.Block(observed.unit_slices, observed.z, observed.plan.valid)
     base = interpolate.baselines(block, labels.z, ("linear_blur",))["linear_blur"]
@@ -87,7 +88,7 @@ def test_a_gap_with_a_missing_slice_is_interpolated(tmp_path):
 
 
 def test_no_prior_where_there_is_nothing_to_learn_from(tmp_path):
-    config = config_of(noise(2.0), tmp_path / "v.ome.tif")
+    config = config_of(blobs(2.0), tmp_path / "v.ome.tif")
     for changes in ({"prior.steps": 0}, {"data.crop": "0:13,:,:"}, {"data.crop": ":,0:16,:"}):
         with config.unlocked():
             config.update_from_flattened_dict({"prior.steps": 2, "data.crop": "", **changes})
@@ -98,13 +99,11 @@ def smooth(volume):
     return gaussian_filter(volume, (0, 3, 3))
 
 
-@pytest.mark.parametrize("steps", [0, 60])
+@pytest.mark.parametrize("steps", [0, 100])
 def test_follows_the_true_error(steps, tmp_path):
-    """Tissue whose roughness changes over the field: the error does, and the estimate knows."""
-    rng = np.random.default_rng(0)
+    """Where contrast differs over the field the error does, and the estimate knows."""
     ripple = 0.1 + np.sin(np.linspace(0, 2 * np.pi, 48)) ** 2
-    volume = gaussian_filter(rng.normal(size=(33, 48, 48)), 1.5)
-    volume = (128 + 40 * volume / volume.std() * ripple).clip(0, 255).astype(np.uint8)
+    volume = (128 + (blobs(2.0, (33, 48, 48)) - 128.0) * ripple).clip(0, 255).astype(np.uint8)
     config = config_of(volume, tmp_path / "v.ome.tif", prior__steps=steps)
     observed = load_observed(config.data)
     prior = build_prior(config, observed)
@@ -123,7 +122,7 @@ def test_follows_the_true_error(steps, tmp_path):
 
 
 def test_a_wider_gap_is_less_certain(tmp_path):
-    config = config_of(noise(2.0), tmp_path / "v.ome.tif", prior__steps=0, data__missing=(3,))
+    config = config_of(blobs(2.0), tmp_path / "v.ome.tif", prior__steps=0, data__missing=(3,))
     observed = load_observed(config.data)
     middle = standard_error(observed, None, np.array([1.5, 2.5, 3.0, 3.5, 4.5]))
     mean = middle.mean(axis=(1, 2))

@@ -38,12 +38,13 @@ ON_CPU, ON_GPU = (1, 2, 4, 8), (1, 4, 16, 64, 256)
 
 
 def experiment_of(stack: str, crop: str, backend: str) -> Experiment:
-    """The default config on every 8th slice of a stack; a phantom where none is named."""
+    """The default config without a prior on every 8th slice of a stack; a phantom without one."""
     config = runpy.run_path(str(CONFIG))["get_config"]()
     config.data.path, config.data.crop = (stack, crop) if stack else ("phantom", "")
     config.data.phantom_shape, config.data.simulate_factor = (129, 128, 128), 8
     config.block.max_size = (64, 256, 256)
     config.emgauss.render.backend = backend
+    config.prior.steps, config.train.steps = 0, 2_000
     return prepare(config)
 
 

