@@ -41,6 +41,7 @@ def get_config() -> config_dict.ConfigDict:
     config.prior = config_dict.ConfigDict()
     config.prior.steps = 5_000  # 0: none
     config.prior.probe_steps = 500  # more, at half the resolution, to learn how far to believe it
+    config.prior.ema_decay = 0.995  # of the network that is used
     config.prior.rate = (1e-3, 0.1)  # learning rate, its fraction left at the end
     config.lateral = dict(features=32, blocks=6, batch=4, rows=13, columns=64)
 

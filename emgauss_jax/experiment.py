@@ -12,7 +12,7 @@ from ml_collections import config_dict
 from emgauss_jax.data.boxes import Box, block_grid
 from emgauss_jax.data.observed import Observed, load_observed
 from emgauss_jax.methods import registry
-from emgauss_jax.prior import Labels, Prior, build_prior, teach
+from emgauss_jax.prior import Labels, Prior, build_prior, obstacle, teach
 from emgauss_jax.training.problem import FitSettings, Problem, check, cut_blocks
 
 CONFIG = "config.json"
@@ -29,6 +29,7 @@ class Experiment(NamedTuple):
     keep_observed: bool  # observed slices enter the output as they are
     prior: Prior | None  # still to be learned; None, there is none or it has been
     labels: Labels | None  # what came of it
+    obstacle: str  # why there is no prior; empty where there is one
 
     def taught(self, workdir: pathlib.Path, train: bool = True) -> "Experiment":
         """Learn the prior, if any, and give its pseudo-labels to the blocks.
@@ -42,8 +43,8 @@ class Experiment(NamedTuple):
         labels = teach(self.prior, workdir, train)
         observed = self.observed
         blocks = cut_blocks(
-            self.prior.stack.slices, observed.z_valid, self.boxes, (labels.planes, labels.z),
-            labels.per_slice,
+            self.prior.stack.slices, observed.z_valid, self.boxes,
+            (labels.planes, labels.z, labels.per_slice),
         )  # fmt: skip
         problem = dataclasses.replace(self.problem, blocks=blocks)
         return self._replace(problem=problem, prior=None, labels=labels)
@@ -59,7 +60,9 @@ class Experiment(NamedTuple):
             "steps": str(self.problem.settings.steps),
             "seed": str(self.seed),
         }
-        if self.labels is not None:
+        if self.obstacle:
+            notes["lateral prior"] = f"none: {self.obstacle}"
+        elif self.labels is not None:
             weight, _, decibel = self.labels.trust
             scores = ", ".join(f"{name} {value:.2f}" for name, value in decibel.items())
             notes["lateral prior"] = f"weight {weight:.2f}; at half the resolution, dB: {scores}"
@@ -103,6 +106,7 @@ def prepare(config: Any) -> Experiment:
         keep_observed=config.keep_observed,
         prior=build_prior(config, observed),
         labels=None,
+        obstacle=obstacle(config, observed),
     )
 
 

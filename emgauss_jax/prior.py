@@ -56,39 +56,77 @@ class Prior:
     probe_steps: int
 
 
+def obstacle(config: Any, observed: Observed) -> str:
+    """Say why a run has no prior; empty where it can have one.
+
+    Raises:
+      ValueError: a number of steps that cannot work.
+    """
+    if "prior" not in config or config.prior.steps == 0:
+        return "off"
+    if min(config.prior.steps, config.prior.probe_steps) < 1:
+        raise ValueError(
+            f"prior: got steps {config.prior.steps} and probe_steps {config.prior.probe_steps}, "
+            "wanted 1 or more of both (or 0 steps: no prior)"
+        )
+    z, thick = observed.z_valid, len(observed.thickness) > 1
+    z_nm, y_nm, x_nm = observed.voxel_nm
+    factor, shape = round(z_nm / y_nm), observed.slices.shape[1:]
+    smallest = 2 * pairs.plane_count(3, factor, thick)
+    if factor < 2 or y_nm != x_nm:
+        return f"voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm, wanted y = x and z 1.5 times that"
+    if not len(hidden_slices(z, thick)):
+        return f"{len(z)} valid slices of {len(observed.z)}, wanted 5 or more without a gap"
+    if thick and len(z) < len(observed.z):
+        return "a slice is missing among averaged ones"
+    if min(shape) < smallest:
+        return f"a field of {shape[0]} x {shape[1]} px, wanted {smallest} px or more"
+    return ""
+
+
 def build_prior(config: Any, observed: Observed) -> Prior | None:
-    """Set up the prior a config asks for.
+    """Set up the prior a config asks for; None where there is an `obstacle`.
 
     Args:
       config: the whole config.
       observed: the observed slices.
 
-    Returns:
-      None where `prior.steps` is 0, or where the stack cannot teach one: slices less than 1.5 px
-      apart, fewer than 5 of them, or a field too small for three rows of the coarser stack.
-
     Raises:
       ValueError: a setting that cannot work.
     """
-    steps = config.prior.steps
-    factor = round(observed.voxel_nm[0] / observed.voxel_nm[1])
+    if obstacle(config, observed):
+        return None
     stack = _stack(observed.unit_slices[observed.plan.valid])
-    if not steps or factor < 2 or len(stack.slices) < FEWEST:
-        return None
-    thick = len(observed.thickness) > 1
-    settings = lateral.Settings(factor=factor, thick=thick, **config.lateral)
-    if not lateral.fits(settings, stack.slices.shape[1:]):
-        return None
+    settings = lateral.Settings(
+        factor=round(observed.voxel_nm[0] / observed.voxel_nm[1]),
+        thick=len(observed.thickness) > 1,
+        **config.lateral,
+    )
+    changes = {"steps": config.prior.steps, "ema_decay": config.prior.ema_decay}
     problem = Problem(
         method=lateral.build(settings),
         blocks=jax.tree.map(lambda leaf: leaf[None], stack),
         key=jax.random.key(config.seed),
         rates={"network": tuple(config.prior.rate)},
         start={},
-        settings=FitSettings(**(config.train.to_dict() | {"steps": steps})),
+        settings=FitSettings(**(config.train.to_dict() | changes)),
     )
     check(problem)
     return Prior(stack, observed.z_valid, settings, problem, config.prior.probe_steps)
+
+
+def hidden_slices(z: np.ndarray, thick: bool) -> np.ndarray:
+    """Choose the slices to judge on, at half the resolution: indices of valid ones.
+
+    Every second one between two others; not beside a missing one, whose gap is no plain one. Of
+    thick slices all, because none of them is to be seen in the means of two.
+    """
+    if len(z) < FEWEST:
+        return np.arange(0)
+    if thick:
+        return np.arange(len(z) // 2 * 2)
+    index, gaps = np.arange(1, len(z) - 1, 2), np.diff(z)
+    return index[(gaps[index - 1] == 1) & (gaps[index] == 1)]
 
 
 def _stack(slices: np.ndarray) -> Block:
@@ -169,13 +207,10 @@ def judge(prior: Prior, params: Any, workdir: pathlib.Path) -> Trust:
         settings=dataclasses.replace(train, steps=prior.probe_steps),
     )
     params = jax.tree.map(lambda leaf: leaf[0], fit(probe, workdir))
+    index = hidden_slices(prior.z, thick)
     if thick:  # the planes of a half of a coarse slice make a fine one
-        index = np.arange(len(truth))
         depths = (index[:, None] + pairs.offsets(factor, thick) - 0.5) / 2
-    else:  # but for slices beside a missing one: their gap is no plain one
-        index = np.arange(1, len(truth), 2)
-        gaps = np.diff(prior.z)
-        index = index[(gaps[index - 1] == 1) & (gaps[index] == 1)]
+    else:
         depths = index[:, None] / 2
     planes, spread = _fill_in(prior.settings, params, coarse, depths.ravel())
     base = _base(coarse, depths.ravel(), thick)

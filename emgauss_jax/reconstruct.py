@@ -18,7 +18,7 @@ from emgauss_jax import cli
 from emgauss_jax.data.boxes import axis_weight, blend_weights, grid_starts
 from emgauss_jax.data.intensity import from_unit
 from emgauss_jax.data.observed import Observed
-from emgauss_jax.data.volume import check_absent, create_volume
+from emgauss_jax.data.volume import VolumeWriter, check_absent, create_volume
 from emgauss_jax.experiment import Experiment, prepare, read_workdir
 from emgauss_jax.training.fit import fit
 from emgauss_jax.uncertainty import standard_error
@@ -113,20 +113,21 @@ def reconstruct_volume(
             writer[start : start + len(z), 0 : shape[1], 0 : shape[2]] = planes
 
 
-def write_uncertainty(experiment: Experiment, sampling: Sampling, path: pathlib.Path) -> None:
-    """Write the standard error of every voxel, float32, in the volume's own grey levels.
+def write_uncertainty(experiment: Experiment, z: np.ndarray, volume: VolumeWriter) -> None:
+    """Write the standard error of every voxel in the volume's own grey levels.
 
-    Raises:
-      ValueError: the path exists or has no known suffix.
+    Args:
+      experiment: with the labels of its prior, if it had one.
+      z: f64[Q], the planes.
+      volume: float32, of their number.
     """
     observed = experiment.observed
-    shape = (len(sampling.z), *observed.slices.shape[1:])
-    levels = observed.levels.high - observed.levels.low
-    with create_volume(path, shape, np.dtype(np.float32), sampling.voxel_nm) as writer:
-        for start in range(0, shape[0], SLAB):
-            z = sampling.z[start : start + SLAB]
-            planes = levels * standard_error(observed, experiment.labels, z)
-            writer[start : start + len(z), 0 : shape[1], 0 : shape[2]] = planes.astype(np.float32)
+    height, width = observed.slices.shape[1:]
+    span = np.float32(observed.levels.high - observed.levels.low)
+    with volume as writer:
+        for start in range(0, len(z), SLAB):
+            planes = span * standard_error(observed, experiment.labels, z[start : start + SLAB])
+            writer[start : start + len(planes), 0:height, 0:width] = planes
 
 
 def render_planes(experiment: Experiment, params: Any, predict: Any, z: np.ndarray) -> np.ndarray:
@@ -217,15 +218,17 @@ def main() -> None:
     check_absent(output)
     if uncertainty == output:
         raise ValueError(f"uncertainty: got {uncertainty}, wanted another path than the output's")
-    if uncertainty:
-        check_absent(uncertainty)
     experiment = prepare(read_workdir(workdir))
     sampling = sampling_of_flags(experiment.observed, values)
+    errors = None
+    if uncertainty:  # prepared before anything is written, so that a bad path costs nothing
+        shape = (len(sampling.z), *experiment.observed.slices.shape[1:])
+        errors = create_volume(uncertainty, shape, np.float32, sampling.voxel_nm)
     experiment = experiment.taught(workdir, train=False)
     params = fit(experiment.problem, workdir, train=False)
     reconstruct_volume(experiment, params, sampling, output)
-    if uncertainty:
-        write_uncertainty(experiment, sampling, uncertainty)
+    if errors:
+        write_uncertainty(experiment, sampling.z, errors)
     print(f"{output}: {len(sampling.z)} planes, voxel {sampling.voxel_nm} nm (z, y, x)")
 
 

@@ -1,7 +1,8 @@
 """How wrong a reconstruction may be, voxel by voxel.
 
 Where there is a prior, its views disagree; where there is none, neighbouring slices do. Both are
-scaled so that they had the size of the true error on observed slices that were hidden.
+scaled to the size of the true error on observed slices that were hidden: the views' at half the
+resolution, the slices' over twice the gap, which makes the latter rather too large.
 Letters: V valid slices, Q planes, H W field in px.
 """
 
@@ -20,14 +21,14 @@ def standard_error(observed: Observed, labels: Labels | None, z: np.ndarray) -> 
       z: f64[Q], input-slice units.
 
     Returns:
-      f32[Q, H, W], intensity (the unit interval is the data's range); 0 on a valid slice, whose
-      noise is not counted.
+      f32[Q, H, W], intensity (the unit interval is the data's range). A thin slice that is valid
+      has 0: its own noise is not counted.
     """
-    slices = observed.unit_slices[observed.plan.valid]
-    rough = between_slices(slices, observed.z_valid, z, thick=len(observed.thickness) > 1)
-    rough *= scale_between_slices(slices)
+    slices, z_valid = observed.unit_slices[observed.plan.valid], observed.z_valid
+    thick = len(observed.thickness) > 1
+    rough = scale_between_slices(slices, z_valid) * between_slices(slices, z_valid, z, thick)
     if labels is None:
-        return rough
+        return rough.astype(np.float32)
     index = np.interp(z, labels.z, np.arange(len(labels.z)))
     lower = np.floor(index).astype(int)
     upper, share = np.minimum(lower + 1, len(labels.z) - 1), (index - lower)[:, None, None]
@@ -50,10 +51,12 @@ def between_slices(
     return deviation.astype(np.float32)[:, None, None] * np.abs(slices[lower + 1] - slices[lower])
 
 
-def scale_between_slices(slices: np.ndarray) -> float:
-    """Measure the error of linear interpolation by `between_slices`, hiding every other slice."""
-    if len(slices) < 3:
-        return 1.0
-    before, hidden, after = slices[:-2:2], slices[1:-1:2], slices[2::2]
-    error = hidden - (before + after) / 2
-    return float(np.sqrt((error**2).mean() / max(((after - before) ** 2).mean() / 4, 1e-12)))
+def scale_between_slices(slices: np.ndarray, z_valid: np.ndarray) -> float:
+    """Measure linear interpolation at hidden slices by what `between_slices` expects."""
+    squares, expected = [], []
+    for i in range(1, len(slices) - 1, 2):
+        share = (z_valid[i] - z_valid[i - 1]) / (z_valid[i + 1] - z_valid[i - 1])
+        guess = (1 - share) * slices[i - 1] + share * slices[i + 1]
+        squares.append(np.square(slices[i] - guess).mean())
+        expected.append(share * (1 - share) * np.square(slices[i + 1] - slices[i - 1]).mean())
+    return float(np.sqrt(sum(squares) / max(sum(expected), 1e-12))) if squares else 1.0

@@ -3,8 +3,8 @@
 python launch/sweep.py --sweep=configs/sweeps/NAME.py --workdir=DIR [--rows=PREFIX] \
     [--config.KEY=VALUE ...]
 
-Flags of a config go to every row, after the row's own. Started again, finished rows are only read,
-and a killed one goes on where it stopped.
+Flags of a config go to every row, after the row's own. Started again, finished rows are only
+reported again, and a killed one goes on where it stopped.
 """
 
 import argparse
@@ -15,7 +15,8 @@ import subprocess
 import sys
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
-COLUMNS = ("psnr", "ssim_xy", "fsim_xy", "fsc_z")
+COLUMNS = {"psnr": ".2f", "ssim_xy": ".3f", "fsim_xy": ".3f", "fsc_z": ".3f"}
+RIVALS = ("linear", "linear_blur", "cubic", "cubic_mean")
 
 
 def read_rows(sweep: pathlib.Path, prefix: str) -> dict[str, list[str]]:
@@ -31,24 +32,35 @@ def read_rows(sweep: pathlib.Path, prefix: str) -> dict[str, list[str]]:
 
 
 def run_row(flags: list[str], workdir: pathlib.Path) -> dict:
-    """Train one row, unless its report is there, and read its scores."""
+    """Train one row and read its scores; one that is finished is only reported again.
+
+    Raises:
+      SystemExit: the training failed, which has said why, or there is no reference to score with.
+    """
+    command = [sys.executable, "-m", "emgauss_jax.train", *flags, f"--workdir={workdir}"]
+    workdir.parent.mkdir(parents=True, exist_ok=True)
+    code = subprocess.run(command).returncode
+    if code:
+        raise SystemExit(code)
     metrics = workdir / "report" / "metrics.json"
     if not metrics.exists():
-        command = [sys.executable, "-m", "emgauss_jax.train", *flags, f"--workdir={workdir}"]
-        workdir.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(command, check=True)
+        raise SystemExit(f"{workdir}: got no scores, wanted --config.data.simulate_factor=K")
     return json.loads(metrics.read_text())["scores"]
 
 
 def table(scores: dict[str, dict]) -> str:
     """Lay scores out as Markdown; the interpolations of the first row come first."""
     first = next(iter(scores.values()))
-    lines = {name: first[name] for name in ("linear", "linear_blur") if name in first}
+    lines = {name: values for name, values in first.items() if name in RIVALS}
     lines |= {name: row[list(row)[-1]] for name, row in scores.items()}
     head = "| row | " + " | ".join(COLUMNS) + " |\n|---|" + "---|" * len(COLUMNS) + "\n"
+
+    def cell(value: float | None, form: str) -> str:
+        return "n/a" if value is None else format(value, form)
+
     return head + "".join(
-        f"| {name} | {values['psnr']:.2f} | "
-        + " | ".join(f"{values[column]:.3f}" for column in COLUMNS[1:])
+        f"| {name} | "
+        + " | ".join(cell(values[column], form) for column, form in COLUMNS.items())
         + " |\n"
         for name, values in lines.items()
     )
@@ -61,6 +73,8 @@ def main() -> None:
     parser.add_argument("--workdir", type=pathlib.Path, required=True)
     parser.add_argument("--rows", default="", help="only rows whose name starts with this")
     args, common = parser.parse_known_args()
+    if not args.sweep.is_file():
+        parser.error(f"--sweep: got {args.sweep}, wanted a file of configs/sweeps/")
     rows = read_rows(args.sweep, args.rows)
     if not rows:
         parser.error(f"--rows: got {args.rows!r}, with which no row of {args.sweep} starts")

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from emgauss_jax.data.observed import load_observed
 from emgauss_jax.data.volume import create_volume
 from emgauss_jax.methods import interpolate
-from emgauss_jax.prior import build_prior, teach
+from emgauss_jax.prior import build_prior, obstacle, teach
 from emgauss_jax.uncertainty import standard_error
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -87,12 +87,28 @@ def test_a_gap_with_a_missing_slice_is_interpolated(tmp_path):
     assert np.abs(labels.planes[~wide] - base[~wide]).max() > 1e-2
 
 
-def test_no_prior_where_there_is_nothing_to_learn_from(tmp_path):
+OBSTACLES = {
+    "off": {"prior.steps": 0},
+    "wanted 5": {"data.crop": "0:13,:,:"},
+    "without a gap": {"data.missing": (1, 3, 5, 7)},
+    "among averaged": {"data.missing": (3,), "data.degradation": "average"},
+    "wanted 18 px": {"data.crop": ":,0:16,:"},
+}
+
+
+@pytest.mark.parametrize("why", OBSTACLES)
+def test_no_prior_where_there_is_nothing_to_learn_from(why, tmp_path):
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif")
-    for changes in ({"prior.steps": 0}, {"data.crop": "0:13,:,:"}, {"data.crop": ":,0:16,:"}):
-        with config.unlocked():
-            config.update_from_flattened_dict({"prior.steps": 2, "data.crop": "", **changes})
-        assert build_prior(config, load_observed(config.data)) is None
+    config.update_from_flattened_dict(OBSTACLES[why])
+    observed = load_observed(config.data)
+    assert why in obstacle(config, observed)
+    assert build_prior(config, observed) is None
+
+
+def test_bad_settings(tmp_path):
+    config = config_of(blobs(2.0), tmp_path / "v.ome.tif", prior__probe_steps=0)
+    with pytest.raises(ValueError, match="probe_steps 0, wanted 1"):
+        build_prior(config, load_observed(config.data))
 
 
 def smooth(volume):

@@ -141,7 +141,7 @@ def _fit_chunk(problem, devices, workdir, named_chunk, train: bool, bar) -> Stat
 def _checked(metrics: Mapping[str, jax.Array], before: int) -> dict[str, float]:
     """Average a dispatch's metrics [..., n, ...]; raise where a step of it failed."""
     host = {name: np.asarray(value, np.float64) for name, value in metrics.items()}
-    for name in FAILURES.keys() & host:
+    for name in [name for name in FAILURES if name in host]:
         # [n, S] from one device, [devices, n, S / devices] from several
         steps = host[name].reshape(-1, *host[name].shape[-2:]).max(axis=(0, 2))
         if steps.any():

@@ -92,8 +92,7 @@ def cut_blocks(
     slices: np.ndarray,
     z: np.ndarray,
     boxes: Sequence[Box],
-    labels: tuple[np.ndarray, np.ndarray] | None = None,
-    per_slice: int = 0,
+    labels: tuple[np.ndarray, np.ndarray, int] | None = None,
 ) -> Block:
     """Cut valid slices, and pseudo-labels where there are any, into blocks of one shape.
 
@@ -101,8 +100,8 @@ def cut_blocks(
       slices: f32[V, H, W] of the volume, intensity in [0, 1].
       z: f32[V], their depths, input-slice units.
       boxes: in voxels of `slices`, all of one shape.
-      labels: f16[P, H, W] and their depths f32[P].
-      per_slice: labels from slice to slice; the first ones belong to the first slice.
+      labels: f16[P, H, W], their depths f32[P], and how many lie from slice to slice; the first
+        ones belong to the first slice.
 
     Returns:
       A block with every leaf [len(boxes), ...]. Boxes count valid slices alone, so no block ends
@@ -113,7 +112,7 @@ def cut_blocks(
     block = Block(values, along, np.ones(along.shape, bool))
     if labels is None:
         return block
-    planes, depths = labels
+    planes, depths, per_slice = labels
     count = len(planes) - (len(slices) - boxes[0].shape[0]) * per_slice
     spans = [slice(box.start[0] * per_slice, box.start[0] * per_slice + count) for box in boxes]
     cut = [planes[(span, *box.slices[1:])] for span, box in zip(spans, boxes, strict=True)]

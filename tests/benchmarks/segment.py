@@ -48,6 +48,8 @@ def main() -> None:
     parser.add_argument("--observed_every", type=int, required=True)
     parser.add_argument("volumes", nargs="+", metavar="NAME=PATH")
     args = parser.parse_args()
+    if odd := [pair for pair in args.volumes if "=" not in pair]:
+        parser.error(f"volumes: got {odd}, wanted NAME=PATH")
     paths = dict(pair.split("=", 1) for pair in args.volumes)
     volumes = {name: open_volume(path)[:, :, :] for name, path in paths.items()}
     shapes = {volume.shape for volume in volumes.values()}

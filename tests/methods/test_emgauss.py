@@ -170,7 +170,8 @@ def test_a_thick_slice_is_the_mean_of_its_planes():
     b = block()
     params = stirred(cloud.init(settings(), spline(), jax.random.key(0), b))
     offsets = (-0.25, 0.0, 0.25)
-    thick, _ = cloud.render(settings(offsets=offsets), spline(), params, b, jnp.float32(2))
+    rendered = functools.partial(cloud.render, settings(offsets=offsets), spline(), params, b)
+    thick, _ = rendered(jnp.float32(2), offsets)
     thin = method.predict(settings(offsets=offsets), spline(), params, b, 2 + jnp.array(offsets))
     np.testing.assert_allclose(thick, thin.mean(axis=0), atol=1e-6)
 
@@ -285,18 +286,26 @@ def labelled(b, per_slice=4, thick=False):
 
 
 @pytest.mark.parametrize("thick", [False, True])
-def test_labels_bring_knots_of_their_own(thick):
-    b = labelled(block(), thick=thick)
-    knots = cloud.Knots.of(settings(label_knots=4), b)
+@pytest.mark.parametrize("per_slice", [2, 3, 4, 9])
+def test_labels_bring_knots_of_their_own(per_slice, thick):
+    b = labelled(block(), per_slice, thick)
+    offsets = tuple((i - (per_slice - 1) / 2) / per_slice for i in range(per_slice))
+    made = settings(label_knots=4, offsets=offsets if thick else cloud.THIN)
+    knots = cloud.Knots.of(made, b)
     hats = jax.vmap(lambda z: cloud.depth_of(knots, b, z).hat)(b.label_z)
     np.testing.assert_allclose(hats.sum(axis=1), 1.0, atol=1e-6)
-    # every label has its own place: a straight line over the knots is reproduced up to the ends
-    line = hats @ jnp.arange(knots.count, dtype=jnp.float32)
-    np.testing.assert_allclose(jnp.diff(line), 1.0, atol=1e-4)
+    # depth is reproduced by a straight line over the knots, up to the last label
+    line = (jnp.arange(knots.count) - knots.beyond) / knots.per_gap
+    np.testing.assert_allclose(hats @ line, b.label_z, atol=1e-5)
+    assert jnp.all(hats.sum(axis=0) > 0)  # none that nothing could teach
     for k, z in enumerate(b.z):
-        hat = cloud.depth_of(knots, b, z).hat
-        assert hat[k * knots.per_gap + knots.beyond] == 1.0
-    assert cloud.Knots.of(settings(label_knots=4), block()).count == len(b.z)
+        assert cloud.depth_of(knots, b, z).hat[k * knots.per_gap + knots.beyond] == 1.0
+    assert cloud.Knots.of(made, block()).count == len(b.z)
+
+
+def test_labels_need_no_teacher():
+    alone = dataclasses.replace(STAGES, use_teacher=False)
+    assert bool(alone.is_pseudo(jnp.int32(11), True)) and not bool(alone.is_pseudo(jnp.int32(11)))
 
 
 def test_labels_take_the_teachers_place():
@@ -304,7 +313,9 @@ def test_labels_take_the_teachers_place():
     b, made, deformation = labelled(block()), settings(), spline()
     params = stirred(cloud.init(made, deformation, jax.random.key(0), b))
     assert params.deformation["means"].shape[0] == cloud.Knots.of(made, b).count
-    draw = jax.vmap(functools.partial(cloud.render, made, deformation, params, b))
+    draw = jax.vmap(
+        functools.partial(cloud.render, made, deformation, params, b, offsets=cloud.THIN)
+    )
     own = b._replace(labels=draw(b.label_z)[0])
     other = stirred(params, 0.3)
     errors = [method.loss(made, deformation, params, other, each, jax.random.key(2), jnp.int32(11),

@@ -17,6 +17,7 @@ from emgauss_jax.methods.emgauss.deformation import Deformation, Depth
 from emgauss_jax.render.gaussians import Gaussians, activate
 from emgauss_jax.render.rasterize import AXIS_ALIGNED, RenderSettings, rasterize
 
+THIN = (0.0,)  # offsets of a plane without thickness
 POWER = 1.4  # of the gap's width, in `uncertainty`
 
 
@@ -52,8 +53,8 @@ class Settings:
     planes_per_step: int = 1
     depth_noise: float = 0.0  # of a slice distance, standard deviation at step 0
     depth_noise_end: int = 20_000  # iteration at which the depth noise has fallen to 0
-    label_knots: int = 4  # of the deformation in every gap where there are labels, else 1
-    offsets: tuple[float, ...] = (0.0,)  # [M], planes of a slice, input-slice units
+    label_knots: int = 4  # of the deformation in a gap with as many labels or more, else fewer
+    offsets: tuple[float, ...] = THIN  # [M], planes of a slice, input-slice units
 
     def __post_init__(self):
         if min(self.planes_per_step, self.depth_noise_end, self.label_knots) < 1:
@@ -142,9 +143,14 @@ class Knots(NamedTuple):
     @classmethod
     def of(cls, settings: Settings, block: Block) -> "Knots":
         """Place knots at the slices; between them only where labels can teach them."""
-        per_gap = 1 if block.labels is None else settings.label_knots
-        beyond = per_gap // 2  # none without labels
-        return cls((block.z.shape[0] - 1) * per_gap + 1 + 2 * beyond, per_gap, beyond)
+        slices = block.z.shape[0]
+        if block.labels is None:
+            return cls(slices, 1, 0)
+        thick, labels = len(settings.offsets) > 1, block.labels.shape[0]
+        per_slice = labels // slices if thick else (labels - 1) // (slices - 1)
+        per_gap = min(settings.label_knots, per_slice)  # more could not be learned
+        beyond = per_gap // 2 if thick else 0
+        return cls((slices - 1) * per_gap + 1 + 2 * beyond, per_gap, beyond)
 
 
 def depth_of(knots: Knots, block: Block, z: jax.Array) -> Depth:
@@ -206,13 +212,18 @@ def deform(
 
 
 def render(
-    settings: Settings, deformation: Deformation, params: Params, block: Block, z, thick=1.0
-):
-    """Render the slice at one depth, as thick as the observed ones.
+    settings: Settings,
+    deformation: Deformation,
+    params: Params,
+    block: Block,
+    z: jax.Array,
+    offsets: tuple[float, ...],
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Render the mean of some planes around one depth.
 
     Args:
       z: f32[], input-slice units.
-      thick: f32[], 1, or 0 for a plane without thickness.
+      offsets: [M], of the planes, likewise: those of the settings for a slice, THIN for a plane.
 
     Returns:
       f32[H, W], and a dict of i32 or f32 [] facts about the render.
@@ -232,5 +243,5 @@ def render(
         )
         return image, {"tile_overflow": overflow, "motion": jnp.mean(jnp.square(motion))}
 
-    images, facts = jax.vmap(thin)(z + thick * jnp.asarray(settings.offsets))
+    images, facts = jax.vmap(thin)(z + jnp.asarray(offsets))
     return images.mean(axis=0), jax.tree.map(jnp.max, facts)

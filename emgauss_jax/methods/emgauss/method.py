@@ -6,7 +6,6 @@ H W block size in px.
 Source: EMGauss (CVPR 2026, arXiv 2512.06684), section 3.
 """
 
-import dataclasses
 import functools
 from collections.abc import Mapping
 
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 
 from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.methods.emgauss import density, teacher
-from emgauss_jax.methods.emgauss.cloud import Params, Settings, deform, init, render
+from emgauss_jax.methods.emgauss.cloud import THIN, Params, Settings, deform, init, render
 from emgauss_jax.methods.emgauss.deformation import Deformation
 from emgauss_jax.methods.emgauss.losses import reconstruction_loss
 from emgauss_jax.render.gaussians import activate
@@ -50,33 +49,42 @@ def loss(
     """
     stages, count = settings.stages, settings.planes_per_step
     real_key, pseudo_key, noise_key, holdout_key = jax.random.split(key, 4)
-    draw = jax.vmap(functools.partial(render, settings, deformation), (None, None, 0, None))
-    pseudo = stages.is_pseudo(step)
+    labelled = block.labels is not None
+
+    def draw(params, z, offsets):
+        one = functools.partial(render, settings, deformation, params, block, offsets=offsets)
+        return jax.vmap(one)(z)
+
+    pseudo = stages.is_pseudo(step, labelled)
     index = teacher.real_slices(real_key, block, count)
-    if block.labels is None:
-        depths = teacher.pseudo_depths(pseudo_key, block, stages.ramp(step), count)
-    else:
+    if labelled:
         chosen = jax.random.randint(pseudo_key, (count,), 0, len(block.label_z))
         depths = block.label_z[chosen]
+    else:
+        depths = teacher.pseudo_depths(pseudo_key, block, stages.ramp(step), count)
     z = jnp.where(pseudo, depths, block.z[index])
-    thick = jnp.where(pseudo & (block.labels is not None), 0.0, 1.0)  # labels are thin planes
 
     def believed():
-        if block.labels is None:
-            return jax.lax.stop_gradient(draw(teacher_params, block, z, thick)[0])
-        return block.labels[chosen].astype(jnp.float32)
+        if labelled:
+            return block.labels[chosen].astype(jnp.float32)
+        return jax.lax.stop_gradient(draw(teacher_params, z, settings.offsets)[0])
 
     target = jax.lax.cond(pseudo, believed, lambda: block.slices[index])
     calm = jnp.clip(1 - step / settings.depth_noise_end, 0.0, 1.0)
     noise = settings.depth_noise * calm * jax.random.normal(noise_key, z.shape)
     # The blur is judged on hidden slices alone: these targets would only teach it to hide noise.
     student = params._replace(gap_blur=jax.lax.stop_gradient(params.gap_blur))
-    images, facts = draw(student, block, z + noise, thick)
+    thick = functools.partial(draw, student, z + noise, settings.offsets)
+    if labelled and len(settings.offsets) > 1:  # labels are planes, not slices
+        thin = functools.partial(draw, student, z + noise, THIN)
+        images, facts = jax.lax.cond(pseudo, thin, thick)
+    else:
+        images, facts = thick()
     error = reconstruction_loss(images, target, weights["ssim_weight"])
     motion = facts["motion"].mean()
     first, last = weights["stages.weight_first"], weights["stages.weight_last"]
     total = jnp.where(pseudo, first + (last - first) * stages.ramp(step), 1.0) * error
-    if settings.holdout_every and block.labels is None:
+    if settings.holdout_every and not labelled:
         look = functools.partial(holdout_loss, settings, deformation, params, block, holdout_key)
         total += jax.lax.cond(step % settings.holdout_every == 0, look, lambda: 0.0)
     metrics = {
@@ -113,7 +121,7 @@ def holdout_loss(
     index = jax.random.choice(key, inner.shape[0], p=chance)
     hidden = block._replace(valid=block.valid.at[index].set(False))
     fixed = jax.lax.stop_gradient(params)._replace(gap_blur=params.gap_blur)
-    image, _ = render(settings, deformation, fixed, hidden, block.z[index])
+    image, _ = render(settings, deformation, fixed, hidden, block.z[index], settings.offsets)
     return jnp.where(inner.any(), jnp.mean(jnp.square(image - block.slices[index])), 0.0)
 
 
@@ -129,10 +137,9 @@ def predict(
       f32[Q, H, W]. Thin planes: a slice's thickness is undone, not repeated. NaN where a tile's
       list overflowed, because a plane that lacks Gaussians must not be taken for a whole one.
     """
-    thin = dataclasses.replace(settings, offsets=(0.0,))
 
     def plane(depth):
-        image, facts = render(thin, deformation, params, block, depth)
+        image, facts = render(settings, deformation, params, block, depth, THIN)
         return jnp.where(facts["tile_overflow"] > 0, jnp.nan, image)
 
     return jax.lax.map(plane, z, batch_size=PLANES_AT_ONCE)

@@ -33,10 +33,15 @@ class Stages:
         start = self.warmup + self.joint
         return jnp.clip((step - start) / max(self.ramp_end - start, 1), 0.0, 1.0)
 
-    def is_pseudo(self, step: jax.Array) -> jax.Array:
-        """Tell whether an iteration learns from the teacher: every second one of its stage."""
+    def is_pseudo(self, step: jax.Array, labelled: bool = False) -> jax.Array:
+        """Tell whether an iteration learns from pseudo-labels: every second one of the last stage.
+
+        Args:
+          step: i32[].
+          labelled: the labels are another's, and need no teacher.
+        """
         since = step - (self.warmup + self.joint)
-        return self.use_teacher & (since >= 0) & (since % 2 == 1)
+        return (self.use_teacher or labelled) & (since >= 0) & (since % 2 == 1)
 
 
 def pseudo_depths(key: jax.Array, block: Block, spread: jax.Array, count: int) -> jax.Array:

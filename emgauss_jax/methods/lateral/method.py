@@ -49,11 +49,6 @@ class Settings:
             )
 
 
-def fits(settings: Settings, shape: tuple[int, int]) -> bool:
-    """Tell whether a field of (H, W) px holds, at half its resolution, an image of three rows."""
-    return min(shape) // 2 >= pairs.plane_count(3, settings.factor, settings.thick)
-
-
 def _network(settings: Settings) -> LateralNet:
     return LateralNet(settings.factor, settings.features, settings.blocks)
 
@@ -82,12 +77,12 @@ def add(settings: Settings, params: Any, rows: jax.Array) -> jax.Array:
     base = jnp.asarray(pairs.base_weights(len(rows), settings.factor, settings.thick), rows.dtype)
     more = _network(settings).apply({"params": params["network"]}, rows)
     more = more.transpose(0, 2, 1).reshape(-1, rows.shape[1])
-    return base @ rows + more[: len(base)]
+    return jnp.matmul(base, rows, precision="highest") + more[: len(base)]
 
 
 def contrast(block: Block) -> tuple[jax.Array, jax.Array]:
     """Mean and standard deviation of the valid slices, f32[] each."""
-    share = block.valid / (block.valid.sum() * block.slices[0].size)
+    share = block.valid / block.valid.sum() / block.slices[0].size
     mean = jnp.einsum("k,khw->", share, block.slices)
     return mean, jnp.sqrt(jnp.einsum("k,khw->", share, jnp.square(block.slices - mean))) + 1e-6
 
@@ -145,25 +140,28 @@ def fill_in(
     """
     factor, thick = settings.factor, settings.thick
     seen = views(settings, params, block)
+    mean = sum(seen) / len(seen)
+    spread = jnp.sqrt(sum(jnp.square(view - mean) for view in seen) / len(seen))
     place = jnp.interp(z, block.z, jnp.arange(len(block.z), dtype=jnp.float32))
     place += z - jnp.clip(z, block.z[0], block.z[-1])  # thick slices go on beyond
     index = (place - pairs.offsets(factor, thick)[0]) * factor
-    index = jnp.clip(index, 0, seen.shape[1] - 1)
+    index = jnp.clip(index, 0, len(mean) - 1)
     lower = jnp.floor(index).astype(jnp.int32)
-    upper = jnp.minimum(lower + 1, seen.shape[1] - 1)
+    upper = jnp.minimum(lower + 1, len(mean) - 1)
     share = (index - lower)[:, None, None]
 
     def at(volume):
         return (1 - share) * volume[lower] + share * volume[upper]
 
-    return at(seen.mean(axis=0)), at(seen.std(axis=0))
+    return at(mean), at(spread)
 
 
-def views(settings: Settings, params: Any, block: Block) -> jax.Array:
+def views(settings: Settings, params: Any, block: Block) -> list[jax.Array]:
     """Fill in the whole stack four ways.
 
     Returns:
-      f32[4, P, H, W]: from xz and yz planes, upright, then turned by half a turn.
+      f32[P, H, W] each: from xz and yz planes, upright and turned by half a turn. All agree with
+      what was observed.
     """
     mean, deviation = contrast(block)
     stack = (block.slices - mean) / deviation
@@ -175,15 +173,18 @@ def views(settings: Settings, params: Any, block: Block) -> jax.Array:
         )  # fmt: skip
         return planes.swapaxes(0, 1)
 
-    def both(stack):
-        return jnp.stack([fill(stack), fill(stack.swapaxes(1, 2)).swapaxes(1, 2)])
+    def agree(planes):
+        if settings.thick:  # the mean of a slice's planes is known
+            parts = planes.reshape(len(stack), settings.factor, *stack.shape[1:])
+            parts = parts + (stack - parts.mean(axis=1))[:, None]
+            return parts.reshape(planes.shape)
+        return planes.at[:: settings.factor].set(stack)
 
-    turned = both(stack[::-1, ::-1, ::-1])[:, ::-1, ::-1, ::-1]
-    seen = jnp.concatenate([both(stack), turned])
-    if settings.thick:  # the mean of a slice's planes is known
-        parts = seen.reshape(4, len(stack), settings.factor, *stack.shape[1:])
-        seen = (parts + (stack[:, None] - parts.mean(axis=2, keepdims=True))).reshape(seen.shape)
-    return seen * deviation + mean
+    def both(stack):
+        return fill(stack), fill(stack.swapaxes(1, 2)).swapaxes(1, 2)
+
+    turned = [view[::-1, ::-1, ::-1] for view in both(stack[::-1, ::-1, ::-1])]
+    return [agree(view) * deviation + mean for view in (*both(stack), *turned)]
 
 
 def maintain(params, teacher, block, key, step) -> tuple:
