@@ -34,6 +34,7 @@ def tiny(name="emgauss", **changes):
     config.data.simulate_factor = 4
     config.train.steps = 2
     config.prior.steps = 0
+    config.lateral.update(features=4, blocks=1, batch=1)
     for key, value in changes.items():
         config.update_from_flattened_dict({key.replace("__", "."): value})
     return config
@@ -181,6 +182,7 @@ RUN = (
     "--config.train.steps=400", "--config.train.steps_per_dispatch=10",
     "--config.train.checkpoint_every=20", "--config.block.max_size=(64,28,40)",
     "--config.train.blocks_per_chunk=1", "--config.prior.steps=10", "--config.lateral.features=4",
+    "--config.lateral.blocks=1",
 )  # fmt: skip
 
 
