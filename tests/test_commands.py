@@ -33,7 +33,7 @@ def tiny(name="emgauss", **changes):
     config.data.phantom_shape = (17, 32, 28)
     config.data.simulate_factor = 4
     config.train.steps = 2
-    config.prior.steps = 0
+    config.prior.steps, config.prior.probe_steps = 0, 2
     config.lateral.update(features=4, blocks=1, batch=1)
     for key, value in changes.items():
         config.update_from_flattened_dict({key.replace("__", "."): value})
@@ -182,7 +182,7 @@ RUN = (
     "--config.train.steps=400", "--config.train.steps_per_dispatch=10",
     "--config.train.checkpoint_every=20", "--config.block.max_size=(64,28,40)",
     "--config.train.blocks_per_chunk=1", "--config.prior.steps=10", "--config.lateral.features=4",
-    "--config.lateral.blocks=1",
+    "--config.lateral.blocks=1", "--config.prior.probe_steps=10",
 )  # fmt: skip
 
 
