@@ -69,7 +69,7 @@ def obstacle(config: Any, observed: Observed) -> str:
             f"prior: got steps {config.prior.steps} and probe_steps {config.prior.probe_steps}, "
             "wanted 1 or more of both (or 0 steps: no prior)"
         )
-    z, thick = observed.z_valid, len(observed.thickness) > 1
+    z, thick = observed.z_valid, observed.plan.averaged
     z_nm, y_nm, x_nm = observed.voxel_nm
     factor, shape = round(z_nm / y_nm), observed.slices.shape[1:]
     smallest = 2 * pairs.plane_count(3, factor, thick)
@@ -99,13 +99,13 @@ def build_prior(config: Any, observed: Observed) -> Prior | None:
     stack = _stack(observed.unit_slices[observed.plan.valid])
     settings = lateral.Settings(
         factor=round(observed.voxel_nm[0] / observed.voxel_nm[1]),
-        thick=len(observed.thickness) > 1,
+        thick=observed.plan.averaged,
         **config.lateral,
     )
     changes = {"steps": config.prior.steps, "ema_decay": config.prior.ema_decay}
     problem = Problem(
         method=lateral.build(settings),
-        blocks=jax.tree.map(lambda leaf: leaf[None], stack),
+        blocks=_only_block(stack),
         key=jax.random.key(config.seed),
         rates={"network": tuple(config.prior.rate)},
         start={},
@@ -132,6 +132,16 @@ def hidden_slices(z: np.ndarray, thick: bool) -> np.ndarray:
 def _stack(slices: np.ndarray) -> Block:
     """Count valid slices f32[V, H, W] as a stack without gaps."""
     return Block(slices, np.arange(len(slices), dtype=np.float32), np.ones(len(slices), bool))
+
+
+def _only_block(stack: Block) -> Block:
+    """Give a stack the block axis of a volume that is one block."""
+    return jax.tree.map(lambda leaf: leaf[None], stack)
+
+
+def _fit_only_block(problem: Problem, workdir: pathlib.Path) -> Any:
+    """Fit a problem of one block, or read its fit: parameters without the block axis."""
+    return jax.tree.map(lambda leaf: leaf[0], fit(problem, workdir))
 
 
 def coarsen(slices: np.ndarray, thick: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -167,7 +177,7 @@ def teach(prior: Prior, workdir: pathlib.Path, train: bool = True) -> Labels:
     if not (folder / "outcome.json").exists():
         if not train:
             raise ValueError(f"{folder}: got no labels, wanted those of a finished train")
-        params = jax.tree.map(lambda leaf: leaf[0], fit(prior.problem, folder / "fit"))
+        params = _fit_only_block(prior.problem, folder / "fit")
         trust = judge(prior, params, folder / "probe")
         planes, spread = _fill_in(prior.settings, params, prior.stack, depths)
         base = _base(prior.stack, depths, prior.settings.thick)
@@ -198,15 +208,14 @@ def judge(prior: Prior, params: Any, workdir: pathlib.Path) -> Trust:
     """
     thick, factor = prior.settings.thick, prior.settings.factor
     slices, truth = coarsen(prior.stack.slices, thick)
-    coarse, images = _stack(slices), _stack(truth)
-    train = prior.problem.settings
+    coarse = _stack(slices)
     probe = dataclasses.replace(
         prior.problem,
         method=prior.problem.method._replace(init=lambda key, block: params),
-        blocks=jax.tree.map(lambda leaf: leaf[None], images),
-        settings=dataclasses.replace(train, steps=prior.probe_steps),
+        blocks=_only_block(_stack(truth)),
+        settings=dataclasses.replace(prior.problem.settings, steps=prior.probe_steps),
     )
-    params = jax.tree.map(lambda leaf: leaf[0], fit(probe, workdir))
+    params = _fit_only_block(probe, workdir)
     index = hidden_slices(prior.z, thick)
     if thick:  # the planes of a half of a coarse slice make a fine one
         depths = (index[:, None] + pairs.offsets(factor, thick) - 0.5) / 2
@@ -221,8 +230,8 @@ def judge(prior: Prior, params: Any, workdir: pathlib.Path) -> Trust:
     weight = np.clip((more * wanted).sum() / max((more**2).sum(), 1e-12), 0.0, 1.0)
     errors = {"interpolation": wanted, "prior": wanted - more, "both": wanted - weight * more}
     scale = np.sqrt((errors["prior"] ** 2).mean() / max((spread**2).mean(), 1e-12))
-    decibel = {name: -10 * np.log10(max((e**2).mean(), 1e-12)) for name, e in errors.items()}
-    return Trust(float(weight), float(scale), {n: float(value) for n, value in decibel.items()})
+    decibel = {n: float(-10 * np.log10(max((e**2).mean(), 1e-12))) for n, e in errors.items()}
+    return Trust(float(weight), float(scale), decibel)
 
 
 def _fill_in(

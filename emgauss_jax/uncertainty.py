@@ -25,7 +25,7 @@ def standard_error(observed: Observed, labels: Labels | None, z: np.ndarray) -> 
       has 0: its own noise is not counted.
     """
     slices, z_valid = observed.unit_slices[observed.plan.valid], observed.z_valid
-    thick = len(observed.thickness) > 1
+    thick = observed.plan.averaged
     rough = scale_between_slices(slices, z_valid) * between_slices(slices, z_valid, z, thick)
     if labels is None:
         return rough.astype(np.float32)

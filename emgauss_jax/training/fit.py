@@ -141,12 +141,12 @@ def _fit_chunk(problem, devices, workdir, named_chunk, train: bool, bar) -> Stat
 def _checked(metrics: Mapping[str, jax.Array], before: int) -> dict[str, float]:
     """Average a dispatch's metrics [..., n, ...]; raise where a step of it failed."""
     host = {name: np.asarray(value, np.float64) for name, value in metrics.items()}
-    for name in [name for name in FAILURES if name in host]:
+    for name, cure in FAILURES.items():
+        if name not in host:  # of another method
+            continue
         # [n, S] from one device, [devices, n, S / devices] from several
         steps = host[name].reshape(-1, *host[name].shape[-2:]).max(axis=(0, 2))
         if steps.any():
             at = before + int(np.flatnonzero(steps)[0])
-            raise FloatingPointError(
-                f"step {at}: got {name} {steps.max():.0f}, wanted 0: {FAILURES[name]}"
-            )
+            raise FloatingPointError(f"step {at}: got {name} {steps.max():.0f}, wanted 0: {cure}")
     return {name: float(value.mean()) for name, value in host.items()}
