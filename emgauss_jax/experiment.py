@@ -43,7 +43,7 @@ class Experiment(NamedTuple):
         labels = teach(self.prior, workdir, train)
         observed = self.observed
         blocks = cut_blocks(
-            self.prior.stack.slices, observed.z_valid, self.boxes,
+            observed.unit_valid, observed.z_valid, self.boxes,
             (labels.planes, labels.z, labels.per_slice),
         )  # fmt: skip
         problem = dataclasses.replace(self.problem, blocks=blocks)
@@ -86,17 +86,17 @@ def prepare(config: Any) -> Experiment:
     settings = FitSettings(**config.train)
     observed = load_observed(config.data)
     method = registry.build(config.method, config, observed.thickness)
-    slices = observed.unit_slices[observed.plan.valid]
-    boxes = cut_boxes(slices.shape, config.block.max_size, config.block.overlap)
+    boxes = cut_boxes(observed.unit_valid.shape, config.block.max_size, config.block.overlap)
     problem = Problem(
         method=method,
-        blocks=cut_blocks(slices, observed.z_valid, boxes),
+        blocks=cut_blocks(observed.unit_valid, observed.z_valid, boxes),
         key=jax.random.key(config.seed),
         rates=config.optimizer.rates.to_dict(),
         start=dict(config.optimizer.start),
         settings=settings,
     )
     check(problem)
+    why_not = obstacle(config, observed)
     return Experiment(
         name=config.method,
         observed=observed,
@@ -104,9 +104,9 @@ def prepare(config: Any) -> Experiment:
         problem=problem,
         seed=config.seed,
         keep_observed=config.keep_observed,
-        prior=build_prior(config, observed),
+        prior=None if why_not else build_prior(config, observed),
         labels=None,
-        obstacle=obstacle(config, observed),
+        obstacle=why_not,
     )
 
 

@@ -71,7 +71,7 @@ def obstacle(config: Any, observed: Observed) -> str:
         )
     z, thick = observed.z_valid, observed.plan.averaged
     z_nm, y_nm, x_nm = observed.voxel_nm
-    factor, shape = round(z_nm / y_nm), observed.slices.shape[1:]
+    factor, shape = whole_factor(observed), observed.slices.shape[1:]
     smallest = 2 * pairs.plane_count(3, factor, thick)
     if factor < 2 or y_nm != x_nm:
         return f"voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm, wanted y = x and z 1.5 times that"
@@ -84,8 +84,13 @@ def obstacle(config: Any, observed: Observed) -> str:
     return ""
 
 
-def build_prior(config: Any, observed: Observed) -> Prior | None:
-    """Set up the prior a config asks for; None where there is an `obstacle`.
+def whole_factor(observed: Observed) -> int:
+    """Round the lateral px from slice to slice to a whole number."""
+    return round(observed.voxel_nm[0] / observed.voxel_nm[1])
+
+
+def build_prior(config: Any, observed: Observed) -> Prior:
+    """Set up the prior a config asks for, where there is no `obstacle`.
 
     Args:
       config: the whole config.
@@ -94,11 +99,9 @@ def build_prior(config: Any, observed: Observed) -> Prior | None:
     Raises:
       ValueError: a setting that cannot work.
     """
-    if obstacle(config, observed):
-        return None
-    stack = _stack(observed.unit_slices[observed.plan.valid])
+    stack = _stack(observed.unit_valid)
     settings = lateral.Settings(
-        factor=round(observed.voxel_nm[0] / observed.voxel_nm[1]),
+        factor=whole_factor(observed),
         thick=observed.plan.averaged,
         **config.lateral,
     )

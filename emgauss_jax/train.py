@@ -20,6 +20,7 @@ from emgauss_jax.methods.interpolate import TABLE, baselines
 from emgauss_jax.metrics.report import write_gallery, write_report
 from emgauss_jax.reconstruct import isotropic, reconstruct_volume
 from emgauss_jax.training.fit import fit
+from emgauss_jax.uncertainty import standard_error
 
 
 def train_and_evaluate(config: Any, workdir: pathlib.Path) -> pathlib.Path:
@@ -64,6 +65,7 @@ def report(experiment: Experiment, z: np.ndarray, path: pathlib.Path, folder: pa
     block = Block(observed.unit_slices, observed.z, observed.plan.valid)
     title = f"{experiment.name}: {path.name}"
     notes = experiment.notes()
+    expected = standard_error(observed, experiment.labels, z)
     reference = observed.reference() if observed.plan.factor else None
     if reference is not None and not np.isfinite(reference).all():
         notes["reference"], reference = "holds NaN or infinite voxels: not scored", None
@@ -75,7 +77,7 @@ def report(experiment: Experiment, z: np.ndarray, path: pathlib.Path, folder: pa
         hidden[np.abs(z[:, None] - slices).argmin(axis=0)] = False
         write_gallery(
             folder, ours, others["nearest"], others["linear"], hidden, volume.voxel_nm, title,
-            notes, experiment.name,
+            notes, expected, experiment.name,
         )  # fmt: skip
         return
     names = (*TABLE, "cubic_mean") if observed.plan.averaged else TABLE
@@ -83,7 +85,7 @@ def report(experiment: Experiment, z: np.ndarray, path: pathlib.Path, folder: pa
     seams = border_mask(experiment.boxes, ours.shape[1:]) if len(experiment.boxes) > 1 else None
     write_report(
         folder, reference, {**others, experiment.name: ours}, observed.plan.hidden,
-        volume.voxel_nm, title, notes, seams, experiment.name,
+        volume.voxel_nm, title, notes, seams, expected, experiment.name,
     )  # fmt: skip
 
 

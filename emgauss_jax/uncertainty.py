@@ -24,7 +24,7 @@ def standard_error(observed: Observed, labels: Labels | None, z: np.ndarray) -> 
       f32[Q, H, W], intensity (the unit interval is the data's range). A thin slice that is valid
       has 0: its own noise is not counted.
     """
-    slices, z_valid = observed.unit_slices[observed.plan.valid], observed.z_valid
+    slices, z_valid = observed.unit_valid, observed.z_valid
     thick = observed.plan.averaged
     rough = scale_between_slices(slices, z_valid) * between_slices(slices, z_valid, z, thick)
     if labels is None:

@@ -1,9 +1,10 @@
 """What a run is given: the observed slices of a volume, and what is known about them.
 
-Letters: K observed slices, D H W volume. Depth z is in input-slice units.
+Letters: K observed slices, V valid ones, D H W volume. Depth z is in input-slice units.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,11 @@ class Observed:
     def z_valid(self) -> np.ndarray:
         """f32[V], depth of the valid slices."""
         return self.z[self.plan.valid]
+
+    @functools.cached_property
+    def unit_valid(self) -> np.ndarray:
+        """f32[V, H, W], intensity of the valid slices in [0, 1]."""
+        return to_unit(self.slices[self.plan.valid], self.levels)
 
     @property
     def unit_slices(self) -> np.ndarray:

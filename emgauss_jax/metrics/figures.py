@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-PANEL = 212  # CSS px: five columns in 1100
+PANEL = 212  # CSS px: six columns in 1320
 ERROR_MAP = "inferno"
 COLORS = {
     "nearest": "#9a9a9a",

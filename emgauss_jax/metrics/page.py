@@ -8,7 +8,7 @@ from emgauss_jax.metrics import figures
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff;
-       max-width: 1100px; margin: 24px auto; padding: 0 10px; }
+       max-width: 1320px; margin: 24px auto; padding: 0 10px; }
 h1 { font-size: 24px; margin: 0 0 8px; } h2 { font-size: 18px; margin: 28px 0 6px; }
 h3 { font-size: 15px; margin: 16px 0 4px; }
 .verdict { border-left: 4px solid #d1342c; background: #f6f6f4; padding: 8px 14px; }
@@ -137,8 +137,9 @@ def panels(
     compared: tuple[str, str],
     hidden: np.ndarray,
     voxel_nm: np.ndarray,
+    expected: np.ndarray | None = None,
 ) -> str:
-    """Show three planes of every volume side by side, and a map of a difference.
+    """Show three planes of every volume side by side, and maps of difference and expected error.
 
     Args:
       columns: caption -> f32[D, H, W]; None is left out.
@@ -146,6 +147,7 @@ def panels(
         window of all panels.
       hidden: bool[D].
       voxel_nm: f64[3], (z, y, x), nm.
+      expected: f32[D, H, W], standard error, drawn on the scale of the difference.
 
     Returns:
       HTML.
@@ -163,9 +165,12 @@ def panels(
             name: figures.grey_uri(volume[view.plane], window) for name, volume in columns.items()
         }
         uris[f"|{compared[0]} - {compared[1]}|"] = figures.error_uri(error, highest)
+        if expected is not None:
+            uris["expected error"] = figures.error_uri(expected[view.plane], highest)
         parts.append(f"<h3>{_where(view, hidden)}</h3>{_row(uris, view)}")
     parts.append(
-        f'<div class="scale">|{escape(compared[0])} - {escape(compared[1])}|: 0 '
+        f'<div class="scale">|{escape(compared[0])} - {escape(compared[1])}|'
+        f"{' and expected error' if expected is not None else ''}: 0 "
         f'<img alt="colour bar" src="{figures.color_bar_uri()}"> '
         f"{highest:.3f} of the grey range ({255 * highest:.0f} of 255 grey levels)</div>"
         '<p class="small">Windows around the centre, magnified by whole numbers without '
@@ -197,6 +202,23 @@ def _row(uris: dict[str, str], view: figures.View) -> str:
         )
         bar = ""  # one bar serves the row
     return f'<div class="row">{"".join(cells)}</div>'
+
+
+def trust(measured: dict[str, float | None]) -> str:
+    """Say how well the expected error knows the true one.
+
+    Args:
+      measured: as `calibration.calibrate`, None for nan.
+
+    Returns:
+      HTML.
+    """
+    return (
+        '<h2>Where to trust it</h2><p class="small">Expected and true error on the hidden slices: '
+        f"correlation {_number(measured['correlation'], '.2f')} voxel by voxel, both smoothed by "
+        "3 px (1: it knows where the error is, 0: it does not); the true error is "
+        f"{_number(measured['ratio'], '.2f')} times the expected one (root mean squares).</p>"
+    )
 
 
 def picture(title: str, uri: str) -> str:

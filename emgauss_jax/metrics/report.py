@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from emgauss_jax.metrics import figures, page, scores
+from emgauss_jax.metrics.calibration import calibrate
 
 ROWS = ("nearest", "linear", "linear_blur", "cubic", "cubic_mean")
 RIVALS = ("linear", "linear_blur")
@@ -24,6 +25,7 @@ def write_report(
     title: str,
     notes: dict,
     seams: np.ndarray | None = None,
+    expected: np.ndarray | None = None,
     method: str = "emgauss",
 ) -> dict:
     """Score predictions and write metrics.json and report.html.
@@ -37,11 +39,13 @@ def write_report(
       title: the page's heading.
       notes: what else to tell, name -> number, text or list.
       seams: bool[H, W], pixels near a border between blocks, scored apart; None: one block.
+      expected: f32[D, H, W], the method's standard error, shown and held against the true one.
       method: the prediction the page is about.
 
     Returns:
-      What metrics.json holds: scores, curves, notes, and seams where asked for. null (None) stands
-      for what cannot be measured (a volume too small) and for the infinite PSNR of equal data.
+      What metrics.json holds: scores, curves, notes; seams and expected_error where given. null
+      (None) stands for what cannot be measured (a volume too small) and for the infinite PSNR of
+      equal data.
 
     Raises:
       ValueError: the method is not among the predictions, or the volumes do not agree.
@@ -59,10 +63,13 @@ def write_report(
             name: _seam_psnr(volume, reference, hidden, seams)
             for name, volume in predictions.items()
         }
+    if expected is not None:
+        error = predictions[method] - reference
+        result["expected_error"] = calibrate(expected[hidden], error[hidden])
     result = _plain(result)
     columns = {"input (nearest)": predictions.get("nearest"), "linear": predictions.get("linear")}
     columns |= {method: predictions[method], "reference": reference}
-    panels = page.panels(columns, (method, "reference"), hidden, voxel_nm)
+    panels = page.panels(columns, (method, "reference"), hidden, voxel_nm, expected)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "metrics.json", json.dumps(result, allow_nan=False))
@@ -79,6 +86,7 @@ def _scored_body(
         page.score_tables(result["scores"], method),
         page.seam_table(result["seams"]) if "seams" in result else "",
         panels,
+        page.trust(result["expected_error"]) if "expected_error" in result else "",
         page.picture("Curves", figures.curves_uri(result["curves"], voxel_nm, method)),
         page.notes(result["notes"]),
     ]
@@ -93,6 +101,7 @@ def write_gallery(
     voxel_nm: object,
     title: str,
     notes: dict,
+    expected: np.ndarray | None = None,
     method: str = "emgauss",
 ) -> None:
     """Write report.html for real data, of which nobody knows the planes between.
@@ -106,6 +115,7 @@ def write_gallery(
       voxel_nm: of the reconstruction, nm, one number or (z, y, x).
       title: the page's heading.
       notes: what else to tell, name -> number, text or list.
+      expected: f32[D, H, W], the method's standard error, shown.
       method: what made the volume.
 
     Raises:
@@ -121,9 +131,10 @@ def write_gallery(
         "it departs from linear interpolation; they cannot show whether it is right. To measure "
         "that, train on an isotropic volume of similar tissue with simulate_factor set."
     )
+    voxel_nm = np.array(np.broadcast_to(voxel_nm, 3), np.float64)
     body = [
         page.heading(title, verdict),
-        page.panels(columns, (method, "linear"), hidden, np.array(np.broadcast_to(voxel_nm, 3))),
+        page.panels(columns, (method, "linear"), hidden, voxel_nm, expected),
         page.notes(_plain(notes)),
     ]
     folder = Path(folder)

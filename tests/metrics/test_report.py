@@ -46,14 +46,15 @@ def written(volumes, tmp_path_factory):
     }
     notes = {"steps": np.int64(7), "seconds": np.float32(1.5), "<b>": [float("nan")]}
     given = (folder, reference, predictions, HIDDEN, (20.0, 10.0, 10.0), "A & B", notes)
-    return folder, report.write_report(*given, seams=seams)
+    expected = 0.5 * np.abs(predictions["emgauss"] - reference)  # knows where, not how large
+    return folder, report.write_report(*given, seams=seams, expected=expected)
 
 
 def test_json_is_valid_and_complete(written):
     folder, result = written
     text = (folder / "metrics.json").read_text()
     assert json.loads(text, parse_constant=_refuse) == result
-    assert set(result) == {"scores", "curves", "notes", "seams"}
+    assert set(result) == {"scores", "curves", "notes", "seams", "expected_error"}
     assert list(result["scores"]) == ["nearest", "linear", "emgauss"]
     assert {len(row) for row in result["scores"].values()} == {18}
     assert result["notes"] == {"steps": 7, "seconds": 1.5, "<b>": [None]}
@@ -64,19 +65,21 @@ def test_json_is_valid_and_complete(written):
     seams = result["seams"]
     gains = [seams["emgauss"][k] - seams["linear"][k] for k in ("border", "elsewhere")]
     np.testing.assert_allclose(gains, 20 * np.log10(2), atol=1e-3)
+    assert result["expected_error"] == pytest.approx({"correlation": 1.0, "ratio": 2.0}, abs=1e-5)
 
 
 def test_page_needs_no_other_file(written):
     folder, _ = written
     html = (folder / "report.html").read_text()
     sources = re.findall(r'src="?([^" >]*)', html)
-    # Three views of five columns, the colour bar, the curves.
-    assert len(sources) == 3 * 5 + 2
+    # Three views of six columns, the colour bar, the curves.
+    assert len(sources) == 3 * 6 + 2
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert not re.search(r"https?:|file:|url\(|<link|<script|@import", html)
     assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "report.html"]
     assert "A &amp; B" in html and "&lt;b&gt;" in html
     assert "Seams between blocks" in html
+    assert "correlation 1.00" in html and "is 2.00 times the expected" in html
 
 
 def test_summary_tells_the_truth(written):

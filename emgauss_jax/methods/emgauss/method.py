@@ -47,17 +47,50 @@ def loss(
     Returns:
       f32[], and metrics.
     """
-    stages, count = settings.stages, settings.planes_per_step
-    real_key, pseudo_key, noise_key, holdout_key = jax.random.split(key, 4)
-    labelled = block.labels is not None
+    target_key, noise_key, holdout_key = jax.random.split(key, 3)
+    draw = functools.partial(_draw, settings, deformation, block)
+    pseudo = settings.stages.is_pseudo(step, block.labels is not None)
+    z, target = _choose_target(settings, draw, teacher_params, block, target_key, step, pseudo)
+    calm = jnp.clip(1 - step / settings.depth_noise_end, 0.0, 1.0)
+    z += settings.depth_noise * calm * jax.random.normal(noise_key, z.shape)
+    # The blur is judged on hidden slices alone: these targets would only teach it to hide noise.
+    student = params._replace(gap_blur=jax.lax.stop_gradient(params.gap_blur))
+    thick = functools.partial(draw, student, z, settings.offsets)
+    if block.labels is not None and len(settings.offsets) > 1:  # labels are planes, not slices
+        images, facts = jax.lax.cond(pseudo, functools.partial(draw, student, z, THIN), thick)
+    else:
+        images, facts = thick()
+    error = reconstruction_loss(images, target, weights["ssim_weight"])
+    first, last = weights["stages.weight_first"], weights["stages.weight_last"]
+    ramp = settings.stages.ramp(step)
+    total = jnp.where(pseudo, first + (last - first) * ramp, 1.0) * error
+    if settings.holdout_every and block.labels is None:
+        look = functools.partial(holdout_loss, settings, deformation, params, block, holdout_key)
+        total += jax.lax.cond(step % settings.holdout_every == 0, look, lambda: 0.0)
+    metrics = {
+        "loss": total,
+        "mse": jnp.mean(jnp.square(images - target)),
+        "pseudo": pseudo.astype(jnp.float32),
+        "motion_px": jnp.sqrt(facts["motion"].mean()),
+        "gap_blur_px": params.gap_blur,
+        "alive": params.canonical.alive.mean(),
+        "tile_overflow": facts["tile_overflow"].max(),
+    }
+    return total, metrics
 
-    def draw(params, z, offsets):
-        one = functools.partial(render, settings, deformation, params, block, offsets=offsets)
-        return jax.vmap(one)(z)
 
-    pseudo = stages.is_pseudo(step, labelled)
+def _draw(settings, deformation, block, params, z, offsets):
+    """Render planes or slices at depths f32[Q]: f32[Q, H, W], and what is known of them."""
+    one = functools.partial(render, settings, deformation, params, block, offsets=offsets)
+    return jax.vmap(one)(z)
+
+
+def _choose_target(settings, draw, teacher_params, block, key, step, pseudo):
+    """Choose depths f32[Q] and what is to be seen there, f32[Q, H, W]: observed or believed."""
+    count, stages = settings.planes_per_step, settings.stages
+    real_key, pseudo_key = jax.random.split(key)
     index = teacher.real_slices(real_key, block, count)
-    if labelled:
+    if block.labels is not None:
         chosen = jax.random.randint(pseudo_key, (count,), 0, len(block.label_z))
         depths = block.label_z[chosen]
     else:
@@ -65,38 +98,11 @@ def loss(
     z = jnp.where(pseudo, depths, block.z[index])
 
     def believed():
-        if labelled:
+        if block.labels is not None:
             return block.labels[chosen].astype(jnp.float32)
         return jax.lax.stop_gradient(draw(teacher_params, z, settings.offsets)[0])
 
-    target = jax.lax.cond(pseudo, believed, lambda: block.slices[index])
-    calm = jnp.clip(1 - step / settings.depth_noise_end, 0.0, 1.0)
-    noise = settings.depth_noise * calm * jax.random.normal(noise_key, z.shape)
-    # The blur is judged on hidden slices alone: these targets would only teach it to hide noise.
-    student = params._replace(gap_blur=jax.lax.stop_gradient(params.gap_blur))
-    thick = functools.partial(draw, student, z + noise, settings.offsets)
-    if labelled and len(settings.offsets) > 1:  # labels are planes, not slices
-        thin = functools.partial(draw, student, z + noise, THIN)
-        images, facts = jax.lax.cond(pseudo, thin, thick)
-    else:
-        images, facts = thick()
-    error = reconstruction_loss(images, target, weights["ssim_weight"])
-    motion = facts["motion"].mean()
-    first, last = weights["stages.weight_first"], weights["stages.weight_last"]
-    total = jnp.where(pseudo, first + (last - first) * stages.ramp(step), 1.0) * error
-    if settings.holdout_every and not labelled:
-        look = functools.partial(holdout_loss, settings, deformation, params, block, holdout_key)
-        total += jax.lax.cond(step % settings.holdout_every == 0, look, lambda: 0.0)
-    metrics = {
-        "loss": total,
-        "mse": jnp.mean(jnp.square(images - target)),
-        "pseudo": pseudo.astype(jnp.float32),
-        "motion_px": jnp.sqrt(motion),
-        "gap_blur_px": params.gap_blur,
-        "alive": params.canonical.alive.mean(),
-        "tile_overflow": facts["tile_overflow"].max(),
-    }
-    return total, metrics
+    return z, jax.lax.cond(pseudo, believed, lambda: block.slices[index])
 
 
 def holdout_loss(
