@@ -32,12 +32,13 @@ def stirred(params, size=0.1):
     return jax.tree.unflatten(tree, moved)
 
 
-def test_the_convolution_is_one():
+@pytest.mark.parametrize("reach", [1, 2])
+def test_the_convolution_is_one(reach):
     image = jax.random.normal(jax.random.key(0), (5, 7, 3))
-    layer = Conv3x3(4, jax.nn.initializers.normal())
+    layer = Conv3x3(4, jax.nn.initializers.normal(), reach)
     params = stirred(layer.init(jax.random.key(1), image))
     want = jax.lax.conv_general_dilated(
-        image[None], params["params"]["kernel"], (1, 1), "SAME",
+        image[None], params["params"]["kernel"], (1, 1), "SAME", rhs_dilation=(1, reach),
         dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest",
     )[0] + params["params"]["bias"]  # fmt: skip
     np.testing.assert_allclose(layer.apply(params, image), want, atol=1e-5)

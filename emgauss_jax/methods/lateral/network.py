@@ -9,6 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+REACH = (1, 2, 4, 8, 4, 2)  # px between the taps along a row, block by block
+
 
 class Conv3x3(nn.Module):
     """A convolution as three matrix products of shifted copies, the border padded with zeros.
@@ -19,6 +21,7 @@ class Conv3x3(nn.Module):
 
     features: int
     start: Callable[..., jax.Array]  # of the kernel
+    reach: int = 1  # px between its taps along a row
 
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:
@@ -26,8 +29,9 @@ class Conv3x3(nn.Module):
         rows, columns, depth = image.shape
         kernel = self.param("kernel", self.start, (3, 3, depth, self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        padded = jnp.pad(image, ((1, 1), (1, 1), (0, 0)))
-        across = jnp.concatenate([padded[:, j : j + columns] for j in range(3)], axis=-1)
+        padded = jnp.pad(image, ((1, 1), (self.reach, self.reach), (0, 0)))
+        taps = [padded[:, j : j + columns] for j in (0, self.reach, 2 * self.reach)]
+        across = jnp.concatenate(taps, axis=-1)
         flat = kernel.reshape(3, 3 * depth, self.features)
         return sum(across[i : i + rows] @ flat[i] for i in range(3)) + bias
 
@@ -36,9 +40,12 @@ class LateralNet(nn.Module):
     """Residual convolutions on the observed grid; the last gives every row its k planes at once.
 
     All work is done at the observed resolution, where a pixel costs a k-th of what it costs on
-    the isotropic grid. The last kernel starts at zero, so that nothing is added at the start.
+    the isotropic grid. From row to row structures move by several px: taps are spread out along
+    the rows, so that what belongs together is seen together. The last kernel starts at zero, so
+    that nothing is added at the start.
 
-    Source: EDSR without batch norm, as niiv's encoder; planes as channels as in ESPCN.
+    Source: EDSR without batch norm, as niiv's encoder; planes as channels as in ESPCN; dilation
+    as in IRCNN.
     """
 
     factor: int
@@ -53,7 +60,8 @@ class LateralNet(nn.Module):
             nn.initializers.variance_scaling(0.02, "fan_in", "truncated_normal"),
         )
         hidden = Conv3x3(self.features, he)(rows[..., None])
-        for _ in range(self.blocks):
-            inner = Conv3x3(self.features, he)(nn.relu(hidden))
-            hidden = hidden + Conv3x3(self.features, small)(nn.relu(inner))
+        for i in range(self.blocks):
+            reach = REACH[i % len(REACH)]
+            inner = Conv3x3(self.features, he, reach)(nn.relu(hidden))
+            hidden = hidden + Conv3x3(self.features, small, reach)(nn.relu(inner))
         return Conv3x3(self.factor, nn.initializers.zeros_init())(nn.relu(hidden))
