@@ -39,7 +39,8 @@ def get_config() -> config_dict.ConfigDict:
     config.train.memory_gb = 0.0  # of each device; 0: what it has
 
     config.prior = config_dict.ConfigDict()
-    config.prior.steps = 5_000  # 0: none
+    config.prior.flow = True  # interpolation along the flow from slice to slice is asked
+    config.prior.steps = 5_000  # of the network; 0: it is not asked
     config.prior.probe_steps = 500  # more, at half the resolution, to learn how far to believe it
     config.prior.ema_decay = 0.995  # of the network that is used
     config.prior.rate = (1e-3, 0.1)  # learning rate, its fraction left at the end

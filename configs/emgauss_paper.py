@@ -27,7 +27,7 @@ def get_config() -> config_dict.ConfigDict:
     config.train.steps = 18_000
     steps = config.train.get_oneway_ref("steps")
 
-    config.prior.steps = 0
+    config.prior.steps, config.prior.flow = 0, False
     config.emgauss.deformation = "mlp"
     config.emgauss.rotation = True
     config.emgauss.render.blend = "alpha"

@@ -14,6 +14,7 @@ from emgauss_jax.data.observed import Observed, load_observed
 from emgauss_jax.methods import registry
 from emgauss_jax.prior import Labels, Prior, build_prior, obstacle, teach
 from emgauss_jax.training.problem import FitSettings, Problem, check, cut_blocks
+from emgauss_jax.trust import describe
 
 CONFIG = "config.json"
 
@@ -61,11 +62,9 @@ class Experiment(NamedTuple):
             "seed": str(self.seed),
         }
         if self.obstacle:
-            notes["lateral prior"] = f"none: {self.obstacle}"
+            notes["prior"] = f"none: {self.obstacle}"
         elif self.labels is not None:
-            weight, _, decibel = self.labels.trust
-            scores = ", ".join(f"{name} {value:.2f}" for name, value in decibel.items())
-            notes["lateral prior"] = f"weight {weight:.2f}; at half the resolution, dB: {scores}"
+            notes["prior"] = describe(self.labels.trust)
         if plan.factor:
             notes["simulated"] = f"{plan.degradation}, factor {plan.factor}"
         return notes

@@ -1,8 +1,8 @@
-"""The lateral prior: what it believes of the planes between slices, and how far to believe it.
+"""The prior: what is believed of the planes between slices before any Gaussian is fitted.
 
-A network learns from the stack's own lateral images and fills in its axial planes. How much of
-that enters the pseudo-labels is measured, not assumed: at half the resolution in all directions,
-where the truth along z has been observed.
+Three fill them in: interpolation, interpolation along the flow from slice to slice, and a network
+that has learned from the stack's own lateral images. How much of each enters the pseudo-labels is
+measured, not assumed (`emgauss_jax.trust`).
 Letters: k lateral px from slice to slice, V valid slices, P planes, H W field in px.
 """
 
@@ -16,43 +16,37 @@ import jax
 import numpy as np
 
 from emgauss_jax.data.observed import Observed
-from emgauss_jax.methods import interpolate
+from emgauss_jax.methods import flow, interpolate
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.lateral import method as lateral
 from emgauss_jax.methods.lateral import pairs
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.problem import FitSettings, Problem, check
+from emgauss_jax.trust import BASE, NETWORK, Filled, Trust, coarsen, hidden_slices, mix, weigh
 
-FEWEST = 5  # valid slices: three are left where every second one is hidden
-
-
-class Trust(NamedTuple):
-    """What observed slices say of a prior that has not seen them."""
-
-    weight: float  # 0 to 1, of its difference from an interpolation: least squares
-    scale: float  # its error by the deviation of its views, both root mean squares
-    decibel: dict[str, float]  # PSNR of "interpolation", "prior", and "both" as weighted
+FLOW = "flow"
 
 
 class Labels(NamedTuple):
     """Pseudo-labels of a whole field, k planes for every valid slice."""
 
     planes: np.ndarray  # f16[P, H, W], intensity
-    spread: np.ndarray  # f16[P, H, W], intensity, their standard error as the views differ
+    spread: np.ndarray  # f16[P, H, W], intensity, their standard error as what enters them differs
     z: np.ndarray  # f32[P], input-slice units
-    weight: np.ndarray  # f32[P], of the prior in them
+    weight: np.ndarray  # f32[P], of all but interpolation in them
     per_slice: int  # k
     trust: Trust
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prior:
-    """What is fitted before the method itself, and on what it is judged."""
+    """What fills in planes before the method itself is fitted, and on what it is judged."""
 
     stack: Block  # the valid slices of the whole field, counted 0, 1, 2, ...
     z: np.ndarray  # f32[V], their depths
+    flow: bool  # interpolation along the flow is one of those asked
     settings: lateral.Settings
-    problem: Problem
+    problem: Problem | None  # the network's; None, it is not asked
     probe_steps: int
 
 
@@ -62,14 +56,14 @@ def obstacle(config: Any, observed: Observed) -> str:
     Raises:
       ValueError: a number of steps that cannot work.
     """
-    if "prior" not in config or config.prior.steps == 0:
+    z, thick = observed.z_valid, observed.plan.averaged
+    if "prior" not in config or not (config.prior.steps or (config.prior.flow and not thick)):
         return "off"
-    if min(config.prior.steps, config.prior.probe_steps) < 1:
+    if config.prior.steps < 0 or config.prior.probe_steps < 1:
         raise ValueError(
             f"prior: got steps {config.prior.steps} and probe_steps {config.prior.probe_steps}, "
-            "wanted 1 or more of both (or 0 steps: no prior)"
+            "wanted 0 (no network) or more and 1 or more"
         )
-    z, thick = observed.z_valid, observed.plan.averaged
     z_nm, y_nm, x_nm = observed.voxel_nm
     factor, shape = whole_factor(observed), observed.slices.shape[1:]
     smallest = 2 * pairs.plane_count(3, factor, thick)
@@ -106,30 +100,25 @@ def build_prior(config: Any, observed: Observed) -> Prior:
         **config.lateral,
     )
     changes = {"steps": config.prior.steps, "ema_decay": config.prior.ema_decay}
-    problem = Problem(
-        method=lateral.build(settings),
-        blocks=_only_block(stack),
-        key=jax.random.key(config.seed),
-        rates={"network": tuple(config.prior.rate)},
-        start={},
-        settings=FitSettings(**(config.train.to_dict() | changes)),
+    problem = None
+    if config.prior.steps:
+        problem = Problem(
+            method=lateral.build(settings),
+            blocks=_only_block(stack),
+            key=jax.random.key(config.seed),
+            rates={"network": tuple(config.prior.rate)},
+            start={},
+            settings=FitSettings(**(config.train.to_dict() | changes)),
+        )
+        check(problem)
+    return Prior(
+        stack=stack,
+        z=observed.z_valid,
+        flow=config.prior.flow and not settings.thick,
+        settings=settings,
+        problem=problem,
+        probe_steps=config.prior.probe_steps,
     )
-    check(problem)
-    return Prior(stack, observed.z_valid, settings, problem, config.prior.probe_steps)
-
-
-def hidden_slices(z: np.ndarray, thick: bool) -> np.ndarray:
-    """Choose the slices to judge on, at half the resolution: indices of valid ones.
-
-    Every second one between two others; not beside a missing one, whose gap is no plain one. Of
-    thick slices all, because none of them is to be seen in the means of two.
-    """
-    if len(z) < FEWEST:
-        return np.arange(0)
-    if thick:
-        return np.arange(len(z) // 2 * 2)
-    index, gaps = np.arange(1, len(z) - 1, 2), np.diff(z)
-    return index[(gaps[index - 1] == 1) & (gaps[index] == 1)]
 
 
 def _stack(slices: np.ndarray) -> Block:
@@ -147,29 +136,13 @@ def _fit_only_block(problem: Problem, workdir: pathlib.Path) -> Any:
     return jax.tree.map(lambda leaf: leaf[0], fit(problem, workdir))
 
 
-def coarsen(slices: np.ndarray, thick: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Halve the resolution of a stack in all directions.
-
-    Args:
-      slices: f32[V, H, W].
-      thick: slices are means of planes, and so are those of the coarser stack.
-
-    Returns:
-      Every second slice, or the means of two; and all slices as they should come out of them.
-    """
-    fine = np.asarray(pairs.halve(slices))
-    if thick:
-        fine = fine[: len(fine) // 2 * 2]
-        return (fine[::2] + fine[1::2]) / 2, fine
-    return fine[::2], fine[: (len(fine) - 1) // 2 * 2 + 1]
-
-
 def teach(prior: Prior, workdir: pathlib.Path, train: bool = True) -> Labels:
     """Fit the prior, judge it, and make pseudo-labels of it; or read those of a finished run.
 
     Args:
       prior: what to fit.
-      workdir: gets prior/: two fits, labels.npy, spread.npy, and outcome.json, written last.
+      workdir: gets prior/: the network's fits, labels.npy, spread.npy, and outcome.json, written
+        last.
       train: False only reads.
 
     Raises:
@@ -180,14 +153,14 @@ def teach(prior: Prior, workdir: pathlib.Path, train: bool = True) -> Labels:
     if not (folder / "outcome.json").exists():
         if not train:
             raise ValueError(f"{folder}: got no labels, wanted those of a finished train")
-        params = _fit_only_block(prior.problem, folder / "fit")
+        folder.mkdir(parents=True, exist_ok=True)
+        params = _fit_only_block(prior.problem, folder / "fit") if prior.problem else None
         trust = judge(prior, params, folder / "probe")
-        planes, spread = _fill_in(prior.settings, params, prior.stack, depths)
-        base = _base(prior.stack, depths, prior.settings.thick)
-        weight = weights(depths, prior.z, trust)[:, None, None]
-        labels = base + weight * (planes - base)
-        np.save(folder / "labels.npy", labels.astype(np.float16))
-        np.save(folder / "spread.npy", (trust.scale * spread).astype(np.float16))
+        filled = fill_in(prior, params, prior.stack, depths)
+        weights = weights_along(depths, prior.z, trust)
+        labels = mix(filled, {name: weight[:, None, None] for name, weight in weights.items()})
+        np.save(folder / "labels.npy", labels.mean.astype(np.float16))
+        np.save(folder / "spread.npy", (trust.scale * labels.spread).astype(np.float16))
         partial = folder / "outcome.partial"
         partial.write_text(json.dumps(trust._asdict(), indent=2) + "\n")
         partial.replace(folder / "outcome.json")
@@ -196,60 +169,58 @@ def teach(prior: Prior, workdir: pathlib.Path, train: bool = True) -> Labels:
         planes=np.load(folder / "labels.npy", mmap_mode="r"),
         spread=np.load(folder / "spread.npy", mmap_mode="r"),
         z=_depths_of_run(depths, prior.z),
-        weight=weights(depths, prior.z, trust),
+        weight=1 - weights_along(depths, prior.z, trust)[BASE],
         per_slice=prior.settings.factor,
         trust=trust,
     )
 
 
 def judge(prior: Prior, params: Any, workdir: pathlib.Path) -> Trust:
-    """Measure how far to believe the prior, at half the resolution, where the truth is observed.
+    """Measure how far to believe each, at half the resolution, where the truth is observed.
 
     Args:
       params: of the network; it first gets used to lateral images of that resolution.
       workdir: for that fit.
     """
-    thick, factor = prior.settings.thick, prior.settings.factor
+    thick = prior.settings.thick
     slices, truth = coarsen(prior.stack.slices, thick)
-    coarse = _stack(slices)
-    probe = dataclasses.replace(
-        prior.problem,
-        method=prior.problem.method._replace(init=lambda key, block: params),
-        blocks=_only_block(_stack(truth)),
-        settings=dataclasses.replace(prior.problem.settings, steps=prior.probe_steps),
-    )
-    params = _fit_only_block(probe, workdir)
+    if prior.problem:
+        probe = dataclasses.replace(
+            prior.problem,
+            method=prior.problem.method._replace(init=lambda key, block: params),
+            blocks=_only_block(_stack(truth)),
+            settings=dataclasses.replace(prior.problem.settings, steps=prior.probe_steps),
+        )
+        params = _fit_only_block(probe, workdir)
     index = hidden_slices(prior.z, thick)
     if thick:  # the planes of a half of a coarse slice make a fine one
-        depths = (index[:, None] + pairs.offsets(factor, thick) - 0.5) / 2
+        depths = (index[:, None] + pairs.offsets(prior.settings.factor, thick) - 0.5) / 2
     else:
         depths = index[:, None] / 2
-    planes, spread = _fill_in(prior.settings, params, coarse, depths.ravel())
-    base = _base(coarse, depths.ravel(), thick)
-    planes, spread, base = (
-        v.reshape(*depths.shape, *v.shape[1:]).mean(axis=1) for v in (planes, spread, base)
-    )
-    more, wanted = planes - base, truth[index] - base
-    weight = np.clip((more * wanted).sum() / max((more**2).sum(), 1e-12), 0.0, 1.0)
-    errors = {"interpolation": wanted, "prior": wanted - more, "both": wanted - weight * more}
-    scale = np.sqrt((errors["prior"] ** 2).mean() / max((spread**2).mean(), 1e-12))
-    decibel = {n: float(-10 * np.log10(max((e**2).mean(), 1e-12))) for n, e in errors.items()}
-    return Trust(float(weight), float(scale), decibel)
+    filled = {
+        name: Filled(*(v.reshape(*depths.shape, *v.shape[1:]).mean(axis=1) for v in one))
+        for name, one in fill_in(prior, params, _stack(slices), depths.ravel()).items()
+    }
+    return weigh(filled, truth[index])
 
 
-def _fill_in(
-    settings: lateral.Settings, params: Any, stack: Block, depths: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fill in planes: mean and deviation of their views."""
-    fill_in = jax.jit(functools.partial(lateral.fill_in, settings))
-    mean, spread = fill_in(params, stack, np.float32(depths))
-    return np.asarray(mean), np.asarray(spread)
+def fill_in(prior: Prior, params: Any, stack: Block, depths: np.ndarray) -> dict[str, Filled]:
+    """Fill in planes in every way there is.
 
-
-def _base(stack: Block, depths: np.ndarray, thick: bool) -> np.ndarray:
-    """Interpolate planes f32[Q, H, W] as well as it costs nothing."""
-    name = "cubic_mean" if thick else "linear_blur"
-    return interpolate.baselines(stack, depths, (name,))[name]
+    Args:
+      params: of the network, if it is asked.
+      stack: thin or thick slices, counted 0, 1, 2, ...
+      depths: f64[P], so counted.
+    """
+    name = "cubic_mean" if prior.settings.thick else "linear_blur"
+    planes = {BASE: interpolate.baselines(stack, depths, (name,))[name]}
+    if prior.flow:
+        planes[FLOW] = np.asarray(flow.interpolate(stack.slices, np.float32(depths)))
+    filled = {name: Filled(mean, np.zeros_like(mean)) for name, mean in planes.items()}
+    if prior.problem:
+        views = jax.jit(functools.partial(lateral.fill_in, prior.settings))
+        filled[NETWORK] = Filled(*map(np.asarray, views(params, stack, np.float32(depths))))
+    return filled
 
 
 def _depths_of_run(depths: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -259,7 +230,11 @@ def _depths_of_run(depths: np.ndarray, z: np.ndarray) -> np.ndarray:
     return (np.interp(depths, places, z) + beyond).astype(np.float32)
 
 
-def weights(depths: np.ndarray, z: np.ndarray, trust: Trust) -> np.ndarray:
-    """Weigh the prior at depths counted in valid slices, f32[P]; 0 where a slice is missing."""
+def weights_along(depths: np.ndarray, z: np.ndarray, trust: Trust) -> dict[str, np.ndarray]:
+    """Weigh each at depths counted in valid slices, f32[P]; the network plain gaps alone."""
     lower = np.clip(np.floor(depths).astype(int), 0, len(z) - 2)
-    return np.where(np.diff(z)[lower] > 1, 0.0, trust.weight).astype(np.float32)
+    wide = np.diff(z)[lower] > 1
+    return {
+        name: np.where(wide, trust.wide.get(name, 0.0), weight).astype(np.float32)
+        for name, weight in trust.weights.items()
+    }

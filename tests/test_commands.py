@@ -33,7 +33,7 @@ def tiny(name="emgauss", **changes):
     config.data.phantom_shape = (17, 32, 28)
     config.data.simulate_factor = 4
     config.train.steps = 2
-    config.prior.steps, config.prior.probe_steps = 0, 2
+    config.prior.steps, config.prior.probe_steps, config.prior.flow = 0, 2, False
     config.lateral.update(features=4, blocks=1, batch=1)
     for key, value in changes.items():
         config.update_from_flattened_dict({key.replace("__", "."): value})
@@ -80,6 +80,7 @@ def test_several_blocks_and_missing_slices(tmp_path):
     config = tiny(
         block__max_size=(4, 28, 24), block__overlap=(2, 8, 8), data__missing=(1,),
         data__phantom_shape=(25, 32, 28), train__blocks_per_chunk=3, prior__steps=2,
+        prior__flow=True,
     )  # fmt: skip
     output = train_and_evaluate(config, tmp_path / "run")
     chunks = json.loads((tmp_path / "run" / "checkpoints" / "chunks.json").read_text())["chunks"]

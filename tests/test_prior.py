@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from emgauss_jax.data.observed import load_observed
 from emgauss_jax.data.volume import create_volume
-from emgauss_jax.methods import interpolate
+from emgauss_jax.methods import flow, interpolate
 from emgauss_jax.prior import build_prior, obstacle, teach
 from emgauss_jax.uncertainty import standard_error
 
@@ -22,6 +22,7 @@ def config_of(volume, path, **changes):
     config = runpy.run_path(str(ROOT / "configs" / "emgauss.py"))["get_config"]()
     config.data.path = str(path)
     config.data.simulate_factor = 4
+    config.prior.flow = False
     config.prior.steps = 100
     config.prior.probe_steps = 20
     config.prior.rate = (4e-3, 0.05)
@@ -61,7 +62,8 @@ def test_believed_where_all_directions_are_alike(degradation, tmp_path):
     assert again.trust == labels.trust
     with pytest.raises(ValueError, match="got no labels"):
         teach(build_prior(config, observed), tmp_path / "other", train=False)
-    assert labels.trust.weight > 0.3
+    assert labels.trust.weights["network"] > 0.3
+    np.testing.assert_allclose(labels.weight, labels.trust.weights["network"], atol=1e-6)
     assert error(labels.planes) < (0.99 if observed.plan.averaged else 0.95) * error(base)
 
 
@@ -69,21 +71,38 @@ def test_not_believed_where_depth_is_unlike_the_rest(tmp_path):
     """Along z every plane is new: nothing beats the mean of what is there."""
     config = config_of(blobs((0.0, 2.0, 2.0)), tmp_path / "v.ome.tif")
     _, labels = taught(config, tmp_path / "run")
-    assert labels.trust.weight < 0.1
+    assert labels.trust.weights["network"] < 0.1
 
 
-def test_a_gap_with_a_missing_slice_is_interpolated(tmp_path):
+@pytest.mark.parametrize("with_flow", [False, True])
+def test_the_network_is_not_asked_where_a_slice_is_missing(with_flow, tmp_path):
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif", data__missing=(3,))
+    config.prior.flow = with_flow
     observed, labels = taught(config, tmp_path / "run")
     block = interpolate.Block(observed.unit_slices, observed.z, observed.plan.valid)
-    base = interpolate.baselines(block, labels.z, ("linear_blur",))["linear_blur"]
+    want = interpolate.baselines(block, labels.z, ("linear_blur",))["linear_blur"]
+    if with_flow:
+        place = np.interp(labels.z, observed.z_valid, np.arange(len(observed.z_valid)))
+        along = flow.interpolate(observed.unit_valid, np.float32(place))
+        share = labels.trust.wide["flow"]
+        assert share > 0.2
+        want = (1 - share) * want + share * along
     wide = (labels.z > 2) & (labels.z < 4)
-    np.testing.assert_allclose(labels.planes[wide], base[wide], atol=1e-3)
-    assert np.abs(labels.planes[~wide] - base[~wide]).max() > 1e-2
+    np.testing.assert_allclose(labels.planes[wide], want[wide], atol=1e-3)
+    assert np.abs(labels.planes[~wide] - want[~wide]).max() > 1e-2
+
+
+def test_the_flow_alone(tmp_path):
+    config = config_of(blobs(2.0), tmp_path / "v.ome.tif", prior__flow=True, prior__steps=0)
+    _, labels = taught(config, tmp_path / "run")
+    assert set(labels.trust.weights) == {"interpolation", "flow"}
+    assert not (tmp_path / "run" / "prior" / "fit").exists()
+    config.data.degradation = "average"  # the flow knows thin slices alone
+    assert obstacle(config, load_observed(config.data)) == "off"
 
 
 OBSTACLES = {
-    "off": {"prior.steps": 0},
+    "off": {"prior.steps": 0, "prior.flow": False},
     "wanted 5": {"data.crop": "0:13,:,:"},
     "without a gap": {"data.missing": (1, 3, 5, 7)},
     "among averaged": {"data.missing": (3,), "data.degradation": "average"},
@@ -101,8 +120,8 @@ def test_no_prior_where_there_is_nothing_to_learn_from(why, tmp_path):
 
 def test_bad_settings(tmp_path):
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif", prior__probe_steps=0)
-    with pytest.raises(ValueError, match="probe_steps 0, wanted 1"):
-        build_prior(config, load_observed(config.data))
+    with pytest.raises(ValueError, match="probe_steps 0, wanted"):
+        obstacle(config, load_observed(config.data))
 
 
 def smooth(volume):

@@ -20,8 +20,10 @@ def sweep(add: Callable[..., None]) -> None:
     add("paper/with delta R", paper, {"emgauss.deform_rotation": True})
 
     ours = "emgauss.py"
-    alone = {"prior.steps": 0}
+    alone = {"prior.steps": 0, "prior.flow": False}
     add("ours/full", ours)
+    add("ours/no flow", ours, {"prior.flow": False})
+    add("ours/no network", ours, {"prior.steps": 0})
     add("ours/one knot a gap", ours, {"emgauss.label_knots": 1})
     add("ours/no moving average", ours, {"train.ema_decay": 0.0})
     add("ours/no prior", ours, alone)

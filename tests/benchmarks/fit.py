@@ -44,6 +44,7 @@ def experiment_of(stack: str, crop: str, backend: str) -> Experiment:
     config.data.phantom_shape, config.data.simulate_factor = (129, 128, 128), 8
     config.block.max_size = (64, 256, 256)
     config.emgauss.render.backend = backend
+    config.prior.flow = False
     config.prior.steps, config.train.steps = 0, 2_000
     return prepare(config)
 
