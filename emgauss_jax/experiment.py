@@ -94,8 +94,13 @@ def prepare(config: Any) -> Experiment:
         start=dict(config.optimizer.start),
         settings=settings,
     )
-    check(problem)
     why_not = obstacle(config, observed)
+    prior = None if why_not else build_prior(config, observed)
+    if prior:  # the problem that will be fitted has labels: checked with blank ones
+        one = cut_blocks(observed.unit_valid, observed.z_valid, boxes[:1], prior.blank)
+        check(dataclasses.replace(problem, blocks=one))
+    else:
+        check(problem)
     return Experiment(
         name=config.method,
         observed=observed,
@@ -103,7 +108,7 @@ def prepare(config: Any) -> Experiment:
         problem=problem,
         seed=config.seed,
         keep_observed=config.keep_observed,
-        prior=None if why_not else build_prior(config, observed),
+        prior=prior,
         labels=None,
         obstacle=why_not,
     )

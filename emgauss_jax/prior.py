@@ -31,7 +31,8 @@ class Labels(NamedTuple):
     """Pseudo-labels of a whole field, k planes for every valid slice."""
 
     planes: np.ndarray  # f16[P, H, W], intensity
-    spread: np.ndarray  # f16[P, H, W], intensity, their standard error as what enters them differs
+    spread: np.ndarray  # f16[P, H, W], intensity, their standard error: how far all that enters
+    # them differs, scaled to the error on hidden slices
     z: np.ndarray  # f32[P], input-slice units
     weight: np.ndarray  # f32[P], of all but interpolation in them
     per_slice: int  # k
@@ -44,10 +45,22 @@ class Prior:
 
     stack: Block  # the valid slices of the whole field, counted 0, 1, 2, ...
     z: np.ndarray  # f32[V], their depths
-    flow: bool  # interpolation along the flow is one of those asked
+    use_flow: bool  # interpolation along the flow is one of those asked
     settings: lateral.Settings
     problem: Problem | None  # the network's; None, it is not asked
     probe_steps: int
+
+    @property
+    def depths(self) -> np.ndarray:
+        """f64[P], of the planes to fill in, counted in valid slices."""
+        return pairs.plane_depths(len(self.z), self.settings.factor, self.settings.thick)
+
+    @property
+    def blank(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Labels of the right shapes for `cut_blocks`, all 0."""
+        shape = (len(self.depths), *self.stack.slices.shape[1:])
+        planes = np.broadcast_to(np.float16(0), shape)
+        return planes, _depths_of_run(self.depths, self.z), self.settings.factor
 
 
 def obstacle(config: Any, observed: Observed) -> str:
@@ -57,20 +70,28 @@ def obstacle(config: Any, observed: Observed) -> str:
       ValueError: a number of steps that cannot work.
     """
     z, thick = observed.z_valid, observed.plan.averaged
-    if "prior" not in config or not (config.prior.steps or (config.prior.flow and not thick)):
+    if "prior" not in config or not (config.prior.steps or config.prior.flow):
         return "off"
-    if config.prior.steps < 0 or config.prior.probe_steps < 1:
+    steps, probe_steps = config.prior.steps, config.prior.probe_steps
+    if steps < 0 or (steps and probe_steps < 1):
         raise ValueError(
-            f"prior: got steps {config.prior.steps} and probe_steps {config.prior.probe_steps}, "
-            "wanted 0 (no network) or more and 1 or more"
+            f"prior: got steps {steps} and probe_steps {probe_steps}, wanted 1 or more of both "
+            "(or 0 steps: no network)"
         )
+    if not 0 <= config.prior.ema_decay < 1:
+        raise ValueError(f"prior.ema_decay: got {config.prior.ema_decay}, wanted 0 <= decay < 1")
+    if not steps and thick:
+        return "averaged slices, which the flow alone cannot fill in"
     z_nm, y_nm, x_nm = observed.voxel_nm
     factor, shape = whole_factor(observed), observed.slices.shape[1:]
     smallest = 2 * pairs.plane_count(3, factor, thick)
-    if factor < 2 or y_nm != x_nm:
+    if factor < 2 or not np.isclose(y_nm, x_nm, rtol=1e-3):  # float32 headers
         return f"voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm, wanted y = x and z 1.5 times that"
     if not len(hidden_slices(z, thick)):
-        return f"{len(z)} valid slices of {len(observed.z)}, wanted 5 or more without a gap"
+        return (
+            f"{len(z)} valid slices of {len(observed.z)}, wanted 5 or more, and a second, fourth, "
+            "... one between two neighbours"
+        )
     if thick and len(z) < len(observed.z):
         return "a slice is missing among averaged ones"
     if min(shape) < smallest:
@@ -114,7 +135,7 @@ def build_prior(config: Any, observed: Observed) -> Prior:
     return Prior(
         stack=stack,
         z=observed.z_valid,
-        flow=config.prior.flow and not settings.thick,
+        use_flow=config.prior.flow and not settings.thick,
         settings=settings,
         problem=problem,
         probe_steps=config.prior.probe_steps,
@@ -149,7 +170,7 @@ def teach(prior: Prior, workdir: pathlib.Path, train: bool = True) -> Labels:
       ValueError: `train` is False and there are no labels.
     """
     folder = workdir / "prior"
-    depths = pairs.plane_depths(len(prior.z), prior.settings.factor, prior.settings.thick)
+    depths = prior.depths
     if not (folder / "outcome.json").exists():
         if not train:
             raise ValueError(f"{folder}: got no labels, wanted those of a finished train")
@@ -160,7 +181,9 @@ def teach(prior: Prior, workdir: pathlib.Path, train: bool = True) -> Labels:
         weights = weights_along(depths, prior.z, trust)
         labels = mix(filled, {name: weight[:, None, None] for name, weight in weights.items()})
         np.save(folder / "labels.npy", labels.mean.astype(np.float16))
-        np.save(folder / "spread.npy", (trust.scale * labels.spread).astype(np.float16))
+        wide = _is_wide(depths, prior.z)[:, None, None]
+        spread = np.where(wide, trust.wide_scale, trust.scale).astype(np.float32) * labels.spread
+        np.save(folder / "spread.npy", spread.astype(np.float16))
         partial = folder / "outcome.partial"
         partial.write_text(json.dumps(trust._asdict(), indent=2) + "\n")
         partial.replace(folder / "outcome.json")
@@ -179,16 +202,17 @@ def judge(prior: Prior, params: Any, workdir: pathlib.Path) -> Trust:
     """Measure how far to believe each, at half the resolution, where the truth is observed.
 
     Args:
-      params: of the network; it first gets used to lateral images of that resolution.
+      params: of the network; it first gets used to that resolution, on what is not hidden there.
       workdir: for that fit.
     """
     thick = prior.settings.thick
     slices, truth = coarsen(prior.stack.slices, thick)
+    coarse = _stack(slices)
     if prior.problem:
         probe = dataclasses.replace(
             prior.problem,
             method=prior.problem.method._replace(init=lambda key, block: params),
-            blocks=_only_block(_stack(truth)),
+            blocks=_only_block(coarse),
             settings=dataclasses.replace(prior.problem.settings, steps=prior.probe_steps),
         )
         params = _fit_only_block(probe, workdir)
@@ -199,7 +223,7 @@ def judge(prior: Prior, params: Any, workdir: pathlib.Path) -> Trust:
         depths = index[:, None] / 2
     filled = {
         name: Filled(*(v.reshape(*depths.shape, *v.shape[1:]).mean(axis=1) for v in one))
-        for name, one in fill_in(prior, params, _stack(slices), depths.ravel()).items()
+        for name, one in fill_in(prior, params, coarse, depths.ravel()).items()
     }
     return weigh(filled, truth[index])
 
@@ -211,12 +235,16 @@ def fill_in(prior: Prior, params: Any, stack: Block, depths: np.ndarray) -> dict
       params: of the network, if it is asked.
       stack: thin or thick slices, counted 0, 1, 2, ...
       depths: f64[P], so counted.
+
+    Returns:
+      name -> planes f32[P, H, W] and their spread.
     """
     name = "cubic_mean" if prior.settings.thick else "linear_blur"
     planes = {BASE: interpolate.baselines(stack, depths, (name,))[name]}
-    if prior.flow:
+    if prior.use_flow:
         planes[FLOW] = np.asarray(flow.interpolate(stack.slices, np.float32(depths)))
-    filled = {name: Filled(mean, np.zeros_like(mean)) for name, mean in planes.items()}
+    none = np.float32(0.0)
+    filled = {n: Filled(mean, np.broadcast_to(none, mean.shape)) for n, mean in planes.items()}
     if prior.problem:
         views = jax.jit(functools.partial(lateral.fill_in, prior.settings))
         filled[NETWORK] = Filled(*map(np.asarray, views(params, stack, np.float32(depths))))
@@ -232,9 +260,14 @@ def _depths_of_run(depths: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 def weights_along(depths: np.ndarray, z: np.ndarray, trust: Trust) -> dict[str, np.ndarray]:
     """Weigh each at depths counted in valid slices, f32[P]; the network plain gaps alone."""
-    lower = np.clip(np.floor(depths).astype(int), 0, len(z) - 2)
-    wide = np.diff(z)[lower] > 1
+    wide = _is_wide(depths, z)
     return {
-        name: np.where(wide, trust.wide.get(name, 0.0), weight).astype(np.float32)
+        name: np.where(wide, trust.wide_weights.get(name, 0.0), weight).astype(np.float32)
         for name, weight in trust.weights.items()
     }
+
+
+def _is_wide(depths: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Find the depths, counted in valid slices, in a gap where a slice is missing, bool[P]."""
+    lower = np.clip(np.floor(depths).astype(int), 0, len(z) - 2)
+    return np.diff(z)[lower] > 1

@@ -7,6 +7,7 @@ Letters: K observed slices, Q planes of the output, H W lateral size in px.
 """
 
 import pathlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -113,6 +114,17 @@ def reconstruct_volume(
             writer[start : start + len(z), 0 : shape[1], 0 : shape[2]] = planes
 
 
+def error_slabs(experiment: Experiment, z: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Estimate the standard error of planes f64[Q], slab by slab.
+
+    Yields:
+      The index of a slab's first plane, and f32[planes, H, W], intensity.
+    """
+    estimate = standard_error(experiment.observed, experiment.labels)
+    for start in range(0, len(z), SLAB):
+        yield start, estimate(z[start : start + SLAB])
+
+
 def write_uncertainty(experiment: Experiment, z: np.ndarray, volume: VolumeWriter) -> None:
     """Write the standard error of every voxel in the volume's own grey levels.
 
@@ -125,9 +137,8 @@ def write_uncertainty(experiment: Experiment, z: np.ndarray, volume: VolumeWrite
     height, width = observed.slices.shape[1:]
     span = np.float32(observed.levels.high - observed.levels.low)
     with volume as writer:
-        for start in range(0, len(z), SLAB):
-            planes = span * standard_error(observed, experiment.labels, z[start : start + SLAB])
-            writer[start : start + len(planes), 0:height, 0:width] = planes
+        for start, planes in error_slabs(experiment, z):
+            writer[start : start + len(planes), 0:height, 0:width] = span * planes
 
 
 def render_planes(experiment: Experiment, params: Any, predict: Any, z: np.ndarray) -> np.ndarray:

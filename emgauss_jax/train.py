@@ -18,9 +18,8 @@ from emgauss_jax.experiment import Experiment, claim_workdir, prepare
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import TABLE, baselines
 from emgauss_jax.metrics.report import write_gallery, write_report
-from emgauss_jax.reconstruct import isotropic, reconstruct_volume
+from emgauss_jax.reconstruct import error_slabs, isotropic, reconstruct_volume
 from emgauss_jax.training.fit import fit
-from emgauss_jax.uncertainty import standard_error
 
 
 def train_and_evaluate(config: Any, workdir: pathlib.Path) -> pathlib.Path:
@@ -65,7 +64,7 @@ def report(experiment: Experiment, z: np.ndarray, path: pathlib.Path, folder: pa
     block = Block(observed.unit_slices, observed.z, observed.plan.valid)
     title = f"{experiment.name}: {path.name}"
     notes = experiment.notes()
-    expected = standard_error(observed, experiment.labels, z)
+    expected = np.concatenate([planes for _, planes in error_slabs(experiment, z)])
     reference = observed.reference() if observed.plan.factor else None
     if reference is not None and not np.isfinite(reference).all():
         notes["reference"], reference = "holds NaN or infinite voxels: not scored", None

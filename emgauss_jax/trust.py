@@ -13,7 +13,7 @@ from scipy.optimize import nnls
 
 from emgauss_jax.methods.lateral.pairs import halve
 
-FEWEST = 5  # valid slices: three are left where every second one is hidden
+FEWEST = 5  # valid slices: three of five thin ones are left where every second one is hidden
 BASE = "interpolation"  # what is believed where nothing else is
 NETWORK = "network"  # it fills in plain gaps alone
 
@@ -26,11 +26,12 @@ class Filled(NamedTuple):
 
 
 class Trust(NamedTuple):
-    """What observed slices say of those that have not seen them."""
+    """What observed slices say of all that fill in planes."""
 
     weights: dict[str, float]  # of each in a plain gap; their sum is 1
-    wide: dict[str, float]  # where a slice is missing
-    scale: float  # error of the mixture by its spread, both root mean squares
+    scale: float  # error of that mixture by its spread, both root mean squares
+    wide_weights: dict[str, float]  # without the network, where a slice is missing
+    wide_scale: float
     decibel: dict[str, float]  # PSNR of each, and of "all" as weighted
 
 
@@ -85,36 +86,42 @@ def mix(filled: Mapping[str, Filled], weights: Mapping[str, float | np.ndarray])
 
 
 def weigh(filled: Mapping[str, Filled], truth: np.ndarray) -> Trust:
-    """Weigh by least squares, no weight below 0.
+    """Weigh by least squares, no weight below 0 and their sum 1; all of it across plain gaps.
 
     Args:
       filled: hidden slices as each fills them in, `BASE` among them.
       truth: f32[P, H, W], those slices.
     """
-    weights = _least_squares(filled, truth)
     rest = {name: one for name, one in filled.items() if name != NETWORK}
-    mixed = mix(filled, weights)
-    errors = {name: one.mean - truth for name, one in {**filled, "all": mixed}.items()}
-    squares = {name: max(float(np.square(error).mean()), 1e-12) for name, error in errors.items()}
-    scale = np.sqrt(squares["all"] / max(float(np.square(mixed.spread).mean()), 1e-12))
+    weights, wide_weights = least_squares(filled, truth), least_squares(rest, truth)
+    means = {name: one.mean for name, one in filled.items()} | {"all": mix(filled, weights).mean}
     return Trust(
         weights=weights,
-        wide=_least_squares(rest, truth),
-        scale=float(scale),
-        decibel={name: float(-10 * np.log10(square)) for name, square in squares.items()},
+        scale=_scale(mix(filled, weights), truth),
+        wide_weights=wide_weights,
+        wide_scale=_scale(mix(rest, wide_weights), truth),
+        decibel={name: -10 * float(np.log10(_square(v - truth))) for name, v in means.items()},
     )
 
 
-def _least_squares(filled: Mapping[str, Filled], truth: np.ndarray) -> dict[str, float]:
-    """Weigh what each adds to the interpolation; shrink to a sum of 1 where it is more."""
-    base = filled[BASE].mean
-    names = [name for name in filled if name != BASE]
-    if not names:
-        return {BASE: 1.0}
-    more = np.stack([(filled[name].mean - base).ravel() for name in names], axis=-1, dtype=float)
-    share = nnls(more.T @ more, more.T @ (truth - base).ravel())[0]
-    share /= max(share.sum(), 1.0)
-    return {BASE: 1 - float(share.sum()), **dict(zip(names, share.tolist(), strict=True))}
+def least_squares(filled: Mapping[str, Filled], truth: np.ndarray) -> dict[str, float]:
+    """Find the weights, none below 0 and their sum 1, of the mixture nearest to the truth."""
+    errors = np.stack([(one.mean - truth).ravel() for one in filled.values()], axis=1, dtype=float)
+    triangle = np.linalg.qr(errors, mode="r")  # as long as the errors, in as few rows as columns
+    # That the sum be 1 is one more row, so heavy that nothing else can argue with it.
+    heavy = 1e4 * (np.abs(triangle).max() + 1e-12)
+    rows = np.vstack([triangle, np.full(len(filled), heavy)])
+    share = nnls(rows, np.append(np.zeros(len(triangle)), heavy))[0]
+    return dict(zip(filled, (share / share.sum()).tolist(), strict=True))
+
+
+def _square(values: np.ndarray) -> float:
+    """Mean square, never quite 0."""
+    return max(float(np.square(values).mean()), 1e-12)
+
+
+def _scale(mixed: Filled, truth: np.ndarray) -> float:
+    return float(np.sqrt(_square(mixed.mean - truth) / _square(mixed.spread)))
 
 
 def describe(trust: Trust) -> str:

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from emgauss_jax.trust import BASE, Filled, coarsen, describe, hidden_slices, mix, weigh
+from emgauss_jax.trust import (
+    BASE,
+    Filled,
+    coarsen,
+    describe,
+    hidden_slices,
+    least_squares,
+    mix,
+    weigh,
+)
 
 
 def independent(count, size=40):
@@ -21,15 +30,40 @@ def test_independent_errors_are_weighed_by_their_variance():
     }
     trust = weigh(filled, truth)
     assert trust.weights == pytest.approx({BASE: 1 / 9, "flow": 4 / 9, "network": 4 / 9}, abs=0.03)
-    assert trust.wide == pytest.approx({BASE: 1 / 5, "flow": 4 / 5}, abs=0.03)
+    assert trust.wide_weights == pytest.approx({BASE: 1 / 5, "flow": 4 / 5}, abs=0.03)
     # 1 / sigma² add up: 0.1333 is the deviation of the mixture.
     want = {BASE: 0.4, "flow": 0.2, "network": 0.2, "all": 0.4 / 3}
     for name, deviation in want.items():
         assert trust.decibel[name] == pytest.approx(-20 * np.log10(deviation), abs=0.3)
-    mixed = mix(filled, trust.weights)
-    error = np.sqrt(np.square(mixed.mean - truth).mean())
-    assert trust.scale == pytest.approx(error / np.sqrt(np.square(mixed.spread).mean()), rel=1e-4)
     assert "flow 0.4" in describe(trust)
+
+
+def test_the_scale_is_the_error_by_what_was_expected():
+    truth, noise = independent(2)
+    filled = {BASE: Filled(truth + noise, np.full_like(truth, 0.25))}
+    trust = weigh(filled, truth)  # noise of deviation 1, of which a quarter was expected
+    assert trust.scale == trust.wide_scale == pytest.approx(4.0, rel=0.02)
+
+
+def test_weights_are_the_best_there_are():
+    """Correlated errors, of which the worst must be left out: against every mixture in steps."""
+    truth, common, *noise = independent(5)
+    guesses = [common + 0.5 * noise[0], common + 0.4 * noise[1], 1.5 * common + noise[2]]
+    filled = {
+        name: Filled(truth + guess, np.zeros_like(truth))
+        for name, guess in zip((BASE, "flow", "network"), guesses, strict=True)
+    }
+    steps = np.linspace(0, 1, 51)
+    tried = {(a, b): (a, b, 1 - a - b) for a in steps for b in steps if a + b <= 1 + 1e-9}
+
+    def error(weights):
+        return np.square(sum(w * g for w, g in zip(weights, guesses, strict=True))).mean()
+
+    best = min(tried.values(), key=error)
+    found = least_squares(filled, truth)
+    assert best[2] == pytest.approx(0.0, abs=1e-9) and found["network"] < 1e-3
+    assert list(found.values()) == pytest.approx(best, abs=0.021)
+    assert sum(found.values()) == pytest.approx(1.0) and min(found.values()) >= 0
 
 
 def test_what_is_wrong_is_not_believed():

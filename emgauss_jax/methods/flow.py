@@ -103,7 +103,7 @@ def find_flows(slices: np.ndarray) -> Flows:
     """Match every slice with the next one, both ways.
 
     Args:
-      slices: f32[V, H, W], valid ones.
+      slices: f32[V, H, W], valid ones, two or more, of at least 2 x 2 px.
     """
     smooth = gaussian_filter(slices, (0, SMOOTHING, SMOOTHING))
     return _match_all((smooth - smooth.mean()) / (smooth.std() + 1e-6))
@@ -144,5 +144,5 @@ def along(flows: Flows, slices: jax.Array, place: jax.Array) -> jax.Array:
 
 
 def interpolate(slices: np.ndarray, place: np.ndarray) -> jax.Array:
-    """Find the flows between slices and interpolate along them; see `along`."""
+    """Find the flows between two or more slices and interpolate along them; see `along`."""
     return along(find_flows(slices), slices, place)

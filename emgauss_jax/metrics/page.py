@@ -44,6 +44,10 @@ TABLES: tuple[tuple[Group, ...], ...] = (
         ("resolution, nm ↓", ".0f", {f"fsc_res_nm_{t}": f"0.{t[1:]}" for t in ("0143", "05")}),
     ),
 )
+EXPECTED = (
+    "Expected error: one standard deviation, estimated before the fit from how far all that it "
+    "learned from disagrees, and scaled to the error on observed slices that were hidden."
+)
 LEGEND = (
     "Best of each column in bold; n/a where the volume is too small or the data are equal. "
     "xy: mean over hidden slices. xz, yz: mean over axial planes, PSNR and SSIM on hidden rows "
@@ -158,7 +162,10 @@ def panels(
     shown = np.concatenate([second[view.plane].ravel() for view in views])
     window = tuple(np.percentile(shown, (0.5, 99.5)))
     errors = [np.abs(first[view.plane] - second[view.plane]) for view in views]
-    highest = max(np.percentile(np.concatenate([e.ravel() for e in errors]), 99.5), 0.01)
+    scaled = errors
+    if expected is not None:
+        scaled = [*errors, *(expected[view.plane] for view in views)]
+    highest = max(np.percentile(np.concatenate([e.ravel() for e in scaled]), 99.5), 0.01)
     parts = ["<h2>Planes</h2>"]
     for view, error in zip(views, errors, strict=True):
         uris = {
@@ -174,7 +181,8 @@ def panels(
         f'<img alt="colour bar" src="{figures.color_bar_uri()}"> '
         f"{highest:.3f} of the grey range ({255 * highest:.0f} of 255 grey levels)</div>"
         '<p class="small">Windows around the centre, magnified by whole numbers without '
-        "smoothing; one grey window for all.</p>"
+        "smoothing; one grey window for all. "
+        f"{EXPECTED if expected is not None else ''}</p>"
     )
     return "".join(parts)
 
@@ -204,11 +212,11 @@ def _row(uris: dict[str, str], view: figures.View) -> str:
     return f'<div class="row">{"".join(cells)}</div>'
 
 
-def trust(measured: dict[str, float | None]) -> str:
+def calibration(measured: dict[str, float | None]) -> str:
     """Say how well the expected error knows the true one.
 
     Args:
-      measured: as `calibration.calibrate`, None for nan.
+      measured: as `metrics.calibration.calibrate`, None for nan and inf.
 
     Returns:
       HTML.

@@ -39,7 +39,8 @@ def write_report(
       title: the page's heading.
       notes: what else to tell, name -> number, text or list.
       seams: bool[H, W], pixels near a border between blocks, scored apart; None: one block.
-      expected: f32[D, H, W], the method's standard error, shown and held against the true one.
+      expected: f32[D, H, W], standard error as estimated before the fit, shown and held against
+        the method's true one.
       method: the prediction the page is about.
 
     Returns:
@@ -64,6 +65,8 @@ def write_report(
             for name, volume in predictions.items()
         }
     if expected is not None:
+        if expected.shape != reference.shape:
+            raise ValueError(f"expected: got shape {expected.shape}, wanted {reference.shape}")
         error = predictions[method] - reference
         result["expected_error"] = calibrate(expected[hidden], error[hidden])
     result = _plain(result)
@@ -86,7 +89,7 @@ def _scored_body(
         page.score_tables(result["scores"], method),
         page.seam_table(result["seams"]) if "seams" in result else "",
         panels,
-        page.trust(result["expected_error"]) if "expected_error" in result else "",
+        page.calibration(result["expected_error"]) if "expected_error" in result else "",
         page.picture("Curves", figures.curves_uri(result["curves"], voxel_nm, method)),
         page.notes(result["notes"]),
     ]
@@ -115,14 +118,14 @@ def write_gallery(
       voxel_nm: of the reconstruction, nm, one number or (z, y, x).
       title: the page's heading.
       notes: what else to tell, name -> number, text or list.
-      expected: f32[D, H, W], the method's standard error, shown.
+      expected: f32[D, H, W], standard error as estimated before the fit, shown.
       method: what made the volume.
 
     Raises:
       ValueError: the volumes do not agree.
     """
-    for name, other in {"nearest": nearest, "linear": linear}.items():
-        if other.shape != volume.shape:
+    for name, other in {"nearest": nearest, "linear": linear, "expected": expected}.items():
+        if other is not None and other.shape != volume.shape:
             raise ValueError(f"{name}: got shape {other.shape}, wanted {volume.shape}")
     columns = {"input (nearest)": nearest, "linear": linear, method: volume}
     verdict = (

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from emgauss_jax.methods import flow
 
 
-def texture(shape=(48, 48), seed=0):
+def texture(shape=(48, 72), seed=0):
     """Structures of about 4 px, unit variance."""
     image = gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2.0, mode="wrap")
     return (image / image.std()).astype(np.float32)
@@ -37,8 +37,9 @@ def test_nothing_moves_between_equal_slices():
     assert max(np.abs(f).max() for f in flows) < 1e-3
 
 
-def test_blank_slices_stay_finite():
-    assert np.isfinite(flow.interpolate(np.zeros((2, 40, 36), np.float32), np.float32([0.5]))).all()
+@pytest.mark.parametrize("shape", [(40, 36), (5, 11)])
+def test_blank_and_small_slices_stay_finite(shape):
+    assert np.isfinite(flow.interpolate(np.zeros((2, *shape), np.float32), np.float32([0.5]))).all()
 
 
 def test_contrast_does_not_matter(flows):

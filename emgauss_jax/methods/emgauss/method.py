@@ -55,11 +55,11 @@ def loss(
     z += settings.depth_noise * calm * jax.random.normal(noise_key, z.shape)
     # The blur is judged on hidden slices alone: these targets would only teach it to hide noise.
     student = params._replace(gap_blur=jax.lax.stop_gradient(params.gap_blur))
-    thick = functools.partial(draw, student, z, settings.offsets)
+    as_slices = functools.partial(draw, student, z, settings.offsets)
     if block.labels is not None and len(settings.offsets) > 1:  # labels are planes, not slices
-        images, facts = jax.lax.cond(pseudo, functools.partial(draw, student, z, THIN), thick)
+        images, facts = jax.lax.cond(pseudo, functools.partial(draw, student, z, THIN), as_slices)
     else:
-        images, facts = thick()
+        images, facts = as_slices()
     error = reconstruction_loss(images, target, weights["ssim_weight"])
     first, last = weights["stages.weight_first"], weights["stages.weight_last"]
     ramp = settings.stages.ramp(step)
