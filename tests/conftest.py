@@ -6,6 +6,8 @@ import tempfile
 
 FOLDER = "JAX_COMPILATION_CACHE_DIR"
 LEAST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+FLAGS = "XLA_FLAGS"
+QUICK = "--xla_backend_optimization_level=0"  # most of a test is compilation, hardly any is running
 
 
 def pytest_configure(config):
@@ -13,6 +15,7 @@ def pytest_configure(config):
     if not hasattr(config, "workerinput"):
         config.compiled = tempfile.mkdtemp(prefix="emgauss_jax_tests_")
         os.environ[FOLDER], os.environ[LEAST] = config.compiled, "0"
+        os.environ.setdefault(FLAGS, QUICK)
 
 
 def pytest_unconfigure(config):
