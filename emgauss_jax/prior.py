@@ -18,6 +18,7 @@ import numpy as np
 from emgauss_jax.data.observed import Observed
 from emgauss_jax.methods import flow, interpolate
 from emgauss_jax.methods.base import Block
+from emgauss_jax.methods.interpolate import between_slices
 from emgauss_jax.methods.lateral import method as lateral
 from emgauss_jax.methods.lateral import pairs
 from emgauss_jax.training.fit import fit
@@ -34,7 +35,6 @@ class Labels(NamedTuple):
     spread: np.ndarray  # f16[P, H, W], intensity, their standard error: how far all that enters
     # them differs, scaled to the error on hidden slices
     z: np.ndarray  # f32[P], input-slice units
-    weight: np.ndarray  # f32[P], of all but interpolation in them
     per_slice: int  # k
     trust: Trust
 
@@ -192,7 +192,6 @@ def teach(prior: Prior, workdir: pathlib.Path, train: bool = True) -> Labels:
         planes=np.load(folder / "labels.npy", mmap_mode="r"),
         spread=np.load(folder / "spread.npy", mmap_mode="r"),
         z=_depths_of_run(depths, prior.z),
-        weight=1 - weights_along(depths, prior.z, trust)[BASE],
         per_slice=prior.settings.factor,
         trust=trust,
     )
@@ -239,12 +238,12 @@ def fill_in(prior: Prior, params: Any, stack: Block, depths: np.ndarray) -> dict
     Returns:
       name -> planes f32[P, H, W] and their spread.
     """
-    name = "cubic_mean" if prior.settings.thick else "linear_blur"
-    planes = {BASE: interpolate.baselines(stack, depths, (name,))[name]}
+    thick = prior.settings.thick
+    name = "cubic_mean" if thick else "linear_blur"
+    base = interpolate.baselines(stack, depths, (name,))[name]
+    filled = {BASE: Filled(base, between_slices(stack.slices, stack.z, depths, thick))}
     if prior.use_flow:
-        planes[FLOW] = np.asarray(flow.interpolate(stack.slices, np.float32(depths)))
-    none = np.float32(0.0)
-    filled = {n: Filled(mean, np.broadcast_to(none, mean.shape)) for n, mean in planes.items()}
+        filled[FLOW] = Filled(*map(np.asarray, flow.fill_in(stack.slices, np.float32(depths))))
     if prior.problem:
         views = jax.jit(functools.partial(lateral.fill_in, prior.settings))
         filled[NETWORK] = Filled(*map(np.asarray, views(params, stack, np.float32(depths))))

@@ -22,7 +22,7 @@ class Filled(NamedTuple):
     """Planes, and how uncertain their maker is of them."""
 
     mean: np.ndarray  # f32[P, H, W], intensity
-    spread: np.ndarray  # f32[P, H, W], a standard deviation; 0 where there is one view alone
+    spread: np.ndarray  # f32[P, H, W], a standard deviation: how far its views differ
 
 
 class Trust(NamedTuple):

@@ -1,10 +1,10 @@
 """How wrong a reconstruction may be, voxel by voxel, as far as its pseudo-labels can tell.
 
-Where there is a prior, all that enters it disagrees, and so do its network's views; as far as
-interpolation enters it, and where there is no prior, neighbouring slices do. Both are scaled to the
-true error on observed slices that were hidden: the first at half the resolution, the second over
-twice the gap, which makes it rather too large. Of averaged slices only means of planes can be
-judged, which makes the first rather too small there.
+All that enters the labels disagrees, with each other and within itself: the network's views, the
+two slices that a flow leads to, the two that are interpolated between. Scaled to the error on
+hidden slices at half the resolution, that is what may be wrong with the labels. Without labels it
+is the disagreement of the two slices, scaled over twice the gap, which makes it rather too large.
+Of averaged slices only means of planes can be judged, which makes it rather too small there.
 Letters: V valid slices, Q planes, H W field in px.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from emgauss_jax.data.observed import Observed
+from emgauss_jax.methods.interpolate import between_slices
 from emgauss_jax.prior import Labels
 
 
@@ -41,37 +42,9 @@ def standard_error(observed: Observed, labels: Labels | None) -> Callable[[np.nd
         share = (index - lower).astype(np.float32)[:, None, None]
         spread = (1 - share) * labels.spread[lower] + share * labels.spread[upper]
         known = (z > labels.z[0] - 1e-4) & (z < labels.z[-1] + 1e-4)  # beyond, they say nothing
-        weight = np.interp(z, labels.z, labels.weight) * known
-        weight = weight.astype(np.float32)[:, None, None]
-        return weight * spread + (1 - weight) * rough
+        return np.where(known[:, None, None], spread, rough)
 
     return planes
-
-
-def between_slices(
-    slices: np.ndarray, z_valid: np.ndarray, z: np.ndarray, thick: bool
-) -> np.ndarray:
-    """Give the standard deviation of a voxel that is one of its two neighbours.
-
-    The chance of either is its interpolation weight; in a thick slice, whose planes are all
-    unknown, even. Beyond the end slices it grows as it does near a slice.
-
-    Args:
-      slices: f32[V, H, W], two or more.
-      z_valid: f32[V], their depths.
-      z: f64[Q].
-      thick: slices are means of planes.
-
-    Returns:
-      f32[Q, H, W], intensity.
-    """
-    lower = np.clip(np.searchsorted(z_valid, z, side="right") - 1, 0, len(z_valid) - 2)
-    share = (z - z_valid[lower]) / (z_valid[lower + 1] - z_valid[lower])
-    within = np.clip(share, 0.0, 1.0)
-    deviation = np.sqrt(within * (1 - within) + np.abs(share - within))
-    if thick:
-        deviation = np.full(len(z), 0.5)
-    return deviation.astype(np.float32)[:, None, None] * np.abs(slices[lower + 1] - slices[lower])
 
 
 def scale_between_slices(slices: np.ndarray, z_valid: np.ndarray) -> float:

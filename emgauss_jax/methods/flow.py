@@ -118,7 +118,7 @@ def _match_all(slices: jax.Array) -> Flows:
 
 
 @jax.jit
-def along(flows: Flows, slices: jax.Array, place: jax.Array) -> jax.Array:
+def along(flows: Flows, slices: jax.Array, place: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Interpolate planes along flows.
 
     Args:
@@ -127,7 +127,7 @@ def along(flows: Flows, slices: jax.Array, place: jax.Array) -> jax.Array:
       place: f32[Q], depths counted in valid slices, 0 to V - 1.
 
     Returns:
-      f32[Q, H, W].
+      f32[Q, H, W], and the standard deviation of voxels that are of one of the two slices.
     """
 
     def plane(place):
@@ -138,11 +138,12 @@ def along(flows: Flows, slices: jax.Array, place: jax.Array) -> jax.Array:
         # A flow is known at its own slice and taken for that of the plane: half of each.
         below = (warp(slices[lower], -past * forth) + warp(slices[lower], past * back)) / 2
         above = (warp(slices[lower + 1], rest * forth) + warp(slices[lower + 1], -rest * back)) / 2
-        return rest * below + past * above
+        deviation = jnp.sqrt(rest * past) * jnp.abs(above - below)
+        return rest * below + past * above, deviation
 
     return jax.lax.map(plane, place, batch_size=AT_ONCE)
 
 
-def interpolate(slices: np.ndarray, place: np.ndarray) -> jax.Array:
+def fill_in(slices: np.ndarray, place: np.ndarray) -> tuple[jax.Array, jax.Array]:
     """Find the flows between two or more slices and interpolate along them; see `along`."""
     return along(find_flows(slices), slices, place)

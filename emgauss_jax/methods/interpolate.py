@@ -91,6 +91,32 @@ def _blur_planes(planes: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
     return np.stack(blurred) if blurred else planes
 
 
+def between_slices(
+    slices: np.ndarray, z_valid: np.ndarray, z: np.ndarray, thick: bool
+) -> np.ndarray:
+    """Give the standard deviation of a voxel that is one of its two neighbours.
+
+    The chance of either is its interpolation weight; in a thick slice, whose planes are all
+    unknown, even. Beyond the end slices it grows as it does near a slice.
+
+    Args:
+      slices: f32[V, H, W], two or more.
+      z_valid: f32[V], their depths.
+      z: f64[Q].
+      thick: slices are means of planes.
+
+    Returns:
+      f32[Q, H, W], intensity.
+    """
+    lower = np.clip(np.searchsorted(z_valid, z, side="right") - 1, 0, len(z_valid) - 2)
+    share = (z - z_valid[lower]) / (z_valid[lower + 1] - z_valid[lower])
+    within = np.clip(share, 0.0, 1.0)
+    deviation = np.sqrt(within * (1 - within) + np.abs(share - within))
+    if thick:
+        deviation = np.full(len(z), 0.5)
+    return deviation.astype(np.float32)[:, None, None] * np.abs(slices[lower + 1] - slices[lower])
+
+
 def choose_blur(block: Block) -> float:
     """Choose the blur of `linear_blur` on the observed slices alone.
 

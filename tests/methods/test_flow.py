@@ -39,7 +39,7 @@ def test_nothing_moves_between_equal_slices():
 
 @pytest.mark.parametrize("shape", [(40, 36), (5, 11)])
 def test_blank_and_small_slices_stay_finite(shape):
-    assert np.isfinite(flow.interpolate(np.zeros((2, *shape), np.float32), np.float32([0.5]))).all()
+    assert np.isfinite(flow.fill_in(np.zeros((2, *shape), np.float32), np.float32([0.5]))).all()
 
 
 def test_contrast_does_not_matter(flows):
@@ -56,9 +56,12 @@ def test_warp_moves_by_the_flow():
 
 def test_slices_stay_as_they_are_and_planes_between_follow():
     slices = moved(3, (4, -6))
-    planes = flow.interpolate(slices, np.float32([0.0, 0.5, 1.0, 2.0]))
+    planes, deviation = flow.fill_in(slices, np.float32([0.0, 0.5, 1.0, 2.0]))
     np.testing.assert_allclose(planes[jnp.array([0, 2, 3])], slices, atol=1e-5)
     truth, inside = moved(2, (2, -3))[1], (slice(12, -12),) * 2  # half a slice is half the motion
     error = np.square(planes[1] - truth)[inside].mean()
     linear = np.square((slices[0] + slices[1]) / 2 - truth)[inside].mean()
     assert error < 0.25 * linear
+    np.testing.assert_allclose(deviation[jnp.array([0, 2, 3])], 0.0, atol=1e-6)
+    apart = np.abs(slices[0] - slices[1])[inside].mean() / 2
+    assert 0 < deviation[1][inside].mean() < 0.5 * apart
