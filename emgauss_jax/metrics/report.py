@@ -12,8 +12,12 @@ from emgauss_jax.metrics.calibration import calibrate
 ROWS = ("nearest", "linear", "linear_blur", "cubic", "cubic_mean")
 RIVALS = ("linear", "linear_blur")
 # What counts as a difference: less than this is noise of the choice of block and seed.
-MARGINS = {"psnr": (0.05, "PSNR", "+.2f", " dB"), "ssim_xy": (0.005, "SSIM xy", "+.3f", ""),
-           "fsc_z": (0.005, "fsc_z", "+.3f", "")}  # fmt: skip
+MARGINS = {
+    "psnr": (0.05, "PSNR", "+.2f", " dB"),
+    "ssim_xy": (0.005, "SSIM xy", "+.3f", ""),
+    "fsim_xy": (0.005, "FSIM xy", "+.3f", ""),
+    "fsc_z": (0.005, "fsc_z", "+.3f", ""),
+}
 
 
 def write_report(
@@ -153,7 +157,7 @@ def summarise(table: dict[str, dict[str, float | None]], method: str) -> str:
       method: the name to speak of.
 
     Returns:
-      One to three sentences. Differences under 0.05 dB, 0.005 SSIM or 0.005 fsc_z are called level.
+      One to three sentences. Differences under 0.05 dB, or 0.005 in the others, are called level.
     """
     sentences, behind = [], False
     for rival in RIVALS:

@@ -86,13 +86,14 @@ def test_summary_tells_the_truth(written):
     folder, result = written
     assert "emgauss is better in PSNR (+6.02 dB)" in (folder / "report.html").read_text()
     table = {
-        "emgauss": {"psnr": 24.0, "ssim_xy": 0.60, "fsc_z": 0.40},
-        "linear": {"psnr": 23.9, "ssim_xy": 0.601, "fsc_z": None},
-        "linear_blur": {"psnr": 24.5, "ssim_xy": 0.59, "fsc_z": 0.44},
+        "emgauss": {"psnr": 24.0, "ssim_xy": 0.60, "fsim_xy": 0.82, "fsc_z": 0.40},
+        "linear": {"psnr": 23.9, "ssim_xy": 0.601, "fsim_xy": 0.83, "fsc_z": None},
+        "linear_blur": {"psnr": 24.5, "ssim_xy": 0.59, "fsim_xy": 0.80, "fsc_z": 0.44},
     }
     assert report.summarise(table, "emgauss") == (
-        "Against linear, emgauss is better in PSNR (+0.10 dB); level in SSIM xy (-0.001). "
-        "Against linear_blur, emgauss is better in SSIM xy (+0.010); "
+        "Against linear, emgauss is better in PSNR (+0.10 dB); level in SSIM xy (-0.001); "
+        "worse in FSIM xy (-0.010). "
+        "Against linear_blur, emgauss is better in SSIM xy (+0.010) and FSIM xy (+0.020); "
         "worse in PSNR (-0.50 dB) and fsc_z (-0.040). "
         "Where it is worse, interpolation that costs nothing does better."
     )
