@@ -120,9 +120,9 @@ def build_prior(config: Any, observed: Observed) -> Prior:
         thick=observed.plan.averaged,
         **config.lateral,
     )
-    changes = {"steps": config.prior.steps, "ema_decay": config.prior.ema_decay}
     problem = None
     if config.prior.steps:
+        changes = {"steps": config.prior.steps, "ema_decay": config.prior.ema_decay}
         problem = Problem(
             method=lateral.build(settings),
             blocks=_only_block(stack),

@@ -94,10 +94,11 @@ def weigh(filled: Mapping[str, Filled], truth: np.ndarray) -> Trust:
     """
     rest = {name: one for name, one in filled.items() if name != NETWORK}
     weights, wide_weights = least_squares(filled, truth), least_squares(rest, truth)
-    means = {name: one.mean for name, one in filled.items()} | {"all": mix(filled, weights).mean}
+    mixed = mix(filled, weights)
+    means = {name: one.mean for name, one in filled.items()} | {"all": mixed.mean}
     return Trust(
         weights=weights,
-        scale=_scale(mix(filled, weights), truth),
+        scale=_scale(mixed, truth),
         wide_weights=wide_weights,
         wide_scale=_scale(mix(rest, wide_weights), truth),
         decibel={name: -10 * float(np.log10(_square(v - truth))) for name, v in means.items()},

@@ -44,13 +44,17 @@ def taught(config, workdir):
     return observed, teach(build_prior(config, observed), workdir)
 
 
+def interpolated(observed, z, name):
+    block = interpolate.Block(observed.unit_slices, observed.z, observed.plan.valid)
+    return interpolate.baselines(block, z, (name,))[name]
+
+
 @pytest.mark.parametrize("degradation", ["subsample", "average"])
 def test_believed_where_all_directions_are_alike(degradation, tmp_path):
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif", data__degradation=degradation)
     observed, labels = taught(config, tmp_path / "run")
     name = "cubic_mean" if observed.plan.averaged else "linear_blur"
-    block = interpolate.Block(observed.unit_slices, observed.z, observed.plan.valid)
-    base = interpolate.baselines(block, labels.z, (name,))[name]
+    base = interpolated(observed, labels.z, name)
     reference = observed.reference()
     np.testing.assert_allclose(labels.z, observed.plan.z_reference, atol=1e-6)
     assert labels.planes.shape == reference.shape
@@ -79,8 +83,7 @@ def test_the_network_is_not_asked_where_a_slice_is_missing(with_flow, tmp_path):
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif", data__missing=(3,))
     config.prior.flow = with_flow
     observed, labels = taught(config, tmp_path / "run")
-    block = interpolate.Block(observed.unit_slices, observed.z, observed.plan.valid)
-    want = interpolate.baselines(block, labels.z, ("linear_blur",))["linear_blur"]
+    want = interpolated(observed, labels.z, "linear_blur")
     if with_flow:
         place = np.interp(labels.z, observed.z_valid, np.arange(len(observed.z_valid)))
         along, _ = flow.fill_in(observed.unit_valid, np.float32(place))
@@ -98,8 +101,7 @@ def test_the_flow_alone(tmp_path):
     assert set(labels.trust.weights) == {"interpolation", "flow"}
     assert labels.trust.weights["flow"] > 0.2
     error = np.square(labels.planes - observed.reference())[observed.plan.hidden].mean()
-    block = interpolate.Block(observed.unit_slices, observed.z, observed.plan.valid)
-    base = interpolate.baselines(block, labels.z, ("linear_blur",))["linear_blur"]
+    base = interpolated(observed, labels.z, "linear_blur")
     assert error < np.square(base - observed.reference())[observed.plan.hidden].mean()
     assert not (tmp_path / "run" / "prior" / "fit").exists()
     config.data.degradation = "average"  # the flow knows thin slices alone
@@ -146,8 +148,7 @@ def test_follows_the_true_error(source, tmp_path):
     estimate = standard_error(observed, labels)(z)
     assert estimate.shape == volume.shape and estimate.dtype == np.float32
     np.testing.assert_allclose(estimate[~hidden], 0.0, atol=1e-3)
-    block = interpolate.Block(observed.unit_slices, observed.z, observed.plan.valid)
-    planes = labels.planes if labels else interpolate.baselines(block, z, ("linear",))["linear"]
+    planes = labels.planes if labels else interpolated(observed, z, "linear")
     measured = calibrate(estimate[hidden], (planes - observed.reference())[hidden])
     assert measured["correlation"] > 0.4
     assert 0.5 < measured["ratio"] < 2

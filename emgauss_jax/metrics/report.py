@@ -57,6 +57,8 @@ def write_report(
     """
     if method not in predictions:
         raise ValueError(f"method: got {method!r}, wanted one of {sorted(predictions)}")
+    if expected is not None and expected.shape != reference.shape:  # before minutes of scoring
+        raise ValueError(f"expected: got shape {expected.shape}, wanted {reference.shape}")
     names = [name for name in ROWS if name in predictions and name != method]
     names += [name for name in predictions if name not in (*names, method)] + [method]
     predictions = {name: predictions[name] for name in names}
@@ -69,8 +71,6 @@ def write_report(
             for name, volume in predictions.items()
         }
     if expected is not None:
-        if expected.shape != reference.shape:
-            raise ValueError(f"expected: got shape {expected.shape}, wanted {reference.shape}")
         error = predictions[method] - reference
         result["expected_error"] = calibrate(expected[hidden], error[hidden])
     result = _plain(result)

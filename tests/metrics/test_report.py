@@ -127,6 +127,13 @@ def test_gallery_gives_no_score(volumes, tmp_path):
         report.write_gallery(tmp_path, linear, nearest[:3], *given[3:])
 
 
+def test_an_expected_error_of_another_shape_is_named_and_nothing_written(volumes, tmp_path):
+    given = (tmp_path / "new", volumes["reference"], {"emgauss": volumes["linear"]}, HIDDEN)
+    with pytest.raises(ValueError, match=r"expected: got shape \(3, 24, 20\)"):
+        report.write_report(*given, 10.0, "title", {}, expected=volumes["linear"][:3])
+    assert not (tmp_path / "new").exists()
+
+
 def test_unknown_method_is_named_and_nothing_written(volumes, tmp_path):
     predictions = {"linear": volumes["linear"]}
     with pytest.raises(ValueError, match=r"method: got 'emgauss', wanted one of \['linear'\]"):
