@@ -27,6 +27,7 @@ def get_config() -> config_dict.ConfigDict:
     config.block = config_dict.ConfigDict()
     config.block.max_size = (64, 144, 144)  # slices, px, px
     config.block.overlap = (4, 16, 16)
+    config.block.region = (1, 4, 4)  # blocks held in memory together, with a prior of their own
 
     config.train = config_dict.ConfigDict()
     config.train.steps = 4_000

@@ -1,122 +1,94 @@
 """From a config to what a command works on, and the workdir that remembers it."""
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import config_dict
 
-from emgauss_jax.data.boxes import Box, block_grid
-from emgauss_jax.data.observed import Observed, load_observed
+from emgauss_jax.data.boxes import Box, Grid, block_grid
+from emgauss_jax.data.intensity import IntensityRange
+from emgauss_jax.data.observed import Observed, open_observed
 from emgauss_jax.methods import registry
-from emgauss_jax.prior import Labels, Prior, build_prior, obstacle, teach
+from emgauss_jax.methods.base import Block
+from emgauss_jax.prior import Prior, build_prior, obstacle
 from emgauss_jax.training.problem import FitSettings, Problem, check, cut_blocks
-from emgauss_jax.trust import describe
 
 CONFIG = "config.json"
+LEVELS = "levels.json"
 
 
-class Experiment(NamedTuple):
-    """An opened volume, its blocks, and what is to be fitted."""
+class Run(NamedTuple):
+    """An opened volume, its regions of blocks, and what is to be fitted in each."""
 
-    name: str  # of the method
-    observed: Observed
-    boxes: tuple[Box, ...]  # in z they count valid slices, in y and x px of the crop
-    problem: Problem
-    seed: int
-    keep_observed: bool  # observed slices enter the output as they are
-    prior: Prior | None  # still to be learned; None, there is none or it has been
-    labels: Labels | None  # what came of it
-    obstacle: str  # why there is no prior; empty where there is one
+    config: Any
+    observed: Observed  # of the whole crop; unread
+    grid: Grid  # all blocks; in z it counts valid slices, in y and x px of the crop
+    regions: tuple[Grid, ...]  # blocks that are held in memory and fitted together
+    problem: Problem  # of one blank block
+    prior: Prior | None  # of blank slices; None, there is none
 
-    def taught(self, workdir: pathlib.Path, train: bool = True) -> "Experiment":
-        """Learn the prior, if any, and give its pseudo-labels to the blocks.
-
-        Args:
-          workdir: of the run.
-          train: False only reads what was learned.
-        """
-        if self.prior is None:
-            return self
-        labels = teach(self.prior, workdir, train)
-        observed = self.observed
-        blocks = cut_blocks(
-            observed.unit_valid, observed.z_valid, self.boxes,
-            (labels.planes, labels.z, labels.per_slice),
-        )  # fmt: skip
-        problem = dataclasses.replace(self.problem, blocks=blocks)
-        return self._replace(problem=problem, prior=None, labels=labels)
-
-    def notes(self) -> dict[str, str]:
-        """Say what the report's reader should know about the run."""
-        observed, plan = self.observed, self.observed.plan
-        notes = {
-            "volume": str(getattr(observed.volume, "path", "procedural phantom")),
-            "observed slices": f"{plan.valid.sum()} valid of {len(plan.valid)}",
-            "observed voxel, nm (z, y, x)": " x ".join(f"{nm:g}" for nm in observed.voxel_nm),
-            "blocks": f"{len(self.boxes)} of {' x '.join(map(str, self.boxes[0].shape))}",
-            "steps": str(self.problem.settings.steps),
-            "seed": str(self.seed),
-        }
-        if self.obstacle:
-            notes["prior"] = f"none: {self.obstacle}"
-        elif self.labels is not None:
-            notes["prior"] = describe(self.labels.trust)
-        if plan.factor:
-            notes["simulated"] = f"{plan.degradation}, factor {plan.factor}"
-        return notes
+    def first_block(self, index: int) -> int:
+        """Count the blocks of all regions before one; what is random in a block depends on it."""
+        return sum(region.count for region in self.regions[:index])
 
 
-def prepare(config: Any) -> Experiment:
-    """Open the volume a config names and cut it into blocks.
+def prepare(config: Any, workdir: pathlib.Path | None = None) -> Run:
+    """Open the volume a config names and cut it into regions of blocks.
 
     Args:
       config: the whole config.
+      workdir: where grey levels may have been measured already.
 
     Returns:
-      The experiment; nothing has been written.
+      The run; nothing has been written, and no slice is held.
 
     Raises:
       ValueError: for every input or setting that cannot be used.
     """
     settings = FitSettings(**config.train)
-    observed = load_observed(config.data)
-    method = registry.build(config.method, config, observed.thickness)
-    boxes = cut_boxes(observed.unit_valid.shape, config.block.max_size, config.block.overlap)
+    levels = read_levels(workdir) if workdir else None
+    observed = open_observed(config.data, levels)
+    shape = (int(observed.plan.valid.sum()), *observed.shape[1:])
+    grid = cut_grid(shape, config.block.max_size, config.block.overlap)
+    regions = cut_regions(grid, config.block.region)
+    first = part_of(observed, regions[0])
+    why_not = obstacle(config, first)
+    prior = None if why_not else build_prior(config, first)
     problem = Problem(
-        method=method,
-        blocks=cut_blocks(observed.unit_valid, observed.z_valid, boxes),
+        method=registry.build(config.method, config, observed.thickness),
+        blocks=_blank_block(first, grid.size, prior),
         key=jax.random.key(config.seed),
         rates=config.optimizer.rates.to_dict(),
         start=dict(config.optimizer.start),
         settings=settings,
     )
-    why_not = obstacle(config, observed)
-    prior = None if why_not else build_prior(config, observed)
-    if prior:  # the problem that will be fitted has labels: checked with blank ones
-        one = cut_blocks(observed.unit_valid, observed.z_valid, boxes[:1], prior.blank)
-        check(dataclasses.replace(problem, blocks=one))
-    else:
-        check(problem)
-    return Experiment(
-        name=config.method,
-        observed=observed,
-        boxes=boxes,
-        problem=problem,
-        seed=config.seed,
-        keep_observed=config.keep_observed,
-        prior=prior,
-        labels=None,
-        obstacle=why_not,
-    )
+    check(problem)
+    return Run(config, observed, grid, regions, problem, prior)
 
 
-def cut_boxes(
-    shape: tuple[int, ...], max_size: Sequence[int], overlap: Sequence[int]
-) -> tuple[Box, ...]:
+def _blank_block(observed: Observed, size: tuple[int, int, int], prior: Prior | None) -> Block:
+    """Make the first block of a region as if all were 0: its shapes are those of every block."""
+    z = observed.z_valid
+    blank = np.broadcast_to(np.float32(0), (len(z), *observed.shape[1:]))
+    return cut_blocks(blank, z, (Box((0, 0, 0), size),), prior.blank if prior else None)
+
+
+def part_of(observed: Observed, region: Grid) -> Observed:
+    """Cut out the observed slices of a region, to be read by themselves."""
+    (z, y, x), (count, height, width) = region.bounds
+    slices = np.flatnonzero(observed.plan.valid)[z : z + count]
+    first, last = int(slices[0]), int(slices[-1])
+    return observed.part(Box((first, y, x), (last - first + 1, height, width)))
+
+
+def cut_grid(shape: tuple[int, ...], max_size: Sequence[int], overlap: Sequence[int]) -> Grid:
     """Cut a stack into overlapping blocks.
 
     Args:
@@ -127,16 +99,32 @@ def cut_boxes(
     Raises:
       ValueError: no three whole numbers, or blocks that would leave a gap in z between them.
     """
-    for name, value in (("max_size", max_size), ("overlap", overlap)):
-        whole = isinstance(value, list | tuple) and all(isinstance(n, int) for n in value)
-        if not whole or len(value) != 3:
-            raise ValueError(f"block.{name}: got {value}, wanted three whole numbers (z, y, x)")
+    _check_three("max_size", max_size)
+    _check_three("overlap", overlap)
     if shape[0] > max_size[0] and (max_size[0] < 2 or overlap[0] < 1):
         raise ValueError(
             f"block: got max_size {max_size[0]} and overlap {overlap[0]} in z for {shape[0]} "
             "slices, wanted at least 2 and 1: neighbours must share a slice"
         )
     return block_grid(shape, max_size, overlap)
+
+
+def cut_regions(grid: Grid, most: Sequence[int]) -> tuple[Grid, ...]:
+    """Group blocks into regions of at most so many along z, y and x.
+
+    Raises:
+      ValueError: no three whole numbers of 1 or more.
+    """
+    _check_three("region", most)
+    if min(most) < 1:
+        raise ValueError(f"block.region: got {most}, wanted 1 block or more (z, y, x)")
+    return grid.parts(most)
+
+
+def _check_three(name: str, value: Any) -> None:
+    whole = isinstance(value, list | tuple) and all(isinstance(n, int) for n in value)
+    if not whole or len(value) != 3:
+        raise ValueError(f"block.{name}: got {value}, wanted three whole numbers (z, y, x)")
 
 
 def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
@@ -148,16 +136,35 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
     path = workdir / CONFIG
     wanted = json.loads(config.to_json(sort_keys=True))
     if path.exists():
-        different = _first_difference(_read_json(path), wanted)
+        different = _first_difference(read_json(path), wanted)
         if different:
             raise ValueError(f"workdir {workdir}: {different}; choose another --workdir")
         return
     partial = path.with_suffix(".partial")
     if workdir.exists() and (not workdir.is_dir() or set(workdir.iterdir()) - {partial}):
         raise ValueError(f"workdir {workdir}: got a file or folder of something else, wanted none")
-    workdir.mkdir(parents=True, exist_ok=True)
-    partial.write_text(json.dumps(wanted, indent=2) + "\n")
-    partial.replace(path)
+    write_json(path, wanted)
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path) -> Iterator[None]:
+    """Keep others from working on the same thing at the same time.
+
+    Args:
+      path: a file that stands for it; the lock goes when the process does.
+
+    Raises:
+      ValueError: another run holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{path.parent}: got another run at work there, wanted one at a time"
+            ) from None
+        yield
 
 
 def read_workdir(workdir: pathlib.Path) -> config_dict.ConfigDict:
@@ -169,14 +176,38 @@ def read_workdir(workdir: pathlib.Path) -> config_dict.ConfigDict:
     path = workdir / CONFIG
     if not path.exists():
         raise ValueError(f"workdir {workdir}: got no {CONFIG}, wanted one made by train")
-    return config_dict.ConfigDict(_read_json(path))
+    return config_dict.ConfigDict(read_json(path))
 
 
-def _read_json(path: pathlib.Path) -> Any:
+def read_levels(workdir: pathlib.Path) -> IntensityRange | None:
+    """Read the grey levels that were measured when the workdir was made."""
+    path = workdir / LEVELS
+    return IntensityRange(**read_json(path)) if path.exists() else None
+
+
+def write_levels(workdir: pathlib.Path, levels: IntensityRange) -> None:
+    """Keep the grey levels, so that no other process has to read the whole volume for them."""
+    write_json(workdir / LEVELS, dataclasses.asdict(levels))
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Read a file of the workdir.
+
+    Raises:
+      ValueError: it is no JSON.
+    """
     try:
         return json.loads(path.read_text())
     except ValueError:
         raise ValueError(f"{path}: got a damaged file, wanted JSON as train writes it") from None
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Write a file of the workdir, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(path)
 
 
 def _first_difference(there: Any, wanted: Any, name: str = "config") -> str:

@@ -7,9 +7,9 @@ Letters: k lateral px from slice to slice, V valid slices, P planes, H W field i
 """
 
 import dataclasses
-import functools
 import json
 import pathlib
+import shutil
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +26,7 @@ from emgauss_jax.training.problem import FitSettings, Problem, check
 from emgauss_jax.trust import BASE, NETWORK, Filled, Trust, coarsen, hidden_slices, mix, weigh
 
 FLOW = "flow"
+OUTCOME = "outcome.json"  # of a finished prior
 
 
 class Labels(NamedTuple):
@@ -62,6 +63,12 @@ class Prior:
         planes = np.broadcast_to(np.float16(0), shape)
         return planes, _depths_of_run(self.depths, self.z), self.settings.factor
 
+    def of(self, observed: Observed) -> "Prior":
+        """The same prior, of other slices, which are read."""
+        stack = _stack(observed.unit_valid)
+        problem = self.problem and dataclasses.replace(self.problem, blocks=_only_block(stack))
+        return dataclasses.replace(self, stack=stack, z=observed.z_valid, problem=problem)
+
 
 def obstacle(config: Any, observed: Observed) -> str:
     """Say why a run has no prior; empty where it can have one.
@@ -83,7 +90,7 @@ def obstacle(config: Any, observed: Observed) -> str:
     if not steps and thick:
         return "averaged slices, which the flow alone cannot fill in"
     z_nm, y_nm, x_nm = observed.voxel_nm
-    factor, shape = whole_factor(observed), observed.slices.shape[1:]
+    factor, shape = whole_factor(observed), observed.shape[1:]
     smallest = 2 * pairs.plane_count(3, factor, thick)
     if factor < 2 or not np.isclose(y_nm, x_nm, rtol=1e-3):  # float32 headers
         return f"voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm, wanted y = x and z 1.5 times that"
@@ -109,12 +116,13 @@ def build_prior(config: Any, observed: Observed) -> Prior:
 
     Args:
       config: the whole config.
-      observed: the observed slices.
+      observed: of whose shape it is; no slice is read, see `Prior.of`.
 
     Raises:
       ValueError: a setting that cannot work.
     """
-    stack = _stack(observed.unit_valid)
+    shape = (len(observed.z_valid), *observed.shape[1:])
+    stack = _stack(np.broadcast_to(np.float32(0), shape))
     settings = lateral.Settings(
         factor=whole_factor(observed),
         thick=observed.plan.averaged,
@@ -157,44 +165,57 @@ def _fit_only_block(problem: Problem, workdir: pathlib.Path) -> Any:
     return jax.tree.map(lambda leaf: leaf[0], fit(problem, workdir))
 
 
-def teach(prior: Prior, workdir: pathlib.Path, train: bool = True) -> Labels:
-    """Fit the prior, judge it, and make pseudo-labels of it; or read those of a finished run.
+def teach(prior: Prior, workdir: pathlib.Path) -> Labels:
+    """Fit the prior, judge it, and make pseudo-labels of it, unless that has been done.
 
     Args:
       prior: what to fit.
       workdir: gets prior/: the network's fits, labels.npy, spread.npy, and outcome.json, written
         last.
-      train: False only reads.
-
-    Raises:
-      ValueError: `train` is False and there are no labels.
     """
     folder = workdir / "prior"
-    depths = prior.depths
-    if not (folder / "outcome.json").exists():
-        if not train:
-            raise ValueError(f"{folder}: got no labels, wanted those of a finished train")
+    if not (folder / OUTCOME).exists():
         folder.mkdir(parents=True, exist_ok=True)
         params = _fit_only_block(prior.problem, folder / "fit") if prior.problem else None
         trust = judge(prior, params, folder / "probe")
-        filled = fill_in(prior, params, prior.stack, depths)
-        weights = weights_along(depths, prior.z, trust)
+        filled = fill_in(prior, params, prior.stack, prior.depths)
+        weights = weights_along(prior.depths, prior.z, trust)
         labels = mix(filled, {name: weight[:, None, None] for name, weight in weights.items()})
         np.save(folder / "labels.npy", labels.mean.astype(np.float16))
-        wide = _is_wide(depths, prior.z)[:, None, None]
+        wide = _is_wide(prior.depths, prior.z)[:, None, None]
         spread = np.where(wide, trust.wide_scale, trust.scale).astype(np.float32) * labels.spread
         np.save(folder / "spread.npy", spread.astype(np.float16))
         partial = folder / "outcome.partial"
         partial.write_text(json.dumps(trust._asdict(), indent=2) + "\n")
-        partial.replace(folder / "outcome.json")
-    trust = Trust(**json.loads((folder / "outcome.json").read_text()))
+        partial.replace(folder / OUTCOME)
+    return read_labels(prior, workdir)
+
+
+def read_labels(prior: Prior, workdir: pathlib.Path) -> Labels:
+    """Read what `teach` has written; the planes are blank once `forget` has taken them away."""
+    folder = workdir / "prior"
+    planes = folder / "labels.npy"
     return Labels(
-        planes=np.load(folder / "labels.npy", mmap_mode="r"),
+        planes=np.load(planes, mmap_mode="r") if planes.exists() else prior.blank[0],
         spread=np.load(folder / "spread.npy", mmap_mode="r"),
-        z=_depths_of_run(depths, prior.z),
+        z=_depths_of_run(prior.depths, prior.z),
         per_slice=prior.settings.factor,
-        trust=trust,
+        trust=read_trust(workdir),
     )
+
+
+def read_trust(workdir: pathlib.Path) -> Trust | None:
+    """Read how far each was believed; None where there is no prior."""
+    path = workdir / "prior" / OUTCOME
+    return Trust(**json.loads(path.read_text())) if path.exists() else None
+
+
+def forget(workdir: pathlib.Path) -> None:
+    """Take away what nothing needs once the blocks are fitted: the spread and the outcome stay."""
+    folder = workdir / "prior"
+    (folder / "labels.npy").unlink(missing_ok=True)
+    for name in ("fit", "probe"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def judge(prior: Prior, params: Any, workdir: pathlib.Path) -> Trust:
@@ -227,6 +248,9 @@ def judge(prior: Prior, params: Any, workdir: pathlib.Path) -> Trust:
     return weigh(filled, truth[index])
 
 
+_views = jax.jit(lateral.fill_in, static_argnums=0)
+
+
 def fill_in(prior: Prior, params: Any, stack: Block, depths: np.ndarray) -> dict[str, Filled]:
     """Fill in planes in every way there is.
 
@@ -245,8 +269,8 @@ def fill_in(prior: Prior, params: Any, stack: Block, depths: np.ndarray) -> dict
     if prior.use_flow:
         filled[FLOW] = Filled(*map(np.asarray, flow.fill_in(stack.slices, np.float32(depths))))
     if prior.problem:
-        views = jax.jit(functools.partial(lateral.fill_in, prior.settings))
-        filled[NETWORK] = Filled(*map(np.asarray, views(params, stack, np.float32(depths))))
+        views = _views(prior.settings, params, stack, np.float32(depths))
+        filled[NETWORK] = Filled(*map(np.asarray, views))
     return filled
 
 

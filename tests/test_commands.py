@@ -10,17 +10,19 @@ import subprocess
 import sys
 import time
 
-import jax
 import numpy as np
 import pytest
 import tifffile
 
+from emgauss_jax.blend import open_fits, render
+from emgauss_jax.data.boxes import Box
 from emgauss_jax.data.volume import create_volume, open_volume
 from emgauss_jax.evaluate import evaluate_volumes
 from emgauss_jax.experiment import claim_workdir, prepare
-from emgauss_jax.reconstruct import at_depths, by_factor, isotropic, reconstruct_volume
+from emgauss_jax.prior import teach
+from emgauss_jax.region import open_region
+from emgauss_jax.sampling import at_depths, by_factor, isotropic
 from emgauss_jax.train import train_and_evaluate
-from emgauss_jax.training.problem import start_chunk
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py"))
@@ -83,12 +85,12 @@ def test_several_blocks_and_missing_slices(tmp_path):
         prior__flow=True,
     )  # fmt: skip
     output = train_and_evaluate(config, tmp_path / "run")
-    chunks = json.loads((tmp_path / "run" / "checkpoints" / "chunks.json").read_text())["chunks"]
-    assert len(chunks) > 1
     assert open_volume(output).shape == (25, 32, 28)
-    experiment = prepare(config).taught(tmp_path / "run", train=False)
-    blocks, labels = experiment.problem.blocks, experiment.labels
-    for i, box in enumerate(experiment.boxes):
+    region = open_region(prepare(config), 0)
+    labels = teach(region.prior, tmp_path / "again")
+    blocks = region.cut(region.live, labels)
+    assert len(blocks.z) > 3
+    for i, box in enumerate(region.boxes):
         assert blocks.label_z[i][0] == blocks.z[i][0] and blocks.label_z[i][-1] == blocks.z[i][-1]
         planes = labels.planes[np.isin(labels.z, blocks.label_z[i]), *box.slices[1:]]
         np.testing.assert_array_equal(blocks.labels[i], planes)
@@ -101,7 +103,8 @@ def test_missing_slices_at_a_block_border_are_a_wider_gap():
         data__phantom_shape=(70, 24, 24), data__missing=(3, 4, 5, 6, 7, 8), data__simulate_factor=0,
         block__max_size=(6, 24, 24), block__overlap=(2, 8, 8),
     )  # fmt: skip
-    z = prepare(config).problem.blocks.z
+    region = open_region(prepare(config), 0)
+    z = region.cut(region.live, None).z
     assert len(z) > 1 and set(z.ravel()) == set(range(70)) - set(range(3, 9))
     for before, after in itertools.pairwise(z):
         assert (np.diff(before) > 0).all() and before[-2] >= after[0]  # they share two slices
@@ -117,14 +120,11 @@ def test_an_unscorable_reference_costs_no_volume(tmp_path):
 
 
 def test_a_plane_that_lacks_gaussians_is_not_written(tmp_path):
-    experiment = prepare(tiny("emgauss_paper"))
-    params = start_chunk(experiment.problem, [0])
-    params = jax.tree.map(np.asarray, params[0].params)
-    config = tiny("emgauss_paper", emgauss__render__capacity=2)
-    small = prepare(config)
+    train_and_evaluate(tiny("emgauss_paper"), tmp_path / "run")
+    run = prepare(tiny("emgauss_paper", emgauss__render__capacity=2))
+    fits = open_fits(run, tmp_path / "run")
     with pytest.raises(FloatingPointError, match=r"raise emgauss\.render\.capacity"):
-        reconstruct_volume(small, params, isotropic(small.observed), tmp_path / "v.ome.tif")
-    assert not (tmp_path / "v.ome.tif").exists()
+        render(fits, np.array([0.5]), Box((0, 0, 0), run.observed.shape))
 
 
 def test_a_real_stack_gets_isotropic_voxels(tmp_path):

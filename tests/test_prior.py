@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from emgauss_jax.data.observed import load_observed
+from emgauss_jax.data.observed import open_observed
 from emgauss_jax.data.volume import create_volume
 from emgauss_jax.methods import flow, interpolate
 from emgauss_jax.metrics.calibration import calibrate
-from emgauss_jax.prior import build_prior, obstacle, teach
+from emgauss_jax.prior import build_prior, obstacle, read_labels, teach
 from emgauss_jax.uncertainty import standard_error
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -40,8 +40,8 @@ def blobs(sigma):
 
 
 def taught(config, workdir):
-    observed = load_observed(config.data)
-    return observed, teach(build_prior(config, observed), workdir)
+    observed = open_observed(config.data)
+    return observed, teach(build_prior(config, observed).of(observed), workdir)
 
 
 def interpolated(observed, z, name):
@@ -62,11 +62,9 @@ def test_believed_where_all_directions_are_alike(degradation, tmp_path):
     def error(planes):
         return np.mean((planes - reference)[observed.plan.hidden] ** 2)
 
-    again = teach(build_prior(config, observed), tmp_path / "run", train=False)
+    again = read_labels(build_prior(config, observed).of(observed), tmp_path / "run")
     np.testing.assert_array_equal(again.planes, labels.planes)
     assert again.trust == labels.trust
-    with pytest.raises(ValueError, match="got no labels"):
-        teach(build_prior(config, observed), tmp_path / "other", train=False)
     assert labels.trust.weights["network"] > 0.3
     assert error(labels.planes) < (0.99 if observed.plan.averaged else 0.95) * error(base)
 
@@ -105,7 +103,7 @@ def test_the_flow_alone(tmp_path):
     assert error < np.square(base - observed.reference())[observed.plan.hidden].mean()
     assert not (tmp_path / "run" / "prior" / "fit").exists()
     config.data.degradation = "average"  # the flow knows thin slices alone
-    assert "averaged slices" in obstacle(config, load_observed(config.data))
+    assert "averaged slices" in obstacle(config, open_observed(config.data))
 
 
 OBSTACLES = {
@@ -123,14 +121,14 @@ OBSTACLES = {
 def test_no_prior_where_there_is_nothing_to_learn_from(why, tmp_path):
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif")
     config.update_from_flattened_dict(OBSTACLES[why])
-    observed = load_observed(config.data)
+    observed = open_observed(config.data)
     assert why in obstacle(config, observed)
 
 
 def test_bad_settings(tmp_path):
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif", prior__probe_steps=0)
     with pytest.raises(ValueError, match="probe_steps 0, wanted"):
-        obstacle(config, load_observed(config.data))
+        obstacle(config, open_observed(config.data))
 
 
 @pytest.mark.parametrize("source", ["slices", "network", "flow"])
@@ -140,10 +138,10 @@ def test_follows_the_true_error(source, tmp_path):
     volume = (128 + (blobs(2.0) - 128.0) * ripple).clip(0, 255).astype(np.uint8)
     steps, with_flow = 100 * (source == "network"), source == "flow"
     config = config_of(volume, tmp_path / "v.ome.tif", prior__steps=steps, prior__flow=with_flow)
-    observed = load_observed(config.data)
+    observed = open_observed(config.data)
     labels = None
     if source != "slices":
-        labels = teach(build_prior(config, observed), tmp_path / "run")
+        labels = teach(build_prior(config, observed).of(observed), tmp_path / "run")
     z, hidden = observed.plan.z_reference, observed.plan.hidden
     estimate = standard_error(observed, labels)(z)
     assert estimate.shape == volume.shape and estimate.dtype == np.float32
@@ -158,8 +156,10 @@ def test_follows_the_true_error(source, tmp_path):
 def test_a_wider_gap_is_less_certain_and_what_lies_beyond_the_stack_too(with_flow, tmp_path):
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif", data__missing=(3, 8), prior__steps=0)
     config.prior.flow = with_flow
-    observed = load_observed(config.data)
-    labels = teach(build_prior(config, observed), tmp_path / "run") if with_flow else None
+    observed = open_observed(config.data)
+    labels = (
+        teach(build_prior(config, observed).of(observed), tmp_path / "run") if with_flow else None
+    )
     depths = np.array([1.5, 2.5, 3.0, 3.5, 4.5, 7.0, 7.5, 8.0])
     mean = standard_error(observed, labels)(depths).mean(axis=(1, 2))
     assert mean[2] > max(mean[0], mean[4])

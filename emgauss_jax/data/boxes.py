@@ -6,6 +6,8 @@ of a block is the difference of the ramps at its two ends, so the weights of all
 to exactly 1 everywhere, also where more than two blocks overlap.
 """
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -29,6 +31,10 @@ class Box(NamedTuple):
     def slices(self) -> tuple[slice, slice, slice]:
         """The index that cuts the box out of a zyx array."""
         return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+
+    def moved(self, by: Sequence[int]) -> "Box":
+        """The same box, its start moved by (z, y, x) voxels."""
+        return Box(tuple(a + n for a, n in zip(self.start, by, strict=True)), self.shape)
 
 
 def axis_starts(length: int, max_size: int, overlap: int) -> tuple[tuple[int, ...], int]:
@@ -57,26 +63,51 @@ def axis_starts(length: int, max_size: int, overlap: int) -> tuple[tuple[int, ..
     return tuple(i * (length - size) // (count - 1) for i in range(count)), size
 
 
-def block_grid(
-    shape: Sequence[int], max_size: Sequence[int], overlap: Sequence[int]
-) -> tuple[Box, ...]:
-    """Tile a volume with equal boxes, x fastest.
+class Grid(NamedTuple):
+    """Equal boxes in rows along the three axes; a grid, or neighbouring rows of one."""
+
+    starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # of the boxes, z, y, x
+    size: tuple[int, int, int]  # of every box, voxels
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """All boxes, x fastest."""
+        return tuple(Box(start, self.size) for start in itertools.product(*self.starts))
+
+    @property
+    def count(self) -> int:
+        """How many boxes there are."""
+        return math.prod(map(len, self.starts))
+
+    @property
+    def bounds(self) -> Box:
+        """The box around all boxes."""
+        shape = (s[-1] - s[0] + n for s, n in zip(self.starts, self.size, strict=True))
+        return Box(tuple(s[0] for s in self.starts), tuple(shape))
+
+    def parts(self, most: Sequence[int]) -> tuple["Grid", ...]:
+        """Group neighbours, at most so many along z, y and x, as evenly as can be."""
+        groups = []
+        for starts, limit in zip(self.starts, most, strict=True):
+            count = -(-len(starts) // limit)
+            ends = [i * len(starts) // count for i in range(count + 1)]
+            groups.append([starts[a:b] for a, b in itertools.pairwise(ends)])
+        return tuple(Grid(part, self.size) for part in itertools.product(*groups))
+
+
+def block_grid(shape: Sequence[int], max_size: Sequence[int], overlap: Sequence[int]) -> Grid:
+    """Tile a volume with equal boxes.
 
     Args:
       shape: D, H, W of the volume, voxels.
       max_size: the largest box allowed, z, y, x, voxels.
       overlap: the least overlap of neighbours, z, y, x, voxels.
 
-    Returns:
-      The boxes; all have one shape.
-
     Raises:
       ValueError: where an overlap does not fit its block.
     """
     axes = [axis_starts(*axis) for axis in zip(shape, max_size, overlap, strict=True)]
-    size = tuple(size for _, size in axes)
-    (zs, _), (ys, _), (xs, _) = axes
-    return tuple(Box((z, y, x), size) for z in zs for y in ys for x in xs)
+    return Grid(tuple(starts for starts, _ in axes), tuple(size for _, size in axes))
 
 
 def _ramp(coords: np.ndarray, before: int, after: int, size: int, rim: int) -> np.ndarray:
@@ -114,36 +145,33 @@ def axis_weight(
     return rise - _ramp(coords, start, starts[i + 1], size, rim)
 
 
-def grid_starts(boxes: Sequence[Box], axis: int) -> tuple[int, ...]:
-    """List where the boxes of a grid start on one axis, ascending."""
-    return tuple(sorted({box.start[axis] for box in boxes}))
-
-
 def blend_weights(
-    box: Box, boxes: Sequence[Box], rim: int = RIM
+    part: Grid, grid: Grid, coords: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give the blending weights of one box of a grid, one factor per axis.
+    """Give the blending weights of some boxes of a grid, one factor per axis.
 
     Args:
-      box: one of `boxes`.
-      boxes: the whole grid, from `block_grid`.
-      rim: as for `axis_weight`.
+      part: neighbouring rows of `grid`; all of it, or a single box.
+      grid: the whole grid, from `block_grid`.
+      coords: f[P] for each axis, voxels (in z: slices) from the start of the grid.
 
     Returns:
-      f64[d], f64[h], f64[w]: at voxel (z, y, x) of the box the weight is the product of the three.
-      Summed over all boxes it is 1 at every voxel of the volume.
+      Three f64[P]: the weight of a voxel is the product. Over parts that make up the grid the sum
+      is 1 everywhere.
     """
     return tuple(
-        axis_weight(start + np.arange(size), start, grid_starts(boxes, axis), size, rim)
-        for axis, (start, size) in enumerate(zip(box.start, box.shape, strict=True))
+        sum(axis_weight(along, start, starts, size) for start in chosen)
+        for along, chosen, starts, size in zip(
+            coords, part.starts, grid.starts, grid.size, strict=True
+        )
     )
 
 
-def border_mask(boxes: Sequence[Box], shape_yx: Sequence[int], within: int = 4) -> np.ndarray:
+def border_mask(grid: Grid, shape_yx: Sequence[int], within: int = 4) -> np.ndarray:
     """Mark the pixels near a lateral block border inside the volume, where seams would show.
 
     Args:
-      boxes: the whole grid, from `block_grid`.
+      grid: the whole grid, from `block_grid`.
       shape_yx: H, W of the volume, px.
       within: px marked on each side of every border.
 
@@ -152,7 +180,8 @@ def border_mask(boxes: Sequence[Box], shape_yx: Sequence[int], within: int = 4) 
     """
     near = []
     for axis, length in zip((1, 2), shape_yx, strict=True):
-        edges = {edge for box in boxes for edge in (box.start[axis], box.stop[axis])}
+        size = grid.size[axis]
+        edges = {edge for start in grid.starts[axis] for edge in (start, start + size)}
         inner = np.array(sorted(edges - {0, length}), np.float64) - 0.5
         gap = np.abs(np.arange(length)[:, None] - inner[None])
         near.append((gap < within).any(axis=1))

@@ -7,7 +7,7 @@ read, and `read_observed` reads what the plan names: a held-out plane is never t
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,21 @@ def degrade_plan(
         valid=valid,
         z_reference=(planes - (width - 1) / 2) / step,
         hidden=hidden,
+    )
+
+
+def plan_part(plan: Plan, start: int, stop: int) -> Plan:
+    """Cut a plan to observed slices start to stop; scored are the planes from first to last.
+
+    Planes are still counted from the start of the crop, and depths from its first slice.
+    """
+    low, high = plan.sources[start].start, plan.sources[stop - 1].stop
+    return replace(
+        plan,
+        sources=plan.sources[start:stop],
+        valid=plan.valid[start:stop],
+        z_reference=plan.z_reference[low:high],
+        hidden=plan.hidden[low:high],
     )
 
 

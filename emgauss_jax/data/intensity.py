@@ -27,12 +27,26 @@ def find_range(observed: np.ndarray, dtype: np.dtype | type | None = None) -> In
     Raises:
       ValueError: where values are NaN or infinite.
     """
+    low, high = extremes(observed)
+    if np.dtype(dtype or observed.dtype) == np.uint8:
+        return IntensityRange(0.0, 255.0)
+    return spanning(low, high)
+
+
+def extremes(observed: np.ndarray) -> tuple[float, float]:
+    """Find the least and the greatest value.
+
+    Raises:
+      ValueError: where values are NaN or infinite.
+    """
     bad = observed.size - int(np.isfinite(observed).sum())
     if bad:
         raise ValueError(f"intensity: got {bad} NaN or infinite voxels, wanted finite values")
-    if np.dtype(dtype or observed.dtype) == np.uint8:
-        return IntensityRange(0.0, 255.0)
-    low, high = float(observed.min()), float(observed.max())
+    return float(observed.min()), float(observed.max())
+
+
+def spanning(low: float, high: float) -> IntensityRange:
+    """Span a range; one grey level wide where there is none."""
     return IntensityRange(low, high if high > low else low + 1.0)
 
 

@@ -1,41 +1,53 @@
-"""What a run is given: the observed slices of a volume, and what is known about them.
+"""What a run is given: the observed slices of a volume, or of a part of it.
 
 Letters: K observed slices, V valid ones, D H W volume. Depth z is in input-slice units.
 """
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from emgauss_jax.data.boxes import Box
-from emgauss_jax.data.degrade import Plan, degrade_plan, parse_crop, read_observed
-from emgauss_jax.data.intensity import IntensityRange, find_range, to_unit
+from emgauss_jax.data.boxes import Box, block_grid
+from emgauss_jax.data.degrade import Plan, degrade_plan, parse_crop, plan_part, read_observed
+from emgauss_jax.data.intensity import IntensityRange, extremes, spanning, to_unit
 from emgauss_jax.data.phantom import tissue
-from emgauss_jax.data.volume import open_volume, output_suffix
+from emgauss_jax.data.volume import FOLDERS, open_volume, output_suffix
 
 PHANTOM = "phantom"  # as `data.path`: a procedural volume, no file
 PHANTOM_NM = 10.0
+SCAN = 2**25  # voxels held at once while grey levels are looked for
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Observed:
-    """The observed slices of a crop. Held-out planes have not been read."""
+    """The observed slices of a crop, read when first asked for. Held-out planes are not read."""
 
     volume: Any  # sliceable, zyx
-    box: Box  # the crop, voxels of the volume
+    box: Box  # the crop, voxels of the volume; in z all planes of the plan
     plan: Plan
-    slices: np.ndarray  # [K, H, W], the volume's own grey levels
-    levels: IntensityRange
+    first: int  # depth of the first slice
+    levels: IntensityRange  # of the whole run
     voxel_nm: tuple[float, float, float]  # of the observed slices: z is their distance
     suffix: str  # of an output in the same format
     format: str | None  # of that output, where the suffix leaves it open
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """K, H, W."""
+        return (len(self.plan.sources), *self.box.shape[1:])
+
+    @functools.cached_property
+    def slices(self) -> np.ndarray:
+        """[K, H, W], the volume's own grey levels; missing slices are 0."""
+        return read_observed(self.volume, self.plan, self.box)
+
+    @property
     def z(self) -> np.ndarray:
         """f32[K], depth of the observed slices."""
-        return np.arange(len(self.slices), dtype=np.float32)
+        return self.first + np.arange(self.shape[0], dtype=np.float32)
 
     @property
     def z_valid(self) -> np.ndarray:
@@ -65,12 +77,27 @@ class Observed:
         k = self.plan.factor
         return tuple((i - (k - 1) / 2) / k for i in range(k))
 
+    def part(self, box: Box) -> "Observed":
+        """Cut out a part, to be read by itself.
+
+        Args:
+          box: z in observed slices, y and x in px, from the start of this crop.
+        """
+        z, y, x = self.box.start
+        start = (z, y + box.start[1], x + box.start[2])
+        return dataclasses.replace(
+            self,
+            box=Box(start, (self.plan.depth, *box.shape[1:])),
+            plan=plan_part(self.plan, box.start[0], box.stop[0]),
+            first=self.first + box.start[0],
+        )
+
     def reference(self) -> np.ndarray:
         """Read all planes the plan scores against, f32[D, H, W] in [0, 1]."""
         (z, y, x), (_, height, width) = self.box.start, self.box.shape
-        depth = len(self.plan.z_reference)
-        planes = self.volume[z : z + depth, y : y + height, x : x + width]
-        return to_unit(planes, self.levels)
+        start = z + self.plan.sources[0].start
+        stop = start + len(self.plan.z_reference)
+        return to_unit(self.volume[start:stop, y : y + height, x : x + width], self.levels)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,6 +106,7 @@ class _Phantom:
 
     array: np.ndarray
     voxel_nm: tuple[float, float, float] = (PHANTOM_NM,) * 3
+    format: str = "tiff"  # what it would be written as
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -92,36 +120,64 @@ class _Phantom:
         return self.array[index]
 
 
-def load_observed(config: Any) -> Observed:
-    """Open a volume and read its observed slices.
+def open_observed(config: Any, levels: IntensityRange | None = None) -> Observed:
+    """Open a volume; its voxels are looked at only to find their range, and not of uint8.
 
     Args:
       config: the `data` section of a config.
-
-    Returns:
-      The observed slices; what is held out stays unread.
+      levels: the range, where it is known already.
 
     Raises:
       ValueError: for every input that cannot be used, naming the setting.
     """
-    if not config.path:
-        raise ValueError("data.path: got nothing, wanted a volume (or 'phantom')")
-    if config.path == PHANTOM:
-        if len(config.phantom_shape) != 3 or min(config.phantom_shape) < 1:
-            raise ValueError(f"data.phantom_shape: got {config.phantom_shape}, wanted (z, y, x)")
-        volume = _Phantom(tissue(tuple(config.phantom_shape), config.phantom_seed))
-        suffix, form = ".ome.tif", None
-    else:
-        voxel_nm = tuple(config.voxel_nm) if any(config.voxel_nm) else None
-        volume = open_volume(config.path, dataset=config.dataset, voxel_nm=voxel_nm)
-        suffix = output_suffix(volume)
-        form = volume.format if volume.format == "zarr2" else None
+    volume = _open(config)
+    form = volume.format if volume.format == "zarr2" else None
     box = parse_crop(config.crop, volume.shape)
     plan = degrade_plan(
         box.shape[0], config.simulate_factor, config.degradation, tuple(config.missing)
     )
-    slices = read_observed(volume, plan, box)
-    levels = find_range(slices[plan.valid], volume.dtype)
     z_nm, y_nm, x_nm = volume.voxel_nm
     spacing = (z_nm * max(plan.factor, 1), y_nm, x_nm)
-    return Observed(volume, box, plan, slices, levels, spacing, suffix, form)
+    suffix = output_suffix(volume)
+    unknown = IntensityRange(0.0, 255.0)
+    observed = Observed(volume, box, plan, 0, levels or unknown, spacing, suffix, form)
+    if levels or observed.dtype == np.uint8:
+        return observed
+    return dataclasses.replace(observed, levels=find_levels(observed))
+
+
+def _open(config: Any) -> Any:
+    """Open the volume a config names, or make the phantom."""
+    if not config.path:
+        raise ValueError("data.path: got nothing, wanted a volume (or 'phantom')")
+    if config.path != PHANTOM:
+        voxel_nm = tuple(config.voxel_nm) if any(config.voxel_nm) else None
+        return open_volume(config.path, dataset=config.dataset, voxel_nm=voxel_nm)
+    if len(config.phantom_shape) != 3 or min(config.phantom_shape) < 1:
+        raise ValueError(f"data.phantom_shape: got {config.phantom_shape}, wanted (z, y, x)")
+    return _Phantom(tissue(tuple(config.phantom_shape), config.phantom_seed))
+
+
+def find_levels(observed: Observed) -> IntensityRange:
+    """Find the range of all valid slices, a bounded part of them at a time.
+
+    Raises:
+      ValueError: a voxel that is NaN or infinite.
+    """
+    found = [
+        extremes(part.slices[part.plan.valid])
+        for part in _scanned(observed)
+        if part.plan.valid.any()
+    ]
+    return spanning(min(low for low, _ in found), max(high for _, high in found))
+
+
+def _scanned(observed: Observed) -> Iterator[Observed]:
+    """Cut a volume into parts of SCAN voxels at most, along what its format stores together."""
+    count, height, width = observed.shape
+    if observed.volume.format in FOLDERS:
+        height, width = min(height, 1024), min(width, 1024)
+    each = max(1, SCAN // (height * width * max(1, observed.plan.factor)))
+    size = (min(each, count), height, width)
+    for box in block_grid(observed.shape, size, (0, 0, 0)).boxes:
+        yield observed.part(box)

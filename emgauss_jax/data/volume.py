@@ -45,7 +45,7 @@ _SUFFIXES = {
     **dict.fromkeys((".mrc", ".rec", ".map"), "mrc"),
     ".npy": "npy",
 }
-_FOLDERS = {"zarr2", "zarr3", "n5", "precomputed"}
+FOLDERS = {"zarr2", "zarr3", "n5", "precomputed"}  # chunked, box by box from many processes
 _CONTENTS = {
     "zarr.json": "zarr3",
     ".zgroup": "zarr2",
@@ -96,11 +96,11 @@ def _format_of(path: Path) -> str:
         for name, form in _CONTENTS.items():
             if (path / name).is_file():
                 return form
-        if by_suffix in _FOLDERS:
+        if by_suffix in FOLDERS:
             return by_suffix
         raise ValueError(f"{path}: got a folder without any of {', '.join(_CONTENTS)}")
-    if not by_suffix or by_suffix in _FOLDERS:
-        wanted = [suffix for suffix, form in _SUFFIXES.items() if form not in _FOLDERS]
+    if not by_suffix or by_suffix in FOLDERS:
+        wanted = [suffix for suffix, form in _SUFFIXES.items() if form not in FOLDERS]
         raise ValueError(f"{path}: got a file, wanted one of {', '.join(wanted)}")
     return by_suffix
 
@@ -149,7 +149,7 @@ def _format_for(path: Path, wanted: str | None) -> str:
         raise ValueError(f"{path}: format: got {wanted or path.suffix!r}, wanted one of {known}")
     both_zarr = {form, by_suffix} == {"zarr2", "zarr3"}
     # a folder is recognised by what it holds, a file by its suffix alone
-    nameless_folder = by_suffix is None and form in _FOLDERS
+    nameless_folder = by_suffix is None and form in FOLDERS
     if form != by_suffix and not both_zarr and not nameless_folder:
         raise ValueError(f"{path}: format: got {form}, wanted one that goes with the suffix")
     return form

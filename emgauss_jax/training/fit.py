@@ -71,27 +71,23 @@ def _memory(settings: FitSettings) -> float:
     return 0.8 * jax.local_devices()[0].memory_stats()["bytes_limit"]
 
 
-def fit(problem: Problem, workdir: pathlib.Path, train: bool = True) -> Any:
-    """Fit all blocks, or read the finished fit.
+def fit(problem: Problem, workdir: pathlib.Path) -> Any:
+    """Fit all blocks; what is done already is not done again.
 
     Args:
       problem: the blocks, the method and the settings.
       workdir: gets checkpoints/ and metrics.jsonl; finished chunks and steps are not done again.
-      train: False only reads.
 
     Returns:
       The teachers' parameters, numpy leaves [fits, ...]; of a sweep, all blocks with its first
       hyper-parameters come first.
 
     Raises:
-      ValueError: `train` is False and the fit is not finished, or it was begun with other
-        hyper-parameters.
+      ValueError: it was begun with other hyper-parameters.
       FloatingPointError: a parameter is not finite, or tiles overflow; says at which step.
     """
     chunks = checkpoint.read_chunks(workdir, problem.hypers)
     if chunks is None:
-        if not train:
-            raise ValueError(f"{workdir}: got no fit, wanted one made by the train command")
         devices = min(jax.local_device_count(), problem.count)
         chunks = share_out(problem.count, blocks_at_once(problem), devices)
         checkpoint.write_chunks(workdir, problem.hypers, chunks)
@@ -100,14 +96,14 @@ def fit(problem: Problem, workdir: pathlib.Path, train: bool = True) -> Any:
     teachers: dict[int, Any] = {}
     with log.progress(len(chunks) * problem.settings.steps) as bar:
         for chunk, indices in enumerate(chunks):
-            state = _fit_chunk(problem, devices, workdir, (chunk, indices), train, bar)
+            state = _fit_chunk(problem, devices, workdir, (chunk, indices), bar)
             teacher = jax.device_get(state.teacher)
             for place, index in enumerate(indices):
                 teachers[index] = jax.tree.map(lambda leaf, p=place: leaf[p], teacher)
     return jax.tree.map(lambda *leaf: np.stack(leaf), *(teachers[i] for i in sorted(teachers)))
 
 
-def _fit_chunk(problem, devices, workdir, named_chunk, train: bool, bar) -> State:
+def _fit_chunk(problem, devices, workdir, named_chunk, bar) -> State:
     """Fit one chunk from its newest checkpoint to the last step."""
     settings, (chunk, indices) = problem.settings, named_chunk
     state, *given = start_chunk(problem, indices)
@@ -115,11 +111,6 @@ def _fit_chunk(problem, devices, workdir, named_chunk, train: bool, bar) -> Stat
         state = checkpoint.restore(manager, state)
         done = int(state.step)
         bar.update(done)
-        if done < settings.steps and not train:
-            raise ValueError(
-                f"{workdir}: got chunk {chunk} at step {done}, wanted {settings.steps}: "
-                "finish it with the train command"
-            )
         if done == settings.steps:
             return state
         with log.open_metrics(workdir / "metrics.jsonl", chunk, done) as file:

@@ -42,7 +42,8 @@ def map_blocks(advance: Callable[..., Any], devices: int) -> Mapping:
         return leaf[0] if leaf.ndim == 1 else leaf.reshape(-1, *leaf.shape[2:])
 
     return Mapping(
-        jax.pmap(advance, donate_argnums=0),
+        # of this process alone: other hosts have blocks of their own
+        jax.pmap(advance, donate_argnums=0, devices=jax.local_devices()[:devices]),
         lambda tree: jax.tree.map(cut, tree),
         lambda tree: jax.tree.map(join, tree),
     )

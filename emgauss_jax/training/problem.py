@@ -61,8 +61,15 @@ class Problem:
     start: Mapping[str, int]
     settings: FitSettings
     sweep: tuple[Hyper, ...] = ()  # fit every block once with each of these; (): as configured
+    numbers: tuple[int, ...] = ()  # of the blocks: what is random in each depends on its own;
+    # (): 0, 1, 2, ...
+    # What runs it. A function built anew is traced and compiled anew, so `dataclasses.replace`
+    # hands it on to other blocks.
+    program: "Program | None" = None
 
     def __post_init__(self):
+        if self.program is None or self.program.made_for != _makings(self):
+            object.__setattr__(self, "program", build_program(self))
         for hyper in self.sweep:
             check_like(hyper, self.configured)
 
@@ -81,11 +88,6 @@ class Problem:
         """The hyper-parameters that the run's own config names."""
         rates = optimizer.ends(self.rates)
         return Hyper(rates, dict(self.method.weights), self.settings.ema_decay)
-
-    @functools.cached_property
-    def program(self) -> "Program":
-        """What runs it; built once, because a function built anew is traced and compiled anew."""
-        return build_program(self)
 
 
 def cut_blocks(
@@ -122,9 +124,15 @@ def cut_blocks(
 class Program(NamedTuple):
     """What serves all chunks, so that nothing is traced or compiled twice."""
 
+    made_for: tuple
     start: Callable[..., Any]  # the parameters of some blocks
     step: Step
     advance: Callable[[int, int], parallel.Mapping]  # by steps a dispatch, devices
+
+
+def _makings(problem: Problem) -> tuple:
+    """Collect what a program is made of, beside the shapes of the blocks."""
+    return (problem.method, problem.rates, problem.start, problem.settings.steps)
 
 
 def build_program(problem: Problem) -> Program:
@@ -141,7 +149,7 @@ def build_program(problem: Problem) -> Program:
     def advance(count: int, devices: int) -> parallel.Mapping:
         return parallel.map_blocks(make_advance(step, count), devices)
 
-    return Program(start, step, advance)
+    return Program(_makings(problem), start, step, advance)
 
 
 def check(problem: Problem) -> None:
@@ -165,7 +173,8 @@ def start_chunk(problem: Problem, indices: Sequence[int]) -> tuple[State, Block,
     """
     hypers = problem.hypers
     which, block = np.divmod(np.asarray(indices), problem.blocks.slices.shape[0])
-    keys = jax.vmap(lambda i: jax.random.fold_in(problem.key, i))(jnp.asarray(block))
+    numbers = np.asarray(problem.numbers)[block] if problem.numbers else block
+    keys = jax.vmap(lambda i: jax.random.fold_in(problem.key, i))(jnp.asarray(numbers))
     pairs = jax.vmap(jax.random.split)(keys)
     blocks = jax.tree.map(lambda leaf: jnp.asarray(leaf[block]), problem.blocks)
     hyper = jax.tree.map(jnp.asarray, stack([hypers[i] for i in which]))

@@ -67,12 +67,37 @@ def test_rim_is_never_shown():
 )
 def test_blend_weights_of_a_grid_sum_to_one(shape, max_size, overlap):
     grid = boxes.block_grid(shape, max_size, overlap)
-    assert len({box.shape for box in grid}) == 1
+    coords = [np.arange(length) for length in shape]
     total = np.zeros(shape)
-    for box in grid:
-        wz, wy, wx = boxes.blend_weights(box, grid)
-        assert (len(wz), len(wy), len(wx)) == box.shape
-        total[box.slices] += wz[:, None, None] * wy[:, None] * wx
+    for box in grid.boxes:
+        one = boxes.Grid(tuple((start,) for start in box.start), grid.size)
+        wz, wy, wx = boxes.blend_weights(one, grid, coords)
+        weight = wz[:, None, None] * wy[:, None] * wx
+        inside = np.zeros(shape, bool)
+        inside[box.slices] = True
+        assert not weight[~inside].any()
+        total += weight
+    np.testing.assert_allclose(total, 1.0, atol=1e-12)
+
+
+def test_parts_of_a_grid_are_its_boxes_in_groups():
+    grid = boxes.block_grid((12, 90, 31), (5, 20, 31), (2, 4, 6))
+    parts = grid.parts((1, 3, 2))
+    assert sorted(box for part in parts for box in part.boxes) == sorted(grid.boxes)
+    assert sum(part.count for part in parts) == grid.count == len(grid.boxes)
+    assert all(len(s) <= n for part in parts for s, n in zip(part.starts, (1, 3, 2), strict=True))
+    lengths = [len(part.starts[1]) for part in parts]
+    assert max(lengths) - min(lengths) <= 1
+    for part in parts:
+        marks = np.zeros((12, 90, 31), bool)
+        for box in part.boxes:
+            marks[box.slices] = True
+        outline = np.zeros_like(marks)
+        outline[part.bounds.slices] = True
+        np.testing.assert_array_equal(marks, outline)
+    coords = [np.arange(n) for n in (12, 90, 31)]
+    weights = [boxes.blend_weights(part, grid, coords) for part in parts]
+    total = sum(z[:, None, None] * y[:, None] * x for z, y, x in weights)
     np.testing.assert_allclose(total, 1.0, atol=1e-12)
 
 
@@ -93,7 +118,7 @@ def test_border_mask_marks_both_sides_of_inner_borders():
 def test_border_mask_of_overlapping_blocks():
     # Two blocks of 13 on 20 px: one stops before px 13, the other starts at px 7.
     grid = boxes.block_grid((1, 8, 20), (1, 8, 14), (0, 0, 5))
-    assert [box.start[2] for box in grid] == [0, 7]
+    assert grid.starts[2] == (0, 7)
     mask = boxes.border_mask(grid, (8, 20), within=1)
     np.testing.assert_array_equal(np.flatnonzero(mask[0]), [6, 7, 12, 13])
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from emgauss_jax.experiment import prepare
+from emgauss_jax.region import open_region
+from emgauss_jax.region import problem_of as problem_of_region
 from emgauss_jax.training import fit
 from emgauss_jax.training.problem import start_chunk
 
@@ -20,7 +22,8 @@ def problem_of(shape, max_size=(64, 144, 144)):
     config = runpy.run_path(str(CONFIG))["get_config"]()
     config.data.path, config.data.phantom_shape, config.data.simulate_factor = "phantom", shape, 4
     config.block.max_size, config.train.steps, config.train.blocks_per_chunk = max_size, 2, 2
-    return prepare(config).problem
+    run = prepare(config)
+    return problem_of_region(run, 0, open_region(run, 0), None)
 
 
 def test_nothing_is_compiled_twice():

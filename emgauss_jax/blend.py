@@ -1,0 +1,142 @@
+"""Planes of any part of the output, blended from all blocks that reach it.
+
+A part needs the regions around it and nothing else, so that parts may be made in any order, by any
+process, and come out alike.
+Letters: Q planes, H W size of the part in px.
+"""
+
+import functools
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from emgauss_jax.data.boxes import Box, Grid, blend_weights
+from emgauss_jax.experiment import Run
+from emgauss_jax.region import Fitted, read_fitted
+from emgauss_jax.uncertainty import standard_error
+
+SLAB = 64  # planes drawn at once: one chunk of the chunked formats
+REGIONS = 4  # held at once: as many as meet in a corner
+
+
+class Fits(NamedTuple):
+    """The finished fits of a run, opened when they are needed."""
+
+    run: Run
+    predict: Callable[..., Any]  # compiled
+    open: Callable[[int], Fitted]
+    errors: Callable[[int], Callable[[np.ndarray], np.ndarray]]  # of a region, by depth
+
+
+def open_fits(run: Run, workdir: pathlib.Path) -> Fits:
+    """Open the fits of a run; nothing is read yet."""
+    open_one = functools.lru_cache(REGIONS)(lambda index: read_fitted(run, index, workdir))
+
+    def errors(index: int) -> Callable[[np.ndarray], np.ndarray]:
+        fitted = open_one(index)
+        return standard_error(fitted.region.observed, fitted.labels)
+
+    predict = jax.jit(run.problem.method.predict)
+    return Fits(run, predict, open_one, functools.lru_cache(REGIONS)(errors))
+
+
+class Share(NamedTuple):
+    """What blocks add to a part of the output."""
+
+    window: tuple[slice, slice]  # y, x px of the part
+    source: tuple[slice, slice]  # the same px, in the blocks
+    weight: np.ndarray  # f64[Q, h, w] of the window
+
+
+def share_of(run: Run, blocks: Grid, z: np.ndarray, part: Box) -> Share | None:
+    """Weigh blocks over a part of the output; None where they do not reach it.
+
+    Args:
+      blocks: of the run's grid.
+      z: f64[Q], depths, input-slice units.
+      part: its y and x, px; z is not looked at.
+    """
+    z_valid = run.observed.z_valid
+    place = np.interp(z, z_valid, np.arange(len(z_valid)))  # blocks count valid slices
+    bounds, lows, highs = blocks.bounds, [], []
+    for axis in (1, 2):
+        lows.append(max(part.start[axis], bounds.start[axis]))
+        highs.append(min(part.stop[axis], bounds.stop[axis]))
+    outside = place[-1] < bounds.start[0] - 1 or place[0] > bounds.stop[0]
+    if outside or lows[0] >= highs[0] or lows[1] >= highs[1]:
+        return None
+    coords = (place, np.arange(lows[0], highs[0]), np.arange(lows[1], highs[1]))
+    along_z, along_y, along_x = blend_weights(blocks, run.grid, coords)
+    if not (along_z.any() and along_y.any() and along_x.any()):
+        return None
+    return Share(
+        window=_window(lows, highs, part),
+        source=_window(lows, highs, bounds),
+        weight=along_z[:, None, None] * (along_y[:, None] * along_x),
+    )
+
+
+def _window(lows: list[int], highs: list[int], box: Box) -> tuple[slice, slice]:
+    """Count px from the start of a box."""
+    (_, y, x), (y0, x0), (y1, x1) = box.start, lows, highs
+    return slice(y0 - y, y1 - y), slice(x0 - x, x1 - x)
+
+
+def render(fits: Fits, z: np.ndarray, part: Box) -> np.ndarray:
+    """Render planes of a part of the field.
+
+    Args:
+      fits: finished.
+      z: f64[Q], at most SLAB depths, input-slice units.
+      part: its y and x, px.
+
+    Returns:
+      f32[Q, H, W], intensity in [0, 1] or a little beyond.
+
+    Raises:
+      FloatingPointError: a plane that could not be drawn.
+    """
+    total = np.zeros((len(z), *part.shape[1:]), np.float32)
+    for index, region in _reaching(fits.run, z, part):
+        for i, start in enumerate(box.start for box in region.boxes):
+            one = Grid(tuple((n,) for n in start), region.size)
+            share = share_of(fits.run, one, z, part)
+            if share:
+                planes = _draw(fits, index, i, z)
+                total[:, *share.window] += share.weight * planes[:, *share.source]
+    return total
+
+
+def expected_error(fits: Fits, z: np.ndarray, part: Box) -> np.ndarray:
+    """Estimate the standard error of planes f64[Q] of a part: f32[Q, H, W], intensity."""
+    total = np.zeros((len(z), *part.shape[1:]), np.float32)
+    for index, region in _reaching(fits.run, z, part):
+        share = share_of(fits.run, region, z, part)
+        total[:, *share.window] += share.weight * fits.errors(index)(z)[:, *share.source]
+    return total
+
+
+def _reaching(run: Run, z: np.ndarray, part: Box) -> Iterator[tuple[int, Grid]]:
+    """Find the regions that reach a part of the output."""
+    for index, region in enumerate(run.regions):
+        if share_of(run, region, z, part):
+            yield index, region
+
+
+def _draw(fits: Fits, region: int, block: int, z: np.ndarray) -> np.ndarray:
+    """Draw planes of one block; padded to SLAB depths, so that one program serves all."""
+    fitted = fits.open(region)
+    constant = fitted.region.constants[block]
+    if not np.isnan(constant):
+        return np.broadcast_to(constant, (len(z), *fitted.region.boxes[block].shape[1:]))
+    padded = np.concatenate([z, np.full(SLAB - len(z), z[-1])]).astype(np.float32)
+    planes = np.asarray(fits.predict(*fitted.block(block), padded))[: len(z)]
+    if not np.isfinite(planes).all():
+        raise FloatingPointError(
+            f"region {region}, block {block}: got planes that could not be drawn, wanted finite "
+            "ones: raise emgauss.render.capacity"
+        )
+    return planes

@@ -1,0 +1,163 @@
+"""A region: neighbouring blocks that are read, taught by a prior, and fitted together.
+
+Regions know nothing of each other, so they may be fitted in any order, by any process. Blocks of
+neighbouring regions overlap like any others, and are blended like any others.
+Letters: S blocks of a region, of which L live.
+"""
+
+import dataclasses
+import pathlib
+import shutil
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from emgauss_jax.data.boxes import Box
+from emgauss_jax.data.observed import Observed
+from emgauss_jax.experiment import Run, part_of
+from emgauss_jax.methods.base import Block
+from emgauss_jax.prior import Labels, Prior, build_prior, forget, obstacle, read_labels, teach
+from emgauss_jax.training import checkpoint
+from emgauss_jax.training.fit import fit
+from emgauss_jax.training.problem import Problem, cut_blocks
+
+FITTED = "fitted.npz"
+
+
+class Region(NamedTuple):
+    """What is fitted together, opened."""
+
+    observed: Observed  # its slices
+    boxes: tuple[Box, ...]  # S; in z they count its valid slices, in y and x its px
+    constants: np.ndarray  # f32[S], intensity of a block that has only one; NaN, it lives
+    prior: Prior | None  # None, there is none
+    obstacle: str  # why; empty where there is one
+
+    @property
+    def live(self) -> list[int]:
+        """The L blocks that hold more than one intensity."""
+        return np.flatnonzero(np.isnan(self.constants)).tolist()
+
+    def cut(self, which: Sequence[int], labels: Labels | None) -> Block:
+        """Cut blocks out of the slices, and out of the pseudo-labels if there are any."""
+        boxes = [self.boxes[i] for i in which]
+        planes = labels and (labels.planes, labels.z, labels.per_slice)
+        return cut_blocks(self.observed.unit_valid, self.observed.z_valid, boxes, planes)
+
+
+def folder_of(run: Run, index: int, workdir: pathlib.Path) -> pathlib.Path:
+    """Name the folder of a region: the workdir itself where there is but one."""
+    return workdir if len(run.regions) == 1 else workdir / "regions" / f"{index:06d}"
+
+
+def is_fitted(run: Run, index: int, workdir: pathlib.Path) -> bool:
+    """Tell whether a region is done."""
+    return (folder_of(run, index, workdir) / FITTED).exists()
+
+
+def check_fitted(run: Run, workdir: pathlib.Path) -> None:
+    """Raise where a region is not done."""
+    count = sum(is_fitted(run, index, workdir) for index in range(len(run.regions)))
+    if count < len(run.regions):
+        raise ValueError(
+            f"{workdir}: got a fit of {count} regions of {len(run.regions)}, wanted all: finish it "
+            "with the train command"
+        )
+
+
+def open_region(run: Run, index: int) -> Region:
+    """Read the slices of a region and cut them into blocks."""
+    grid = run.regions[index]
+    observed = part_of(run.observed, grid)
+    start = grid.bounds.start
+    boxes = tuple(box.moved([-n for n in start]) for box in grid.boxes)
+    values = observed.unit_valid
+    constants = np.array([_constant(values[box.slices]) for box in boxes], np.float32)
+    why_not = obstacle(run.config, observed)
+    prior = None if why_not else (run.prior or build_prior(run.config, observed)).of(observed)
+    return Region(observed, boxes, constants, prior, why_not)
+
+
+def problem_of(run: Run, index: int, region: Region, labels: Labels | None) -> Problem:
+    """State what is to be fitted in a region in which a block lives."""
+    first = run.first_block(index)
+    numbers = tuple(first + i for i in region.live)
+    blocks = region.cut(region.live, labels)
+    return dataclasses.replace(run.problem, blocks=blocks, numbers=numbers)
+
+
+def _constant(values: np.ndarray) -> float:
+    """Tell the only value there is, or NaN where there are more."""
+    first = values.flat[0]
+    return float(first) if (values == first).all() else np.nan
+
+
+def fit_region(run: Run, index: int, workdir: pathlib.Path) -> None:
+    """Fit a region, unless that has been done; killed and started again, go on.
+
+    Args:
+      run: the opened volume.
+      index: of the region.
+      workdir: of the run.
+
+    Raises:
+      FloatingPointError: the fit failed, with the step.
+    """
+    folder = folder_of(run, index, workdir)
+    if not is_fitted(run, index, workdir):
+        region, params = open_region(run, index), ()
+        if region.live:
+            labels = teach(region.prior, folder) if region.prior else None
+            params = fit(problem_of(run, index, region, labels), folder)
+        write_fitted(folder, region.constants, params)
+    # what only a fit that goes on needs; here, so that a kill in between leaves nothing behind
+    shutil.rmtree(folder / checkpoint.FOLDER, ignore_errors=True)
+    forget(folder)
+
+
+def write_fitted(folder: pathlib.Path, constants: np.ndarray, params: Any) -> None:
+    """Write the teachers of a region, whole or not at all: then it is done.
+
+    Args:
+      folder: of the region.
+      constants: f32[S].
+      params: numpy leaves [L, ...]; () where no block lives.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    leaves = {f"leaf_{i}": leaf for i, leaf in enumerate(jax.tree.leaves(params))}
+    partial = folder / f".{FITTED}"
+    with partial.open("wb") as file:
+        np.savez(file, constants=constants, **leaves)
+    partial.replace(folder / FITTED)
+
+
+class Fitted(NamedTuple):
+    """A region that is done."""
+
+    region: Region
+    labels: Labels | None  # what is left of them
+    params: Any  # numpy leaves [L, ...]; None where no block lives
+
+    def block(self, index: int) -> tuple[Any, Block]:
+        """Pick the parameters and the data of a block that lives."""
+        place = self.region.live.index(index)
+        blocks = self.region.cut([index], self.labels)
+        return jax.tree.map(lambda leaf: leaf[place], self.params), jax.tree.map(
+            lambda leaf: leaf[0], blocks
+        )
+
+
+def read_fitted(run: Run, index: int, workdir: pathlib.Path) -> Fitted:
+    """Open a region that is done."""
+    folder = folder_of(run, index, workdir)
+    region = open_region(run, index)
+    if not region.live:
+        return Fitted(region, None, None)
+    problem = run.problem
+    like = jax.eval_shape(problem.program.start, problem.blocks, jax.random.split(problem.key, 1))
+    with np.load(folder / FITTED) as file:
+        leaves = [file[f"leaf_{i}"] for i in range(len(jax.tree.leaves(like)))]
+    params = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return Fitted(region, read_labels(region.prior, folder) if region.prior else None, params)

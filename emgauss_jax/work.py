@@ -1,0 +1,98 @@
+"""A run as phases of units that know nothing of each other, and who does them.
+
+A unit is a region to fit, a tile of the output to draw, or a box of its pyramid to make. Each is
+done once: what it writes says that it is done, and it can be killed and done again at any time.
+"""
+
+import functools
+import json
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from emgauss_jax.blend import open_fits
+from emgauss_jax.crew import Crew
+from emgauss_jax.experiment import Run, prepare, read_workdir
+from emgauss_jax.output import Phase, drawing, drawing_errors, output_phases
+from emgauss_jax.region import fit_region, is_fitted
+from emgauss_jax.sampling import sampling_of
+
+LOG = "work.jsonl"
+
+
+class Job(NamedTuple):
+    """What a process must be told to do a unit of a run; picklable."""
+
+    workdir: str
+    fits: bool  # False: the fits are done
+    output: str
+    asked: tuple[str, Any] | None  # the sampling: a flag's name and value; None: isotropic
+    uncertainty: str  # "": none
+
+
+def phases(run: Run, job: Job) -> tuple[Phase, ...]:
+    """Plan a job: fits, then the reconstruction, then its uncertainty, as far as they are asked.
+
+    Raises:
+      ValueError: an output that cannot be begun.
+    """
+    workdir, observed = pathlib.Path(job.workdir), run.observed
+    sampling, fits = sampling_of(observed, job.asked), open_fits(run, workdir)
+
+    fit = Phase(
+        name="fit",
+        count=len(run.regions),
+        done=lambda index: is_fitted(run, index, workdir),
+        do=lambda index: fit_region(run, index, workdir),
+    )
+    planned = (fit,) if job.fits else ()
+    for draw, path, dtype in (
+        (drawing(fits), job.output, observed.dtype),
+        (drawing_errors(fits), job.uncertainty, np.float32),
+    ):
+        if path:
+            form = observed.format if job.fits else None
+            planned += output_phases(draw, run, sampling, pathlib.Path(path), dtype, form)
+    return planned
+
+
+def run_job(run: Run, job: Job, crew: Crew) -> None:
+    """Do what is left of a job, phase by phase.
+
+    Raises:
+      ValueError, FloatingPointError: a unit failed; what was done before stays done.
+    """
+    for phase in phases(run, job):
+        units = [unit for unit in range(phase.count) if not phase.done(unit)]
+        crew.wait(f"{phase.name}: counted")
+        here = functools.partial(_perform, phase, job)
+        crew.each(here, functools.partial(perform, job, phase.name), units, phase.name)
+        crew.wait(f"{phase.name}: done")
+
+
+def perform(job: Job, name: str, unit: int) -> None:
+    """Do a unit of a phase in whatever process this is."""
+    for phase in _opened(job):
+        if phase.name == name:  # an output that is finished has none
+            _perform(phase, job, unit)
+
+
+@functools.cache
+def _opened(job: Job) -> tuple[Phase, ...]:
+    """Open a run once in a process that does its units."""
+    workdir = pathlib.Path(job.workdir)
+    return phases(prepare(read_workdir(workdir), workdir), job)
+
+
+def _perform(phase: Phase, job: Job, unit: int) -> None:
+    """Do a unit, unless it is done, and log what it took."""
+    if phase.done(unit):
+        return
+    start = time.monotonic()
+    phase.do(unit)
+    seconds = round(time.monotonic() - start, 2)
+    line = json.dumps({"phase": phase.name, "unit": unit, "seconds": seconds})
+    with (pathlib.Path(job.workdir) / LOG).open("a") as file:  # short lines are appended whole
+        file.write(line + "\n")
