@@ -20,9 +20,10 @@ def open_array(driver: str, path: Path, **members: Any) -> ts.TensorStore:
     return ts.open(_spec(driver, path, members), read=True).result()
 
 
-def create_array(driver: str, path: Path, **members: Any) -> ts.TensorStore:
-    """Create an array; `members` are the driver's metadata."""
-    return ts.open(_spec(driver, path, members), create=True).result()
+def writable_array(driver: str, path: Path, create: bool, **members: Any) -> ts.TensorStore:
+    """Create an array, or open what was created with the same metadata, which are `members`."""
+    mode = {"create": True} if create else {"open": True}
+    return ts.open(_spec(driver, path, members), read=True, write=True, **mode).result()
 
 
 def chunked_source(

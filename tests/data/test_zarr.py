@@ -161,7 +161,9 @@ def _check_multiscale(multiscale):
     assert multiscale["axes"] == [
         {"name": axis, "type": "space", "unit": "nanometer"} for axis in ("z", "y", "x")
     ]
-    assert multiscale["datasets"] == [_level("0", 40.0, 4.5, 5.25)]
+    level = _level("0", 40.0, 4.5, 5.25)
+    level["coordinateTransformations"].append({"type": "translation", "translation": [0.0] * 3})
+    assert multiscale["datasets"] == [level]
 
 
 def test_written_0_4_as_json(tmp_path):
