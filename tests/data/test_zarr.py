@@ -217,3 +217,13 @@ def test_every_group_on_the_way_is_one(tmp_path, form):
     assert all((path / folder / name).is_file() for folder in (".", "a", "a/b"))
     assert not (tmp_path / name).exists()
     assert open_volume(path, dataset="a/b").voxel_nm == VOXEL
+
+
+@pytest.mark.parametrize("form", ["zarr2", "zarr3"])
+def test_a_chunk_read_before_is_read_anew_once_it_has_changed(tmp_path, form):
+    _array(tmp_path, form, ARRAY)
+    volume = open_volume(tmp_path, voxel_nm=VOXEL)
+    np.testing.assert_array_equal(volume[1:2], ARRAY[1:2])
+    chunk = tmp_path / ("0.0.0" if form == "zarr2" else "c/0/0/0")
+    chunk.write_bytes((ARRAY + 1).tobytes())
+    np.testing.assert_array_equal(volume[1:2], ARRAY[1:2] + 1)
