@@ -38,6 +38,19 @@ class Sink(NamedTuple):
     close: Callable[[], None]
 
 
+class Level(NamedTuple):
+    """One array of a volume to be written: the volume itself, or its mean over `factors`."""
+
+    shape: tuple[int, int, int]  # (D, H, W)
+    voxel_nm: Voxel  # (z, y, x)
+    factors: tuple[int, int, int]  # voxels of the volume in one of the level, (z, y, x)
+
+    @property
+    def chunk(self) -> tuple[int, int, int]:
+        """Edge lengths of a stored chunk, (z, y, x)."""
+        return tuple(min(64, length) for length in self.shape)
+
+
 @dataclass(frozen=True)
 class Layout:
     """A volume to be written."""
@@ -47,11 +60,19 @@ class Layout:
     dtype: np.dtype  # uint8, uint16 or float32, native
     voxel_nm: Voxel  # (z, y, x)
     dataset: str  # "" for the format's own default
+    factors: tuple[tuple[int, int, int], ...] = ((1, 1, 1),)  # of every level, the volume first
 
     @property
-    def chunk(self) -> tuple[int, int, int]:
-        """Edge lengths of a stored chunk, (z, y, x)."""
-        return tuple(min(64, length) for length in self.shape)
+    def levels(self) -> tuple[Level, ...]:
+        """The volume and the coarser levels below it; only chunked folders have such."""
+        return tuple(
+            Level(
+                tuple(-(-length // f) for length, f in zip(self.shape, factors, strict=True)),
+                tuple(size * f for size, f in zip(self.voxel_nm, factors, strict=True)),
+                factors,
+            )
+            for factors in self.factors
+        )
 
 
 def spatial_axes(shape: Sequence[int], names: Sequence[str] = ()) -> tuple[int, ...]:

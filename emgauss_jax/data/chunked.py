@@ -9,6 +9,10 @@ import tensorstore as ts
 
 from emgauss_jax.data.backend import Box, Sink, Source, Voxel, spatial_axes
 
+# Decoded chunks stay for the next read of this process: planes read one by one would each decode
+# all the chunks they cross. Of help as far as 64 planes fit: 2048 x 2048 px of uint8.
+_CACHE = ts.Context({"cache_pool": {"total_bytes_limit": 256 * 2**20}})
+
 
 def _spec(driver: str, path: Path, members: dict[str, Any]) -> dict[str, Any]:
     kvstore = {"driver": "file", "path": str(path.absolute())}
@@ -17,12 +21,13 @@ def _spec(driver: str, path: Path, members: dict[str, Any]) -> dict[str, Any]:
 
 def open_array(driver: str, path: Path, **members: Any) -> ts.TensorStore:
     """Open an array for reading, metadata only; `members` are further ones of the spec."""
-    return ts.open(_spec(driver, path, members), read=True).result()
+    return ts.open(_spec(driver, path, members), read=True, context=_CACHE).result()
 
 
-def create_array(driver: str, path: Path, **members: Any) -> ts.TensorStore:
-    """Create an array; `members` are the driver's metadata."""
-    return ts.open(_spec(driver, path, members), create=True).result()
+def writable_array(driver: str, path: Path, create: bool, **members: Any) -> ts.TensorStore:
+    """Create an array, or open what was created with the same metadata, which are `members`."""
+    mode = {"create": True} if create else {"open": True}
+    return ts.open(_spec(driver, path, members), read=True, write=True, **mode).result()
 
 
 def chunked_source(

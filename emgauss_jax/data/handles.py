@@ -33,7 +33,7 @@ def check_absent(path: Path) -> None:
         raise ValueError(f"{path}: exists already, wanted a new path")
 
 
-def _box(key: Any, shape: tuple[int, int, int]) -> Box:
+def resolve_box(key: Any, shape: tuple[int, int, int]) -> Box:
     """Resolve numpy slices to starts and stops inside the volume."""
     parts = key if isinstance(key, tuple) else (key,)
     if len(parts) > 3 or not all(isinstance(p, slice) and p.step in (None, 1) for p in parts):
@@ -41,6 +41,20 @@ def _box(key: Any, shape: tuple[int, int, int]) -> Box:
     parts += (slice(None),) * (3 - len(parts))
     bounds = [part.indices(length) for part, length in zip(parts, shape, strict=True)]
     return tuple(slice(start, max(start, stop)) for start, stop, _ in bounds)
+
+
+def check_fit(path: Path, box: Box, array: np.ndarray, dtype: np.dtype) -> None:
+    """Raise where an array to be written is not of the box's shape and the volume's dtype."""
+    shape = tuple(part.stop - part.start for part in box)
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(
+            f"{path}: got {array.dtype} of shape {array.shape}, wanted {dtype} of shape {shape}"
+        )
+
+
+def box_text(box: Box) -> str:
+    """Spell a box as it is written in an index."""
+    return "[" + ", ".join(f"{part.start}:{part.stop}" for part in box) + "]"
 
 
 @dataclass(frozen=True)
@@ -56,8 +70,8 @@ class Volume:
 
     def __getitem__(self, key: Any) -> np.ndarray:
         """Read a box; slices as numpy takes them, of step 1."""
-        box = _box(key, self.shape)
-        with one_line_errors(self.path, f"read as {self.format}"):
+        box = resolve_box(key, self.shape)
+        with one_line_errors(self.path, f"read as {self.format} in {box_text(box)}"):
             return np.array(self._read(box), self.dtype, order="C", subok=False)
 
 
@@ -97,13 +111,8 @@ class VolumeWriter:
         """Write a box; shape and dtype must be the box's and the volume's."""
         if self._sink is None:
             raise ValueError(f"{self.path}: not open for writing, wanted a `with` block")
-        box, array = _box(key, self.shape), np.asarray(array)
-        shape = tuple(part.stop - part.start for part in box)
-        if array.shape != shape or array.dtype != self.dtype:
-            raise ValueError(
-                f"{self.path}: got {array.dtype} of shape {array.shape}, "
-                f"wanted {self.dtype} of shape {shape}"
-            )
+        box, array = resolve_box(key, self.shape), np.asarray(array)
+        check_fit(self.path, box, array, self.dtype)
         with self._errors():
             self._sink.write(box, array)
 

@@ -80,7 +80,7 @@ def create(path: Path, layout: Layout) -> Sink:
     """
     file = _h5py().File(path, "w")
     array = file.create_dataset(
-        layout.dataset or DEFAULT_DATASET, layout.shape, layout.dtype, chunks=layout.chunk
+        layout.dataset or DEFAULT_DATASET, layout.shape, layout.dtype, chunks=layout.levels[0].chunk
     )
     array.attrs["resolution"] = layout.voxel_nm
     array.attrs["offset"] = (0.0, 0.0, 0.0)

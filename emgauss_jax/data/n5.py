@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import tensorstore as ts
+
 from emgauss_jax.data.backend import (
     Layout,
     Sink,
@@ -13,7 +15,7 @@ from emgauss_jax.data.backend import (
     read_json,
     write_json,
 )
-from emgauss_jax.data.chunked import chunked_sink, chunked_source, create_array, open_array
+from emgauss_jax.data.chunked import chunked_sink, chunked_source, open_array, writable_array
 from emgauss_jax.data.units import to_nm
 
 _FIRST_LEVEL = "s0"
@@ -82,34 +84,53 @@ def read(path: Path, dataset: str) -> Source:
     return chunked_source(store, "n5", names, lambda axes: _voxel_nm(array, axes, store.rank))
 
 
+def _targets(path: Path, layout: Layout) -> list[Path]:
+    first = path / (layout.dataset or _FIRST_LEVEL)
+    return [first, *(first.with_name(f"s{i}") for i in range(1, len(layout.levels)))]
+
+
+def levels(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ...]:
+    """Create the arrays of an N5 group, or open them for writing.
+
+    Args:
+      path: the container's folder.
+      layout: what it was or is created for.
+      create: whether they are to be created.
+
+    Returns:
+      An array zyx for every level.
+    """
+    common = {"dataType": layout.dtype.name, "compression": {"type": "gzip", "level": 1}}
+    stores = []
+    for level, target in zip(layout.levels, _targets(path, layout), strict=True):
+        sizes = {"dimensions": level.shape[::-1], "blockSize": level.chunk[::-1]}
+        stores.append(writable_array("n5", target, create, metadata={**sizes, **common}).T)
+    return tuple(stores)
+
+
 def create(path: Path, layout: Layout) -> Sink:
-    """Create an N5 container with a group of one level.
+    """Create an N5 container with a group, the metadata of all levels.
 
     Args:
       path: the container's folder to write.
-      layout: what to write; the default array is `s0`.
+      layout: what to write; the levels are `s0`, `s1`, ..., unless it names the first.
 
     Returns:
-      The sink. The voxel size stands in the group and in the array, in the two dialects that
-      Fiji's N5 plugins and neuroglancer read.
+      The sink of the first level. The first level's voxel size stands in the group and in its
+      array, in the two dialects that Fiji's N5 plugins and neuroglancer read, and in the arrays of
+      the other levels beside their factors, in Fiji's alone: the other one knows no factors there.
     """
-    target = path / (layout.dataset or _FIRST_LEVEL)
     xyz = list(layout.voxel_nm[::-1])
-    sizes = {
-        "axes": ["x", "y", "z"],
-        "pixelResolution": {"dimensions": xyz, "unit": "nm"},
-        "resolution": xyz,
-        "units": ["nm"] * 3,
-    }
+    fiji = {"axes": ["x", "y", "z"], "pixelResolution": {"dimensions": xyz, "unit": "nm"}}
+    sizes = {**fiji, "resolution": xyz, "units": ["nm"] * 3}
+    factors = [level.factors[::-1] for level in layout.levels]
+    targets = _targets(path, layout)
+    group = targets[0].parent
     write_json(path / "attributes.json", {"n5": "2.0.0"})
-    group = {**_attributes(target.parent), "multiScale": True, "scales": [[1, 1, 1]], **sizes}
-    write_json(target.parent / "attributes.json", group)
-    metadata = {
-        "dimensions": layout.shape[::-1],
-        "blockSize": layout.chunk[::-1],
-        "dataType": layout.dtype.name,
-        "compression": {"type": "gzip", "level": 1},
-    }
-    store = create_array("n5", target, metadata=metadata)
-    write_json(target / "attributes.json", {**_attributes(target), **sizes})
-    return chunked_sink(store.T)
+    scales = {"multiScale": True, "scales": factors}
+    write_json(group / "attributes.json", {**_attributes(group), **scales, **sizes})
+    sink = chunked_sink(levels(path, layout, create=True)[0])
+    for i, target in enumerate(targets):
+        own = {"downsamplingFactors": factors[i], **(fiji if i else sizes)}
+        write_json(target / "attributes.json", {**_attributes(target), **own})
+    return sink

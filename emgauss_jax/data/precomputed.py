@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import tensorstore as ts
+
 from emgauss_jax.data.backend import Layout, Sink, Source, VolumeError, read_json
-from emgauss_jax.data.chunked import chunked_sink, chunked_source, create_array, open_array
+from emgauss_jax.data.chunked import chunked_sink, chunked_source, open_array, writable_array
 
 _DRIVER = "neuroglancer_precomputed"
 
@@ -28,25 +30,45 @@ def read(path: Path, dataset: str) -> Source:
     return chunked_source(store, "precomputed", ["channel", "z", "y", "x"], lambda axes: voxel_nm)
 
 
+def levels(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ...]:
+    """Create the scales of a precomputed volume, or open them for writing.
+
+    Args:
+      path: the volume's folder.
+      layout: what it was or is created for.
+      create: whether they are to be created.
+
+    Returns:
+      An array zyx for every level.
+    """
+    image = {"type": "image", "data_type": layout.dtype.name, "num_channels": 1}
+    stores = []
+    for level in layout.levels:
+        resolution = level.voxel_nm[::-1]
+        scale = {
+            "key": "_".join(f"{size:g}" for size in resolution),
+            "size": level.shape[::-1],
+            "resolution": resolution,
+            "voxel_offset": [0, 0, 0],  # of the volume's corner, which all levels share
+            "chunk_size": level.chunk[::-1],
+            "encoding": "raw",
+        }
+        if layout.dataset and not stores:
+            scale["key"] = layout.dataset
+        members = {"multiscale_metadata": image, "scale_metadata": scale}
+        stores.append(writable_array(_DRIVER, path, create, **members)[..., 0].T)
+    return tuple(stores)
+
+
 def create(path: Path, layout: Layout) -> Sink:
-    """Create a precomputed volume of one scale, raw and unsharded.
+    """Create a precomputed volume, raw and unsharded, a scale a level.
 
     Args:
       path: the folder to write.
-      layout: what to write; a dataset names the scale's key.
+      layout: what to write; a dataset names the first scale's key, which by default is its
+        resolution.
 
     Returns:
-      The sink.
+      The sink of the first level.
     """
-    scale = {
-        "size": layout.shape[::-1],
-        "resolution": layout.voxel_nm[::-1],
-        "voxel_offset": [0, 0, 0],
-        "chunk_size": layout.chunk[::-1],
-        "encoding": "raw",
-    }
-    if layout.dataset:
-        scale["key"] = layout.dataset
-    image = {"type": "image", "data_type": layout.dtype.name, "num_channels": 1}
-    store = create_array(_DRIVER, path, multiscale_metadata=image, scale_metadata=scale)
-    return chunked_sink(store[..., 0].T)
+    return chunked_sink(levels(path, layout, create=True)[0])

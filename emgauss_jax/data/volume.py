@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from emgauss_jax.data import hdf5, mrc, n5, npy, precomputed, tiff, zarr
+from emgauss_jax.data import hdf5, mrc, n5, npy, ome_zarr, precomputed, tiff, zarr
 from emgauss_jax.data.backend import Layout, Sink, Source, Voxel
 from emgauss_jax.data.handles import Volume, VolumeWriter, check_absent, one_line_errors
 
@@ -28,8 +28,8 @@ _READERS: dict[str, Callable[[Path, str], Source]] = {
 }
 _WRITERS: dict[str, Callable[[Path, Layout], Sink]] = {
     "tiff": tiff.create,
-    "zarr2": zarr.create_zarr2,
-    "zarr3": zarr.create_zarr3,
+    "zarr2": ome_zarr.create_zarr2,
+    "zarr3": ome_zarr.create_zarr3,
     "n5": n5.create,
     "precomputed": precomputed.create,
     "hdf5": hdf5.create,
@@ -155,6 +155,28 @@ def _format_for(path: Path, wanted: str | None) -> str:
     return form
 
 
+def plan_volume(
+    path: Path,
+    shape: Sequence[int],
+    dtype: Any,
+    voxel_nm: Sequence[float],
+    format: str | None = None,
+    dataset: str = "",
+) -> tuple[str, Layout]:
+    """Check what a new volume is to be, as for `create_volume`; nothing is written.
+
+    Returns:
+      The format, and the layout.
+    """
+    check_absent(path)
+    form = _format_for(path, format)
+    shape = tuple(int(length) for length in shape)
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"{path}: shape: got {shape}, wanted three positive lengths (D, H, W)")
+    native = _checked_dtype(dtype, path)
+    return form, Layout(path.name, shape, native, _checked_voxel(voxel_nm, path), dataset)
+
+
 def create_volume(
     path: str | Path,
     shape: Sequence[int],
@@ -184,13 +206,7 @@ def create_volume(
         size cannot be stored.
     """
     path = Path(path)
-    check_absent(path)
-    form = _format_for(path, format)
-    shape = tuple(int(length) for length in shape)
-    if len(shape) != 3 or min(shape) < 1:
-        raise ValueError(f"{path}: shape: got {shape}, wanted three positive lengths (D, H, W)")
-    native = _checked_dtype(dtype, path)
-    layout = Layout(path.name, shape, native, _checked_voxel(voxel_nm, path), dataset)
+    form, layout = plan_volume(path, shape, dtype, voxel_nm, format, dataset)
     return VolumeWriter(path, form, layout, _WRITERS[form])
 
 

@@ -1,4 +1,4 @@
-"""Zarr 2 and 3, with OME-Zarr 0.4 and 0.5 metadata where there is any.
+"""Zarr 2 and 3 read, with OME-Zarr metadata of any version where there is some.
 
 A group with `multiscales` holds the levels of one image; level 0 is taken unless `dataset` names
 another. A dataset path may lead into the middle of a container: "volumes/raw", "volumes/raw/1".
@@ -8,28 +8,14 @@ import math
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from emgauss_jax.data.backend import (
-    Layout,
-    Sink,
-    Source,
-    VolumeError,
-    Voxel,
-    read_json,
-    write_json,
-)
-from emgauss_jax.data.chunked import chunked_sink, chunked_source, create_array, open_array
+from emgauss_jax.data.backend import Source, VolumeError, Voxel, read_json
+from emgauss_jax.data.chunked import chunked_source, open_array
 from emgauss_jax.data.units import to_nm
 
 _DRIVERS = {"zarr2": "zarr", "zarr3": "zarr3"}
-# gzip, little endian: the one compressor that every reader of these formats has
-_GZIP = {"id": "gzip", "level": 1}
-_CODECS = [
-    {"name": "bytes", "configuration": {"endian": "little"}},
-    {"name": "gzip", "configuration": {"level": 1}},
-]
 
 
-class _Level(NamedTuple):
+class _Found(NamedTuple):
     """Where an array lies, and what its group says about it."""
 
     path: Path
@@ -44,16 +30,16 @@ def _attributes(path: Path, form: str) -> dict[str, Any]:
     return attributes.get("ome", attributes)
 
 
-def _level(group: Path, name: str, form: str) -> _Level | None:
+def _level(group: Path, name: str, form: str) -> _Found | None:
     """Find level `name` ("" the first) of an OME-Zarr group, or None."""
     for multiscale in _attributes(group, form).get("multiscales", ()):
         for entry in multiscale["datasets"]:
             if name in ("", entry["path"]):
-                return _Level(group / entry["path"], multiscale, entry)
+                return _Found(group / entry["path"], multiscale, entry)
     return None
 
 
-def _find(path: Path, dataset: str, form: str) -> _Level:
+def _find(path: Path, dataset: str, form: str) -> _Found:
     parts = PurePosixPath(dataset.strip("/")).parts
     for split in range(len(parts), -1, -1):
         level = _level(path.joinpath(*parts[:split]), "/".join(parts[split:]), form)
@@ -72,7 +58,7 @@ def _find(path: Path, dataset: str, form: str) -> _Level:
         raise VolumeError(
             f"dataset: got {dataset!r}, wanted an array or an OME-Zarr image; inside are {names}"
         )
-    return _Level(target, {}, {})
+    return _Found(target, {}, {})
 
 
 def _axes(multiscale: dict[str, Any], ndim: int) -> list[dict[str, str]]:
@@ -81,7 +67,7 @@ def _axes(multiscale: dict[str, Any], ndim: int) -> list[dict[str, str]]:
     return [{"name": axis} if isinstance(axis, str) else axis for axis in axes]
 
 
-def _voxel_nm(level: _Level, kept: tuple[int, ...], ndim: int) -> Voxel | None:
+def _voxel_nm(level: _Found, kept: tuple[int, ...], ndim: int) -> Voxel | None:
     """Multiply the scales of level and group; None where a scale or a unit is not given."""
     axes = _axes(level.multiscale, ndim)
     if not level.entry.get("coordinateTransformations"):
@@ -129,69 +115,3 @@ def read_zarr3(path: Path, dataset: str) -> Source:
       The volume; without OME metadata, without voxel size.
     """
     return _read(path, dataset, "zarr3")
-
-
-def _multiscale(layout: Layout, level: str) -> dict[str, Any]:
-    # the scale stands in the dataset: common viewers ignore one that stands in the group
-    scale = {"type": "scale", "scale": list(layout.voxel_nm)}
-    return {
-        "name": layout.name.removesuffix(".zarr").removesuffix(".ome"),
-        "axes": [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"],
-        "datasets": [{"path": level, "coordinateTransformations": [scale]}],
-    }
-
-
-def create_zarr2(path: Path, layout: Layout) -> Sink:
-    """Create an OME-Zarr 0.4 image of one level.
-
-    Args:
-      path: the container's folder to write.
-      layout: what to write; the default level is "0".
-
-    Returns:
-      The sink.
-    """
-    target = path / (layout.dataset or "0")
-    for group in (target.parent, *target.parent.parents):
-        if group == path.parent:
-            break
-        write_json(group / ".zgroup", {"zarr_format": 2})
-    multiscale = {"version": "0.4", **_multiscale(layout, target.name)}
-    write_json(target.parent / ".zattrs", {"multiscales": [multiscale]})
-    metadata = {
-        "shape": layout.shape,
-        "chunks": layout.chunk,
-        "dtype": layout.dtype.newbyteorder("<").str,
-        "compressor": _GZIP,
-        "dimension_separator": "/",
-        "fill_value": 0,
-    }
-    return chunked_sink(create_array("zarr", target, metadata=metadata))
-
-
-def create_zarr3(path: Path, layout: Layout) -> Sink:
-    """Create an OME-Zarr 0.5 image of one level.
-
-    Args:
-      path: the container's folder to write.
-      layout: what to write; the default level is "0".
-
-    Returns:
-      The sink.
-    """
-    target = path / (layout.dataset or "0")
-    group = {"zarr_format": 3, "node_type": "group", "attributes": {}}
-    for parent in (target.parent, *target.parent.parents):
-        if parent == path.parent:
-            break
-        write_json(parent / "zarr.json", group)
-    ome = {"version": "0.5", "multiscales": [_multiscale(layout, target.name)]}
-    write_json(target.parent / "zarr.json", {**group, "attributes": {"ome": ome}})
-    metadata = {
-        "shape": layout.shape,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": layout.chunk}},
-        "data_type": layout.dtype.name,
-        "dimension_names": ["z", "y", "x"],
-        "codecs": _CODECS,
-    }
-    return chunked_sink(create_array("zarr3", target, metadata=metadata))

@@ -161,7 +161,9 @@ def _check_multiscale(multiscale):
     assert multiscale["axes"] == [
         {"name": axis, "type": "space", "unit": "nanometer"} for axis in ("z", "y", "x")
     ]
-    assert multiscale["datasets"] == [_level("0", 40.0, 4.5, 5.25)]
+    level = _level("0", 40.0, 4.5, 5.25)
+    level["coordinateTransformations"].append({"type": "translation", "translation": [0.0] * 3})
+    assert multiscale["datasets"] == [level]
 
 
 def test_written_0_4_as_json(tmp_path):
@@ -215,3 +217,13 @@ def test_every_group_on_the_way_is_one(tmp_path, form):
     assert all((path / folder / name).is_file() for folder in (".", "a", "a/b"))
     assert not (tmp_path / name).exists()
     assert open_volume(path, dataset="a/b").voxel_nm == VOXEL
+
+
+@pytest.mark.parametrize("form", ["zarr2", "zarr3"])
+def test_a_chunk_read_before_is_read_anew_once_it_has_changed(tmp_path, form):
+    _array(tmp_path, form, ARRAY)
+    volume = open_volume(tmp_path, voxel_nm=VOXEL)
+    np.testing.assert_array_equal(volume[1:2], ARRAY[1:2])
+    chunk = tmp_path / ("0.0.0" if form == "zarr2" else "c/0/0/0")
+    chunk.write_bytes((ARRAY + 1).tobytes())
+    np.testing.assert_array_equal(volume[1:2], ARRAY[1:2] + 1)

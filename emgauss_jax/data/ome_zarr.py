@@ -1,0 +1,133 @@
+"""OME-Zarr 0.4 (zarr 2) and 0.5 (zarr 3) written: the arrays of all levels and their metadata."""
+
+from pathlib import Path
+from typing import Any
+
+import tensorstore as ts
+
+from emgauss_jax.data.backend import Layout, Level, Sink, write_json
+from emgauss_jax.data.chunked import chunked_sink, writable_array
+
+# gzip, little endian: the one compressor that every reader of these formats has
+_GZIP = {"id": "gzip", "level": 1}
+_CODECS = [
+    {"name": "bytes", "configuration": {"endian": "little"}},
+    {"name": "gzip", "configuration": {"level": 1}},
+]
+
+
+def _targets(path: Path, layout: Layout) -> list[Path]:
+    first = path / (layout.dataset or "0")
+    return [first, *(first.with_name(str(i)) for i in range(1, len(layout.levels)))]
+
+
+def _groups(path: Path, layout: Layout) -> list[Path]:
+    """List the folders from the one that holds the levels up to the container's own."""
+    group = _targets(path, layout)[0].parent
+    return [parent for parent in (group, *group.parents) if parent.is_relative_to(path)]
+
+
+def _entry(layout: Layout, level: Level, target: Path) -> dict[str, Any]:
+    # scale and shift stand in the dataset: common viewers ignore what stands in the group
+    halves = zip(layout.voxel_nm, level.factors, strict=True)
+    # the first voxel's centre is the mean of those it was made of
+    shift = [size * (factor - 1) / 2 for size, factor in halves]
+    transforms = [
+        {"type": "scale", "scale": list(level.voxel_nm)},
+        {"type": "translation", "translation": shift},
+    ]
+    return {"path": target.name, "coordinateTransformations": transforms}
+
+
+def _multiscale(path: Path, layout: Layout) -> dict[str, Any]:
+    levels = zip(layout.levels, _targets(path, layout), strict=True)
+    return {
+        "name": layout.name.removesuffix(".zarr").removesuffix(".ome"),
+        "axes": [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"],
+        "datasets": [_entry(layout, level, target) for level, target in levels],
+    }
+
+
+def levels_zarr2(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ...]:
+    """Create the arrays of an OME-Zarr 0.4 image, or open them for writing.
+
+    Args:
+      path: the container's folder.
+      layout: what it was or is created for.
+      create: whether they are to be created.
+
+    Returns:
+      An array zyx for every level.
+    """
+    common = {
+        "dtype": layout.dtype.newbyteorder("<").str,
+        "compressor": _GZIP,
+        "dimension_separator": "/",
+        "fill_value": 0,
+    }
+    stores = []
+    for level, target in zip(layout.levels, _targets(path, layout), strict=True):
+        metadata = {"shape": level.shape, "chunks": level.chunk, **common}
+        stores.append(writable_array("zarr", target, create, metadata=metadata))
+    return tuple(stores)
+
+
+def create_zarr2(path: Path, layout: Layout) -> Sink:
+    """Create an OME-Zarr 0.4 image, the metadata of all levels.
+
+    Args:
+      path: the container's folder to write.
+      layout: what to write; the levels are "0", "1", ..., unless it names the first.
+
+    Returns:
+      The sink of the first level.
+    """
+    groups = _groups(path, layout)
+    for group in groups:
+        write_json(group / ".zgroup", {"zarr_format": 2})
+    multiscale = {"version": "0.4", **_multiscale(path, layout)}
+    write_json(groups[0] / ".zattrs", {"multiscales": [multiscale]})
+    return chunked_sink(levels_zarr2(path, layout, create=True)[0])
+
+
+def levels_zarr3(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ...]:
+    """Create the arrays of an OME-Zarr 0.5 image, or open them for writing.
+
+    Args:
+      path: the container's folder.
+      layout: what it was or is created for.
+      create: whether they are to be created.
+
+    Returns:
+      An array zyx for every level.
+    """
+    common = {
+        "data_type": layout.dtype.name,
+        "dimension_names": ["z", "y", "x"],
+        "codecs": _CODECS,
+    }
+    stores = []
+    for level, target in zip(layout.levels, _targets(path, layout), strict=True):
+        grid = {"name": "regular", "configuration": {"chunk_shape": level.chunk}}
+        metadata = {"shape": level.shape, "chunk_grid": grid, **common}
+        stores.append(writable_array("zarr3", target, create, metadata=metadata))
+    return tuple(stores)
+
+
+def create_zarr3(path: Path, layout: Layout) -> Sink:
+    """Create an OME-Zarr 0.5 image, the metadata of all levels.
+
+    Args:
+      path: the container's folder to write.
+      layout: what to write; the levels are "0", "1", ..., unless it names the first.
+
+    Returns:
+      The sink of the first level.
+    """
+    groups = _groups(path, layout)
+    empty = {"zarr_format": 3, "node_type": "group", "attributes": {}}
+    for group in groups:
+        write_json(group / "zarr.json", empty)
+    ome = {"version": "0.5", "multiscales": [_multiscale(path, layout)]}
+    write_json(groups[0] / "zarr.json", {**empty, "attributes": {"ome": ome}})
+    return chunked_sink(levels_zarr3(path, layout, create=True)[0])
