@@ -81,8 +81,8 @@ def test_averaged_slices(tmp_path):
 def test_several_blocks_and_missing_slices(tmp_path):
     config = tiny(
         block__max_size=(4, 28, 24), block__overlap=(2, 8, 8), data__missing=(1,),
-        data__phantom_shape=(25, 32, 28), train__blocks_per_chunk=3, prior__steps=2,
-        prior__flow=True,
+        block__region=(9, 9, 9), data__phantom_shape=(25, 32, 28), train__blocks_per_chunk=3,
+        prior__steps=2, prior__flow=True,
     )  # fmt: skip
     output = train_and_evaluate(config, tmp_path / "run")
     assert open_volume(output).shape == (25, 32, 28)
@@ -98,10 +98,29 @@ def test_several_blocks_and_missing_slices(tmp_path):
     assert set(seams["emgauss"]) == {"border", "elsewhere"}
 
 
+def test_a_constant_block_is_passed_through(tmp_path):
+    values = np.random.default_rng(0).integers(0, 255, (9, 24, 60), dtype=np.uint8)
+    values[:, :, :34] = 7
+    path = write(tmp_path / "v.ome.zarr", values)
+    config = tiny(data__path=str(path), block__max_size=(64, 24, 20), block__overlap=(2, 8, 4))
+    config.block.region = (1, 1, 1)
+    run = prepare(config)
+    volume = open_volume(train_and_evaluate(config, tmp_path / "run"))
+    assert len(run.regions) == 4
+    live = [index for index in range(4) if open_region(run, index).live]
+    assert live == [2, 3]
+    for index in range(4):
+        folder = tmp_path / "run" / "regions" / f"{index:06d}"
+        assert (folder / "metrics.jsonl").exists() == (index in live)
+    assert (volume[:, :, : run.grid.starts[2][2]] == 7).all()
+    report = (tmp_path / "run" / "report" / "report.html").read_text()
+    assert "2, passed through" in report
+
+
 def test_missing_slices_at_a_block_border_are_a_wider_gap():
     config = tiny(
         data__phantom_shape=(70, 24, 24), data__missing=(3, 4, 5, 6, 7, 8), data__simulate_factor=0,
-        block__max_size=(6, 24, 24), block__overlap=(2, 8, 8),
+        block__max_size=(6, 24, 24), block__overlap=(2, 8, 8), block__region=(99, 1, 1),
     )  # fmt: skip
     region = open_region(prepare(config), 0)
     z = region.cut(region.live, None).z

@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from emgauss_jax.training.hyper import Hyper
@@ -14,16 +16,28 @@ FOLDER = "checkpoints"
 
 
 def open_checkpoints(workdir: pathlib.Path, chunk: int) -> ocp.CheckpointManager:
-    """Open the checkpoints of one chunk of blocks; only the newest is kept."""
-    options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
-    return ocp.CheckpointManager(
-        workdir.absolute() / FOLDER / f"chunk_{chunk:04d}", options=options
+    """Open the checkpoints of one chunk of blocks; only the newest is kept.
+
+    Of many processes each has chunks of its own, so none waits for another here.
+    """
+    this = jax.process_index()
+    folder = workdir.absolute() / FOLDER / f"chunk_{chunk:04d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=1,
+        enable_async_checkpointing=False,
+        create=False,
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"process_{this}"
+        ),
     )
+    return ocp.CheckpointManager(folder, options=options)
 
 
 def save(manager: ocp.CheckpointManager, state: State) -> None:
     """Write a state under its step."""
-    manager.save(int(state.step), args=ocp.args.StandardSave(state))
+    host = jax.device_get(state)
+    manager.save(int(host.step), args=ocp.args.StandardSave(host))
 
 
 def restore(manager: ocp.CheckpointManager, like: State) -> State:
@@ -36,9 +50,11 @@ def restore(manager: ocp.CheckpointManager, like: State) -> State:
     step = manager.latest_step()
     if step is None:
         return like
-    shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    shapes = jax.tree.map(np.empty_like, jax.device_get(like))
     try:
-        return manager.restore(step, args=ocp.args.StandardRestore(shapes))
+        return jax.tree.map(
+            jnp.asarray, manager.restore(step, args=ocp.args.StandardRestore(shapes))
+        )
     except Exception as error:  # orbax raises what its storage layers raise
         raise ValueError(
             f"{manager.directory}: got a checkpoint of step {step} that cannot be read "
