@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+CHUNK = 64  # voxels along an edge of a stored chunk
+
 Box = tuple[slice, slice, slice]
 Voxel = tuple[float, float, float]
 
@@ -48,7 +50,7 @@ class Level(NamedTuple):
     @property
     def chunk(self) -> tuple[int, int, int]:
         """Edge lengths of a stored chunk, (z, y, x)."""
-        return tuple(min(64, length) for length in self.shape)
+        return tuple(min(CHUNK, length) for length in self.shape)
 
 
 @dataclass(frozen=True)

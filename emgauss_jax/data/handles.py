@@ -1,4 +1,4 @@
-"""Opened volumes: a Volume to read boxes from, a VolumeWriter to write boxes to."""
+"""Opened volumes: to read from (Volume), to write (VolumeWriter), to do both (SharedLevel)."""
 
 import os
 import shutil
@@ -73,6 +73,33 @@ class Volume:
         box = resolve_box(key, self.shape)
         with one_line_errors(self.path, f"read as {self.format} in {box_text(box)}"):
             return np.array(self._read(box), self.dtype, order="C", subok=False)
+
+
+@dataclass(frozen=True)
+class SharedLevel(Volume):
+    """One level of a shared volume: a Volume that is also written, in boxes of whole chunks."""
+
+    chunk: tuple[int, int, int]  # (z, y, x)
+    factors: tuple[int, int, int]  # voxels of level 0 in one of this level, (z, y, x)
+    _write: Callable[[Box, np.ndarray], None] = field(repr=False)
+
+    def __setitem__(self, key: Any, array: np.ndarray) -> None:
+        """Write a box; it is on disk on return, and writing it again changes nothing.
+
+        Raises:
+          ValueError: the box cuts a chunk, which two processes might then write at once; shape and
+            dtype are not the box's and the volume's; or writing failed.
+        """
+        box, array = resolve_box(key, self.shape), np.asarray(array)
+        check_fit(self.path, box, array, self.dtype)
+        for part, edge, length in zip(box, self.chunk, self.shape, strict=True):
+            if part.start % edge or (part.stop % edge and part.stop != length):
+                raise ValueError(
+                    f"{self.path}: box: got {box_text(box)} of shape {self.shape}, "
+                    f"wanted whole chunks of {self.chunk}"
+                )
+        with one_line_errors(self.path, f"written as {self.format} in {box_text(box)}"):
+            self._write(box, array)
 
 
 class VolumeWriter:

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorstore as ts
 
 from emgauss_jax.data.volume import create_volume, open_volume
 
@@ -227,3 +228,16 @@ def test_a_chunk_read_before_is_read_anew_once_it_has_changed(tmp_path, form):
     chunk = tmp_path / ("0.0.0" if form == "zarr2" else "c/0/0/0")
     chunk.write_bytes((ARRAY + 1).tobytes())
     np.testing.assert_array_equal(volume[1:2], ARRAY[1:2] + 1)
+
+
+def _bytes_read():
+    (metric,) = ts.experimental_collect_matching_metrics("/tensorstore/kvstore/file/bytes_read")
+    return metric["values"][0]["value"]
+
+
+def test_planes_of_a_chunk_read_it_once(tmp_path):
+    _array(tmp_path, "zarr3", ARRAY)
+    volume, before = open_volume(tmp_path, voxel_nm=VOXEL), _bytes_read()
+    for z in range(5):
+        np.testing.assert_array_equal(volume[z : z + 1], ARRAY[z : z + 1])
+    assert _bytes_read() - before == ARRAY.nbytes
