@@ -18,7 +18,7 @@ from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import TABLE, baselines
 from emgauss_jax.metrics.report import write_gallery, write_report
 from emgauss_jax.prior import obstacle, read_trust
-from emgauss_jax.region import FITTED, folder_of
+from emgauss_jax.region import CONSTANTS, folder_of
 from emgauss_jax.trust import describe
 
 SAMPLE = 2**24  # voxels of the output that are looked at; each method's copy takes 64 MiB
@@ -140,8 +140,7 @@ def describe_run(run: Run, workdir: pathlib.Path) -> dict[str, str]:
 
 
 def _constant_blocks(run: Run, index: int, workdir: pathlib.Path) -> int:
-    with np.load(folder_of(run, index, workdir) / FITTED) as file:
-        return int((~np.isnan(file["constants"])).sum())
+    return int((~np.isnan(np.load(folder_of(run, index, workdir) / CONSTANTS))).sum())
 
 
 def _describe_prior(run: Run, workdir: pathlib.Path) -> str:

@@ -9,6 +9,8 @@ from typing import NoReturn
 import jax
 from absl import app, logging
 
+from emgauss_jax.training.preemption import EXIT_CODE, Preempted
+
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 
@@ -52,9 +54,12 @@ def run(main: Callable[[], None]) -> None:
 
     def guarded(argv: list[str]) -> None:
         del argv
-        logging.set_verbosity(logging.WARNING)  # orbax reports every file it writes
+        logging.set_verbosity(logging.WARNING)
         try:
             main()
+        except Preempted as stopped:
+            print(f"{stopped}", file=sys.stderr)
+            sys.exit(EXIT_CODE)
         except (ValueError, FloatingPointError, OSError, MemoryError) as error:
             fail(f"{error}")
 

@@ -1,4 +1,4 @@
-"""Who does the units of a run: this process, many hosts that JAX knows, or a Dask cluster."""
+"""Who does the units of a run: this process, many that JAX brings together, or Dask workers."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,9 @@ import tqdm
 from absl import flags
 from jax.experimental import multihost_utils
 
-Do = Callable[[int], None]
+from emgauss_jax import cluster
+
+Do = Callable[[int], Any]
 
 
 class Crew(NamedTuple):
@@ -31,7 +33,7 @@ def alone() -> Crew:
 
     def each(here: Do, anywhere: Do, units: Sequence[int], name: str) -> None:
         del anywhere
-        for unit in tqdm.tqdm(units, desc=name, unit="unit", disable=None):
+        for unit in _progress(units, len(units), name):
             here(unit)
 
     return Crew(True, lambda name: None, each)
@@ -42,16 +44,42 @@ def hosts() -> Crew:
     index, count, one = jax.process_index(), jax.process_count(), alone()
 
     def each(here: Do, anywhere: Do, units: Sequence[int], name: str) -> None:
-        one.each(here, anywhere, units[index::count], f"{name}, process {index} of {count}")
+        one.each(here, anywhere, units[index::count], name)
 
     return Crew(index == 0, multihost_utils.sync_global_devices, each)
+
+
+def workers_of(client: Any) -> Crew:
+    """Do units on the workers of a Dask client; one that fails does not stop the others."""
+
+    def each(here: Do, anywhere: Do, units: Sequence[int], name: str) -> None:
+        del here
+        failed = {}
+        for unit, result in _progress(cluster.run_units(client, anywhere, units), len(units), name):
+            if isinstance(result, BaseException):
+                failed[unit] = result
+        if failed:
+            unit, error = next(iter(failed.items()))
+            raise ValueError(f"{name}: {len(failed)} of {len(units)} units failed, {unit}: {error}")
+
+    return Crew(True, lambda name: None, each)
+
+
+def _progress(items: Any, total: int, name: str) -> Any:
+    """Show a bar on a terminal and nothing elsewhere; none where there is but one unit."""
+    return tqdm.tqdm(
+        items, desc=name, total=total, unit="unit", disable=None if total > 1 else True
+    )
 
 
 def define_crew_flags() -> None:
     """Define the flags that choose a crew."""
     flags.DEFINE_string(
-        "hosts", None, "auto (SLURM, TPU pod), or ADDRESS:PORT,COUNT,INDEX of these processes."
+        "hosts", None, "auto (SLURM, TPU pod), or ADDRESS:PORT,COUNT,INDEX of this process."
     )
+    flags.DEFINE_enum("cluster", None, cluster.KINDS, "Dask workers that do the units.")
+    flags.DEFINE_integer("workers", 1, "How many of them.")
+    flags.DEFINE_integer("gpus", 0, "GPUs shared out over them, one each.")
 
 
 @contextlib.contextmanager
@@ -59,17 +87,22 @@ def open_crew(values: Any) -> Iterator[Crew]:
     """Bring together the crew that flags ask for.
 
     Raises:
-      ValueError: flags that cannot be read.
+      ValueError: flags that cannot be read, or do not go together.
     """
-    if not values.hosts:
+    if values.hosts and values.cluster:
+        raise ValueError("flags: got --hosts and --cluster, wanted one of them")
+    if values.cluster:
+        with cluster.open_client(values.cluster, values.workers, values.gpus) as client:
+            yield workers_of(client)
+    elif values.hosts:
+        join_hosts(values.hosts)
+        yield hosts()
+        jax.distributed.shutdown()
+    else:
         yield alone()
-        return
-    initialize(values.hosts)
-    yield hosts()
-    jax.distributed.shutdown()
 
 
-def initialize(asked: str) -> None:
+def join_hosts(asked: str) -> None:
     """Join the other processes, each of which calls this before it uses any device.
 
     Raises:

@@ -23,7 +23,8 @@ from emgauss_jax.training import checkpoint
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.problem import Problem, cut_blocks
 
-FITTED = "fitted.npz"
+FITTED = "fitted.npz"  # the teachers of the blocks that live
+CONSTANTS = "constants.npy"  # f32[S], see `Region`
 
 
 class Region(NamedTuple):
@@ -111,26 +112,12 @@ def fit_region(run: Run, index: int, workdir: pathlib.Path) -> None:
         if region.live:
             labels = teach(region.prior, folder) if region.prior else None
             params = fit(problem_of(run, index, region, labels), folder)
-        write_fitted(folder, region.constants, params)
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / CONSTANTS, region.constants)
+        checkpoint.save(folder / FITTED, params)  # last: then the region is done
     # what only a fit that goes on needs; here, so that a kill in between leaves nothing behind
     shutil.rmtree(folder / checkpoint.FOLDER, ignore_errors=True)
     forget(folder)
-
-
-def write_fitted(folder: pathlib.Path, constants: np.ndarray, params: Any) -> None:
-    """Write the teachers of a region, whole or not at all: then it is done.
-
-    Args:
-      folder: of the region.
-      constants: f32[S].
-      params: numpy leaves [L, ...]; () where no block lives.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    leaves = {f"leaf_{i}": leaf for i, leaf in enumerate(jax.tree.leaves(params))}
-    partial = folder / f".{FITTED}"
-    with partial.open("wb") as file:
-        np.savez(file, constants=constants, **leaves)
-    partial.replace(folder / FITTED)
 
 
 class Fitted(NamedTuple):
@@ -157,7 +144,5 @@ def read_fitted(run: Run, index: int, workdir: pathlib.Path) -> Fitted:
         return Fitted(region, None, None)
     problem = run.problem
     like = jax.eval_shape(problem.program.start, problem.blocks, jax.random.split(problem.key, 1))
-    with np.load(folder / FITTED) as file:
-        leaves = [file[f"leaf_{i}"] for i in range(len(jax.tree.leaves(like)))]
-    params = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    params = checkpoint.read(folder / FITTED, like)
     return Fitted(region, read_labels(region.prior, folder) if region.prior else None, params)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emgauss_jax.blend import open_fits
+from emgauss_jax.cli import keep_compiled
 from emgauss_jax.crew import Crew
 from emgauss_jax.experiment import Run, prepare, read_workdir
 from emgauss_jax.output import Phase, drawing, drawing_errors, output_phases
@@ -82,6 +83,7 @@ def perform(job: Job, name: str, unit: int) -> None:
 @functools.cache
 def _opened(job: Job) -> tuple[Phase, ...]:
     """Open a run once in a process that does its units."""
+    keep_compiled()
     workdir = pathlib.Path(job.workdir)
     return phases(prepare(read_workdir(workdir), workdir), job)
 

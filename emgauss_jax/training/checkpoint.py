@@ -1,64 +1,53 @@
-"""Checkpoints with orbax: written whole or not at all, restored to the bit."""
+"""Pytrees on disk: written whole or not at all, read to the bit, on any number of devices.
+
+Plain NumPy archives, each written by the process whose blocks it holds: orbax has one process
+write for all, and refuses arrays that only one of many processes has.
+"""
 
 import json
 import pathlib
+import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from emgauss_jax.training.hyper import Hyper
-from emgauss_jax.training.state import State
 
 FOLDER = "checkpoints"
 
 
-def open_checkpoints(workdir: pathlib.Path, chunk: int) -> ocp.CheckpointManager:
-    """Open the checkpoints of one chunk of blocks; only the newest is kept.
+def path_of(workdir: pathlib.Path, chunk: int) -> pathlib.Path:
+    """Name the checkpoint of one chunk of blocks; there is but the newest."""
+    return workdir / FOLDER / f"chunk_{chunk:04d}.npz"
 
-    Of many processes each has chunks of its own, so none waits for another here.
+
+def save(path: pathlib.Path, tree: Any) -> None:
+    """Write the leaves of a pytree; what is there is replaced whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    leaves = jax.tree.leaves(jax.device_get(tree))
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, *leaves)
+    partial.replace(path)
+
+
+def read(path: pathlib.Path, like: Any) -> Any:
+    """Read what `save` has written: a pytree like `like`, with numpy leaves.
+
+    Raises:
+      ValueError: the file is damaged, or of another structure.
     """
-    this = jax.process_index()
-    folder = workdir.absolute() / FOLDER / f"chunk_{chunk:04d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    options = ocp.CheckpointManagerOptions(
-        max_to_keep=1,
-        enable_async_checkpointing=False,
-        create=False,
-        multiprocessing_options=ocp.options.MultiprocessingOptions(
-            primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"process_{this}"
-        ),
-    )
-    return ocp.CheckpointManager(folder, options=options)
-
-
-def save(manager: ocp.CheckpointManager, state: State) -> None:
-    """Write a state under its step."""
-    host = jax.device_get(state)
-    manager.save(int(host.step), args=ocp.args.StandardSave(host))
-
-
-def restore(manager: ocp.CheckpointManager, like: State) -> State:
-    """Read the newest state, or return `like` where there is none.
-
-    Args:
-      manager: an open folder.
-      like: a state of the same structure and shapes.
-    """
-    step = manager.latest_step()
-    if step is None:
-        return like
-    shapes = jax.tree.map(np.empty_like, jax.device_get(like))
+    structure = jax.tree.structure(like)
     try:
-        return jax.tree.map(
-            jnp.asarray, manager.restore(step, args=ocp.args.StandardRestore(shapes))
-        )
-    except Exception as error:  # orbax raises what its storage layers raise
+        with np.load(path) as file:
+            leaves = [file[name] for name in file.files]  # every one has a checksum
+        return jax.tree.unflatten(structure, leaves)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{manager.directory}: got a checkpoint of step {step} that cannot be read "
-            f"({type(error).__name__}), wanted one as train writes it; delete it to fit again"
+            f"{path}: got a file that cannot be read ({type(error).__name__}), wanted one as train "
+            "writes it; delete it to fit again"
         ) from error
 
 

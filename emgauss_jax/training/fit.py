@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from emgauss_jax.training import checkpoint, log
+from emgauss_jax.training.preemption import Preempted, watched
 from emgauss_jax.training.problem import FitSettings, Problem, start_chunk
 from emgauss_jax.training.state import State
 
@@ -85,6 +87,7 @@ def fit(problem: Problem, workdir: pathlib.Path) -> Any:
     Raises:
       ValueError: it was begun with other hyper-parameters.
       FloatingPointError: a parameter is not finite, or tiles overflow; says at which step.
+      Preempted: the process got SIGTERM; it has been saved.
     """
     chunks = checkpoint.read_chunks(workdir, problem.hypers)
     if chunks is None:
@@ -106,26 +109,29 @@ def fit(problem: Problem, workdir: pathlib.Path) -> Any:
 def _fit_chunk(problem, devices, workdir, named_chunk, bar) -> State:
     """Fit one chunk from its newest checkpoint to the last step."""
     settings, (chunk, indices) = problem.settings, named_chunk
+    path = checkpoint.path_of(workdir, chunk)
     state, *given = start_chunk(problem, indices)
-    with checkpoint.open_checkpoints(workdir, chunk) as manager:
-        state = checkpoint.restore(manager, state)
-        done = int(state.step)
-        bar.update(done)
-        if done == settings.steps:
-            return state
-        with log.open_metrics(workdir / "metrics.jsonl", chunk, done) as file:
-            advance = problem.program.advance
-            mapping = advance(min(settings.steps_per_dispatch, settings.steps), devices)
-            state, *given = map(mapping.spread, (state, *given))
-            while done < settings.steps:
-                count = min(settings.steps_per_dispatch, settings.steps - done)
-                state, metrics = advance(count, devices).run(state, *given)
-                before, done = done, done + count
-                log.write_metrics(file, chunk, done, _checked(metrics, before))
-                bar.update(count)
-                every = settings.checkpoint_every
-                if done == settings.steps or done // every > before // every:
-                    checkpoint.save(manager, mapping.gather(state))
+    if path.exists():
+        state = jax.tree.map(jnp.asarray, checkpoint.read(path, state))
+    done = int(state.step)
+    bar.update(done)
+    if done == settings.steps:
+        return state
+    with log.open_metrics(workdir / "metrics.jsonl", chunk, done) as file, watched() as preempted:
+        advance = problem.program.advance
+        mapping = advance(min(settings.steps_per_dispatch, settings.steps), devices)
+        state, *given = map(mapping.spread, (state, *given))
+        while done < settings.steps:
+            count = min(settings.steps_per_dispatch, settings.steps - done)
+            state, metrics = advance(count, devices).run(state, *given)
+            before, done = done, done + count
+            log.write_metrics(file, chunk, done, _checked(metrics, before))
+            bar.update(count)
+            every, stop = settings.checkpoint_every, preempted()
+            if stop or done == settings.steps or done // every > before // every:
+                checkpoint.save(path, mapping.gather(state))
+            if stop:
+                raise Preempted(f"SIGTERM at step {done}: saved, the same command goes on")
     return mapping.gather(state)
 
 

@@ -1,0 +1,161 @@
+"""One volume, however its regions are shared out, killed and started again."""
+
+import collections
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from emgauss_jax.data.phantom import tissue
+from emgauss_jax.data.volume import create_volume, open_volume
+from emgauss_jax.experiment import locked
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def flags(folder, **changes):
+    """Flags of a run on 3 regions of 3 blocks, of a float32 volume made in the folder."""
+    path = folder / "stack.ome.zarr"
+    if not path.exists():
+        values = tissue((6, 70, 70), 0).astype(np.float32)
+        with create_volume(path, values.shape, values.dtype, (40.0, 10.0, 10.0)) as writer:
+            writer[:, :, :] = values
+    settings = {
+        "data.path": path, "train.steps": 20, "train.steps_per_dispatch": 5, "prior.steps": 5,
+        "prior.probe_steps": 2, "lateral.features": 4, "lateral.blocks": 1,
+        "block.max_size": "(64,40,40)", "block.region": "(1,3,1)", **changes,
+    }  # fmt: skip
+    return [
+        f"--config={ROOT / 'configs' / 'emgauss.py'}",
+        *(f"--config.{key}={value}" for key, value in settings.items()),
+    ]
+
+
+def train(arguments, workdir, *more, **env):
+    """Start a train; a process group of its own, so that all of it can be killed."""
+    command = [sys.executable, "-m", "emgauss_jax.train", *arguments, f"--workdir={workdir}", *more]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | env, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process):
+    """Wait for a train that is to end well."""
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error[-2000:]
+
+
+def voxels(workdir):
+    return open_volume(workdir / "reconstruction.ome.zarr")[:, :, :]
+
+
+def contents(workdir):
+    """Every file of an output, by name."""
+    folder = workdir / "reconstruction.ome.zarr"
+    return {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def counts(workdir):
+    """Count how often each unit was finished."""
+    lines = map(json.loads, (workdir / "work.jsonl").read_text().splitlines())
+    return collections.Counter((line["phase"], line["unit"]) for line in lines)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run by one process on one device, and its flags."""
+    folder = tmp_path_factory.mktemp("scale")
+    arguments = flags(folder)
+    finish(train(arguments, folder / "whole"))
+    done = counts(folder / "whole")
+    assert sorted(unit for phase, unit in done if phase == "fit") == [0, 1, 2]
+    assert set(done.values()) == {1}
+    return arguments, folder / "whole"
+
+
+def test_eight_devices_give_the_volume_of_one(whole, tmp_path):
+    arguments, one = whole
+    xla = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
+    finish(train(arguments, tmp_path / "run", XLA_FLAGS=xla))
+    span = np.ptp(voxels(one))
+    np.testing.assert_allclose(voxels(tmp_path / "run"), voxels(one), atol=1e-5 * span)
+
+
+def test_two_processes_give_the_volume_of_one(whole, tmp_path):
+    arguments, one = whole
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    both = [
+        train(arguments, tmp_path / "run", f"--hosts=localhost:{port},2,{index}")
+        for index in (0, 1)
+    ]
+    for process in both:
+        finish(process)
+    assert contents(tmp_path / "run") == contents(one)
+    assert counts(tmp_path / "run") == counts(one)
+
+
+@pytest.mark.slow
+def test_killed_workers_and_runs_leave_no_trace(whole, tmp_path):
+    psutil = pytest.importorskip("psutil", reason="wanted: pip install -e '.[cluster]'")
+    arguments, one = whole
+    log = tmp_path / "run" / "work.jsonl"
+    process = train(arguments, tmp_path / "run", "--cluster=local", "--workers=2")
+    wait_for_lines(log, 1, process)
+    nannies = psutil.Process(process.pid).children(recursive=True)
+    workers = [child for child in nannies if "spawn_main" in " ".join(child.cmdline())]
+    workers[0].kill()
+    wait_for_lines(log, 3, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    for child in nannies:
+        if child.is_running():
+            child.kill()
+    finished = counts(tmp_path / "run")
+    finish(train(arguments, tmp_path / "run", "--cluster=local", "--workers=2"))
+    assert contents(tmp_path / "run") == contents(one)
+    assert counts(tmp_path / "run") == counts(one)  # what was done before too, once
+    assert all(counts(one)[unit] == 1 for unit in finished)
+
+
+def wait_for_lines(path, count, process):
+    """Wait until a log has so many lines, while the process lives."""
+    while not path.exists() or path.read_text().count("\n") < count:
+        assert process.poll() is None, process.stderr.read()[-2000:]
+        time.sleep(0.02)
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(whole, tmp_path):
+    arguments, one = whole
+    process = train(arguments, tmp_path / "run")
+    log = tmp_path / "run" / "regions" / "000001" / "metrics.jsonl"
+    wait_for_lines(log, 1, process)
+    process.terminate()
+    _, error = process.communicate(timeout=100)
+    assert process.returncode == 143, error
+    saved = tmp_path / "run" / "regions" / "000001" / "checkpoints" / "chunk_0000.npz"
+    fitted = tmp_path / "run" / "regions" / "000001" / "fitted.npz"
+    assert saved.exists() or fitted.exists()
+    finish(train(arguments, tmp_path / "run"))
+    assert contents(tmp_path / "run") == contents(one)
+
+
+def test_two_runs_on_one_workdir(tmp_path):
+    with (
+        locked(tmp_path / "run" / ".lock"),
+        pytest.raises(ValueError, match="got another run at work there, wanted one at a time"),
+        locked(tmp_path / "run" / ".lock"),
+    ):
+        pass
+    with locked(tmp_path / "run" / ".lock"):  # free again
+        pass
