@@ -67,9 +67,14 @@ class Problem:
             check_like(hyper, self.configured)
 
     @property
+    def block_count(self) -> int:
+        """Blocks of the volume."""
+        return self.blocks.slices.shape[0]
+
+    @property
     def count(self) -> int:
         """Fits: the blocks of the volume, as often as there are hyper-parameters to try."""
-        return self.blocks.slices.shape[0] * len(self.hypers)
+        return self.block_count * len(self.hypers)
 
     @property
     def hypers(self) -> tuple[Hyper, ...]:
@@ -164,7 +169,7 @@ def start_chunk(problem: Problem, indices: Sequence[int]) -> tuple[State, Block,
         that block alone, not on its chunk nor on the hyper-parameters.
     """
     hypers = problem.hypers
-    which, block = np.divmod(np.asarray(indices), problem.blocks.slices.shape[0])
+    which, block = np.divmod(np.asarray(indices), problem.block_count)
     keys = jax.vmap(lambda i: jax.random.fold_in(problem.key, i))(jnp.asarray(block))
     pairs = jax.vmap(jax.random.split)(keys)
     blocks = jax.tree.map(lambda leaf: jnp.asarray(leaf[block]), problem.blocks)
