@@ -1,0 +1,136 @@
+"""Units of work, each in a process of its own: one after another, or as tasks of Dask.
+
+A unit is anything that can be pickled, and so is the function that does one. Processes are spawned
+and not forked, because JAX does not survive a fork: a script that calls this guards its own start
+by `if __name__ == "__main__"`.
+"""
+
+import concurrent.futures
+import contextlib
+import importlib
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
+from typing import Any
+
+KINDS = ("local", "slurm")
+SETTINGS = {
+    "distributed.worker.multiprocessing-method": "spawn",
+    # A worker holds the unit it does and no other, so that its death is counted against no other.
+    "distributed.scheduler.worker-saturation": 1.0,
+}
+
+
+@contextlib.contextmanager
+def open_client(kind: str, workers: int, gpus: int = 0, **options: Any) -> Iterator[Any]:
+    """Start workers that do one unit at a time each; stop them in the end.
+
+    Args:
+      kind: "local", processes of this machine; "slurm", a job for every worker, as the user's
+        dask-jobqueue settings say (~/.config/dask/jobqueue.yaml).
+      workers: how many.
+      gpus: of this machine, one for every worker in turn; for "slurm", more than 0 asks for one a
+        job. 0: workers see what they see.
+      options: of `dask_jobqueue.SLURMCluster`, over those settings.
+
+    Yields:
+      A `dask.distributed.Client`.
+
+    Raises:
+      ValueError: another kind, no worker, a missing setting, or Dask is not installed.
+    """
+    if kind not in KINDS or workers < 1 or gpus < 0:
+        raise ValueError(
+            f"cluster: got {kind!r}, {workers} workers and {gpus} gpus, wanted one of {KINDS}, "
+            "1 or more and 0 or more"
+        )
+    dask, distributed = _load("dask"), _load("distributed")
+    start = _local if kind == "local" else _slurm
+    with (
+        dask.config.set(SETTINGS),
+        start(workers, gpus, **options) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def _load(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ValueError(
+            f"cluster: got no package {name}, wanted it installed: pip install -e '.[cluster]'"
+        ) from None
+
+
+def _local(workers: int, gpus: int) -> Any:
+    """Start processes of one thread each, as `LocalCluster` does, each with its own environment."""
+    distributed = _load("distributed")
+    quiet = {"silence_logs": logging.WARNING}
+    here = {"host": "127.0.0.1", "dashboard": False}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+
+    def worker(i: int) -> dict[str, Any]:
+        env = {"CUDA_VISIBLE_DEVICES": visible[:gpus][i % gpus]} if gpus else {}
+        # No limit of memory: it is shared, and a unit may need most of it.
+        options = {"nthreads": 1, "memory_limit": 0, "env": env, **here, **quiet}
+        return {"cls": distributed.Nanny, "options": options}
+
+    scheduler = {"cls": distributed.Scheduler, "options": {"port": 0, **here}}
+    return distributed.SpecCluster({i: worker(i) for i in range(workers)}, scheduler, **quiet)
+
+
+def _slurm(workers: int, gpus: int, **options: Any) -> Any:
+    """Queue a job for every worker; those that come first begin."""
+    jobqueue, settings = _load("dask_jobqueue"), _load("dask").config
+    if gpus:
+        extra = settings.get("jobqueue.slurm.job-extra-directives", [])
+        options = {"job_extra_directives": [*extra, "--gres=gpu:1"], **options}
+    more = settings.get("jobqueue.slurm.worker-extra-args", [])
+    try:  # a job may have several cores, but does one unit at a time
+        one = {"processes": 1, "worker_extra_args": [*more, "--nthreads", "1"]}
+        cluster = jobqueue.SLURMCluster(**one, **options)
+    except ValueError as error:
+        raise ValueError(
+            f"jobqueue.slurm: got {error}, wanted it in ~/.config/dask/jobqueue.yaml"
+        ) from None
+    cluster.scale(jobs=workers)
+    return cluster
+
+
+def run_units(
+    client: Any, function: Callable[[Any], Any], units: Iterable[Any], retries: int = 2
+) -> Iterator[tuple[Any, Any]]:
+    """Do units on the workers of a client.
+
+    Args:
+      client: from `open_client`.
+      function: does one unit. It may be begun anew, after an error or where a worker has died.
+      units: what to do.
+      retries: how often a unit is begun anew after an error. That its worker died is forgiven as
+        often as Dask's `distributed.scheduler.allowed-failures` says, three times.
+
+    Yields:
+      Each unit with what the function returned, or the exception it ended in, as they come.
+    """
+    distributed = _load("distributed")
+    futures = {client.submit(function, unit, retries=retries, pure=False): unit for unit in units}
+    for future in distributed.as_completed(list(futures)):
+        error = future.exception()
+        yield futures.pop(future), future.result() if error is None else error
+
+
+def one_by_one(function: Callable[[Any], Any], units: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Do units without a cluster, one after another; yields as `run_units`.
+
+    Each has a process of its own, so that one that is killed takes nothing with it, and leaves no
+    memory behind.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    for unit in units:
+        with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            future = pool.submit(function, unit)
+            error = future.exception()
+        yield unit, future.result() if error is None else error
