@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -179,15 +180,22 @@ def test_a_unit_that_crashes_fails_alone(tmp_path):
     assert "killed" in (tmp_path / "sweep" / table["a"].failure.split()[-1]).read_text()
 
 
-def command(tmp_path, rows, *args):
-    """Run the command in a process of its own."""
+def start(tmp_path, rows, *args, workdir="sweep"):
+    """Start the command in a process of its own."""
     settings = [f"--config.{key}={value}" for key, value in SMALL.items()]
     path = write(tmp_path / "rows.py", rows)
-    args = (f"--config={path}", f"--workdir={tmp_path / 'sweep'}", *settings, *args)
-    env = os.environ | {"JAX_PLATFORMS": "cpu"}
-    return subprocess.run(
-        [sys.executable, COMMAND, *args], capture_output=True, text=True, cwd=ROOT, env=env
-    )
+    args = (f"--config={path}", f"--workdir={tmp_path / workdir}", *settings, *args)
+    return subprocess.Popen(
+        [sys.executable, COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+
+
+def command(*args, **keywords):
+    """Run the command to its end."""
+    process = start(*args, **keywords)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def test_a_dry_run_names_units_and_bad_rows_and_writes_nothing(tmp_path):
@@ -219,3 +227,25 @@ def test_the_command_runs_units_and_fails_in_one_line(args, tmp_path):
     assert last.startswith("error: 1 of 5 rows failed: bad: step 1: got nonfinite")
     assert all(f"| {name} |" in done.stdout for name in rows)
     assert (tmp_path / "sweep" / "table.html").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on_from_its_checkpoint(tmp_path):
+    long = ("--config.train.steps=400", "--config.train.checkpoint_every=20")
+    assert command(tmp_path, THREE, *long, workdir="whole").returncode == 0
+    process = start(tmp_path, THREE, *long)
+    logs, lines = (tmp_path / "sweep" / "units"), 0
+    while lines < 150:
+        assert process.poll() is None, "it was not to end before it was killed"
+        lines = sum(log.read_text().count("\n") for log in logs.glob("*/fit_*/metrics.jsonl"))
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()  # ends with the last process that holds its output
+    (log,) = logs.glob("*/fit_*/metrics.jsonl")
+    (newest,) = (log.parent / "checkpoints" / "chunk_0000").glob("[0-9]*")
+    assert 20 <= int(newest.name) < 400
+    done = command(tmp_path, THREE, *long)
+    assert done.returncode == 0
+    for name in ("slow", "l1", "no_average"):
+        texts = [tmp_path / each / "rows" / name / "metrics.jsonl" for each in ("whole", "sweep")]
+        assert len({path.read_bytes() for path in texts}) == 1
