@@ -93,8 +93,8 @@ def run_unit(workdir: pathlib.Path, unit: Unit) -> dict[str, Outcome]:
     logging.set_verbosity(logging.WARNING)  # orbax reports every file it writes
     folder = workdir / "units" / unit.key
     hypers = tuple(row.hyper for row in unit.rows)
-    names = json.dumps([row.name for row in unit.rows])
-    workdir_of_fit = folder / f"fit_{hashlib.sha256(names.encode()).hexdigest()[:12]}"
+    these = json.dumps([(row.name, row.hyper) for row in unit.rows])
+    workdir_of_fit = folder / f"fit_{hashlib.sha256(these.encode()).hexdigest()[:12]}"
     try:
         experiment = prepare(unit.rows[0].config).taught(folder)
         problem = dataclasses.replace(experiment.problem, sweep=hypers)

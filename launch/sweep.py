@@ -53,7 +53,8 @@ def main() -> None:
         print(to_markdown(table))
         problems = {entry.name: entry.failure for entry in table if entry.failure}
     if problems:
-        told = "; ".join(f"{name}: {why}" for name, why in problems.items())
+        names = {why: [n for n in problems if problems[n] == why] for why in problems.values()}
+        told = "; ".join(f"{', '.join(those)}: {why}" for why, those in names.items())
         fail(f"{len(problems)} of {len(rows)} rows failed: {told}")
 
 
