@@ -12,6 +12,9 @@ from absl import app, logging
 from emgauss_jax.training.preemption import EXIT_CODE, Preempted
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
+# What bad input raises: told in one line. Anything else is a fault of ours and keeps its traceback.
+BAD_INPUT = (ValueError, FloatingPointError, OSError, MemoryError)
+BAD_FLAGS = (AttributeError, ImportError, LookupError, OSError, SyntaxError, TypeError, ValueError)
 
 
 def fail(message: str) -> NoReturn:
@@ -38,15 +41,7 @@ def run(main: Callable[[], None]) -> None:
     def parse(argv: list[str]) -> list[str]:
         try:
             rest = app.parse_flags_with_usage(argv)
-        except (
-            AttributeError,
-            ImportError,
-            LookupError,
-            OSError,
-            SyntaxError,
-            TypeError,
-            ValueError,
-        ) as error:
+        except BAD_FLAGS as error:
             fail(f"flags: {error}, wanted a key of the config")
         if rest[1:]:
             fail(f"arguments: got {rest[1:]}, wanted flags only")
@@ -60,7 +55,7 @@ def run(main: Callable[[], None]) -> None:
         except Preempted as stopped:
             print(f"{stopped}", file=sys.stderr)
             sys.exit(EXIT_CODE)
-        except (ValueError, FloatingPointError, OSError, MemoryError) as error:
+        except BAD_INPUT as error:
             fail(f"{error}")
 
     app.run(guarded, flags_parser=parse)

@@ -11,6 +11,7 @@ import importlib
 import logging
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
@@ -130,7 +131,17 @@ def one_by_one(function: Callable[[Any], Any], units: Iterable[Any]) -> Iterator
     """
     spawn = multiprocessing.get_context("spawn")
     for unit in units:
-        with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        with concurrent.futures.ProcessPoolExecutor(1, spawn, _end_with_parent) as pool:
             future = pool.submit(function, unit)
             error = future.exception()
         yield unit, future.result() if error is None else error
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as its parent does: two must never do the same unit at once."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

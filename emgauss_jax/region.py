@@ -112,12 +112,23 @@ def fit_region(run: Run, index: int, workdir: pathlib.Path) -> None:
         if region.live:
             labels = teach(region.prior, folder) if region.prior else None
             params = fit(problem_of(run, index, region, labels), folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / CONSTANTS, region.constants)
-        checkpoint.save(folder / FITTED, params)  # last: then the region is done
+        write_fitted(folder, region.constants, params)
     # what only a fit that goes on needs; here, so that a kill in between leaves nothing behind
     shutil.rmtree(folder / checkpoint.FOLDER, ignore_errors=True)
     forget(folder)
+
+
+def write_fitted(folder: pathlib.Path, constants: np.ndarray, params: Any) -> None:
+    """Write what a region's fit came to; it is done once this is.
+
+    Args:
+      folder: of the region.
+      constants: f32[S].
+      params: numpy leaves [L, ...]; () where no block lives.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / CONSTANTS, constants)
+    checkpoint.save(folder / FITTED, params)
 
 
 class Fitted(NamedTuple):

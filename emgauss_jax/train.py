@@ -14,7 +14,7 @@ from emgauss_jax import cli
 from emgauss_jax.assess import assess
 from emgauss_jax.blend import open_fits
 from emgauss_jax.crew import Crew, alone, define_crew_flags, open_crew
-from emgauss_jax.experiment import claim_workdir, locked, prepare, write_levels
+from emgauss_jax.experiment import Run, claim_workdir, locked, prepare, write_levels
 from emgauss_jax.sampling import isotropic
 from emgauss_jax.work import Job, run_job
 
@@ -38,24 +38,28 @@ def train_and_evaluate(
     """
     crew = crew or alone()
     if not crew.leads:
-        crew.wait("workdir")  # and what was measured for it
+        crew.wait("workdir")  # and what is measured for it
+        return finish(prepare(config, workdir), workdir, crew)
     run = prepare(config, workdir)
-    path = workdir / f"reconstruction{run.observed.suffix}"
-    if not crew.leads:
-        run_job(run, _job(workdir, path), crew)
-        return path
-    sampling = isotropic(run.observed)
+    isotropic(run.observed)  # or say why it cannot be
     claim_workdir(workdir, config)
     with locked(workdir / ".lock"):
         write_levels(workdir, run.observed.levels)
         crew.wait("workdir")
-        run_job(run, _job(workdir, path), crew)
-        assess(open_fits(run, workdir), sampling.z, path, workdir)
+        return finish(run, workdir, crew)
+
+
+def finish(run: Run, workdir: pathlib.Path, crew: Crew) -> pathlib.Path:
+    """Do what is left of a run in a workdir of its own: fits, reconstruction, report.
+
+    Returns:
+      The path of the reconstruction.
+    """
+    path = workdir / f"reconstruction{run.observed.suffix}"
+    run_job(run, Job(str(workdir), True, str(path), None, ""), crew)
+    if crew.leads:
+        assess(open_fits(run, workdir), isotropic(run.observed).z, path, workdir)
     return path
-
-
-def _job(workdir: pathlib.Path, path: pathlib.Path) -> Job:
-    return Job(str(workdir), True, str(path), None, "")
 
 
 def define_flags() -> None:

@@ -1,89 +1,77 @@
-"""Run the rows of a sweep one after the other, each in a folder of its own, and tabulate them.
+"""Run the rows of a sweep, each to a folder of its own, and tabulate them.
 
-python launch/sweep.py --sweep=configs/sweeps/NAME.py --workdir=DIR [--rows=PREFIX] \
-    [--config.KEY=VALUE ...]
+python launch/sweep.py --config=configs/sweeps/NAME.py --workdir=DIR [--rows=PREFIX] [--dry_run] \
+    [--rows_per_unit=N] [--cluster=local|slurm --workers=N --gpus=N] [--config.KEY=VALUE ...]
 
-Flags of a config go to every row, after the row's own. Started again, finished rows are only
-reported again, and a killed one goes on where it stopped.
+Flags of a config go to every row, over the row's own. Rows that differ in learning rates, loss
+weights or the EMA decay alone are one unit of work, fitted in one program, at most N of them; with
+a cluster every worker does one unit at a time. Started again, finished rows are only tabulated
+again, a unit that was killed goes on where it stopped, and rows that failed are tried again.
 """
 
 import argparse
-import json
 import pathlib
-import runpy
-import subprocess
-import sys
+from collections.abc import Iterator
+from typing import Any
 
-CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
-COLUMNS = {"psnr": ".2f", "ssim_xy": ".3f", "fsim_xy": ".3f", "fsc_z": ".3f"}
-RIVALS = ("linear", "linear_blur", "cubic", "cubic_mean")
-
-
-def read_rows(sweep: pathlib.Path, prefix: str) -> dict[str, list[str]]:
-    """Read a sweep: the flags of every row whose name starts with the prefix."""
-    rows = {}
-
-    def add(name: str, config: str, changes: dict | None = None) -> None:
-        changed = [f"--config.{key}={value}" for key, value in (changes or {}).items()]
-        rows[name] = [f"--config={CONFIGS / config}", *changed]
-
-    runpy.run_path(str(sweep))["sweep"](add)
-    return {name: flags for name, flags in rows.items() if name.startswith(prefix)}
+from emgauss_jax import cluster, sweep
+from emgauss_jax.cli import BAD_INPUT, fail
+from emgauss_jax.metrics.ranking import to_markdown
 
 
-def run_row(flags: list[str], workdir: pathlib.Path) -> dict:
-    """Train one row and read its scores; one that is finished is only reported again.
-
-    Raises:
-      SystemExit: the training failed, which has said why, or there is no reference to score with.
-    """
-    command = [sys.executable, "-m", "emgauss_jax.train", *flags, f"--workdir={workdir}"]
-    workdir.parent.mkdir(parents=True, exist_ok=True)
-    code = subprocess.run(command).returncode
-    if code:
-        raise SystemExit(code)
-    metrics = workdir / "report" / "metrics.json"
-    if not metrics.exists():
-        raise SystemExit(f"{workdir}: got no scores, wanted --config.data.simulate_factor=K")
-    return json.loads(metrics.read_text())["scores"]
-
-
-def table(scores: dict[str, dict]) -> str:
-    """Lay scores out as Markdown; the interpolations of the first row come first."""
-    first = next(iter(scores.values()))
-    lines = {name: values for name, values in first.items() if name in RIVALS}
-    lines |= {name: row[list(row)[-1]] for name, row in scores.items()}
-    head = "| row | " + " | ".join(COLUMNS) + " |\n|---|" + "---|" * len(COLUMNS) + "\n"
-
-    def cell(value: float | None, form: str) -> str:
-        return "n/a" if value is None else format(value, form)
-
-    return head + "".join(
-        f"| {name} | "
-        + " | ".join(cell(values[column], form) for column, form in COLUMNS.items())
-        + " |\n"
-        for name, values in lines.items()
-    )
+def parse() -> tuple[argparse.Namespace, dict[str, str]]:
+    """Read the flags: the command's own, and the settings for every row."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--config", type=pathlib.Path, required=True, help="of configs/sweeps/")
+    parser.add_argument("--workdir", type=pathlib.Path, required=True)
+    parser.add_argument("--rows", default="", help="only rows whose name starts with this")
+    parser.add_argument("--dry_run", action="store_true", help="print the units and write nothing")
+    parser.add_argument("--rows_per_unit", type=int, default=0, help="at most; 0: no limit")
+    parser.add_argument("--cluster", choices=cluster.KINDS, help="none: one unit after another")
+    parser.add_argument("--workers", type=int, default=1, help="of the cluster")
+    parser.add_argument("--gpus", type=int, default=0, help="to share out among workers")
+    args, rest = parser.parse_known_args()
+    if not args.cluster and (args.workers != 1 or args.gpus):
+        parser.error("--workers, --gpus: wanted --cluster with them")
+    for flag in rest:
+        if not flag.startswith("--config.") or "=" not in flag:
+            parser.error(f"flags: got {flag}, wanted --config.KEY=VALUE")
+    return args, dict(flag.removeprefix("--config.").split("=", 1) for flag in rest)
 
 
 def main() -> None:
-    """Run a sweep from the command line; write its table to DIR/table.md and print it."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--sweep", type=pathlib.Path, required=True)
-    parser.add_argument("--workdir", type=pathlib.Path, required=True)
-    parser.add_argument("--rows", default="", help="only rows whose name starts with this")
-    args, common = parser.parse_known_args()
-    if not args.sweep.is_file():
-        parser.error(f"--sweep: got {args.sweep}, wanted a file of configs/sweeps/")
-    rows = read_rows(args.sweep, args.rows)
-    if not rows:
-        parser.error(f"--rows: got {args.rows!r}, with which no row of {args.sweep} starts")
-    scores = {}
-    for name, flags in rows.items():
-        scores[name] = run_row([*flags, *common], args.workdir / name.replace(" ", "_"))
-        (args.workdir / "table.md").write_text(table(scores))
-    print(table(scores))
+    """Run a sweep from the command line and print its table."""
+    args, common = parse()
+    rows = sweep.read_rows(args.config, args.rows, common)
+    units = sweep.group(rows, args.rows_per_unit)
+    if args.dry_run:
+        lines, problems = sweep.describe(units, args.workdir)
+        print("\n".join(lines))
+        problems |= {row.name: row.problem for row in rows if row.problem}
+    else:
+        table = sweep.run_sweep(rows, units, args.workdir.absolute(), chosen(args))
+        print(to_markdown(table))
+        problems = {entry.name: entry.failure for entry in table if entry.failure}
+    if problems:
+        names = {why: [n for n in problems if problems[n] == why] for why in problems.values()}
+        told = "; ".join(f"{', '.join(those)}: {why}" for why, those in names.items())
+        fail(f"{len(problems)} of {len(rows)} rows failed: {told}")
+
+
+def chosen(args: argparse.Namespace) -> Any:
+    """Choose how units are worked through."""
+    if not args.cluster:
+        return cluster.one_by_one
+
+    def work(function: Any, units: Any) -> Iterator[tuple[Any, Any]]:
+        with cluster.open_client(args.cluster, args.workers, args.gpus) as client:
+            yield from cluster.run_units(client, function, units)
+
+    return work
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BAD_INPUT as error:
+        fail(f"{error}")

@@ -1,6 +1,6 @@
 """What each part is worth: the rows of the paper's ablation table, and our own ideas, on and off.
 
-python launch/sweep.py --sweep=configs/sweeps/ablation.py --workdir=DIR \
+python launch/sweep.py --config=configs/sweeps/ablation.py --workdir=DIR \
     --config.data.path=isotropic.tif --config.data.simulate_factor=8
 
 `--rows=ours` or `--rows=paper` runs a part of it; flags of a config go to every row.

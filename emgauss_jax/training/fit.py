@@ -4,25 +4,20 @@ Letters: S fits of a chunk, n steps of a dispatch.
 """
 
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from emgauss_jax.training import checkpoint, log
+from emgauss_jax.training.failures import Failure, by_fit, find, retire
 from emgauss_jax.training.preemption import Preempted, watched
 from emgauss_jax.training.problem import FitSettings, Problem, start_chunk
 from emgauss_jax.training.state import State
 
 CPU_BLOCKS = 4  # at once under vmap, which saves an eighth of each one's time; more save no more
-
-# Metrics that must stay 0, and what to do about them.
-FAILURES = {
-    "nonfinite": "lower the learning rates",
-    "tile_overflow": "raise emgauss.render.capacity",
-}
 
 
 def share_out(count: int, limit: int, devices: int) -> list[list[int]]:
@@ -82,11 +77,12 @@ def fit(problem: Problem, workdir: pathlib.Path) -> Any:
 
     Returns:
       The teachers' parameters, numpy leaves [fits, ...]; of a sweep, all blocks with its first
-      hyper-parameters come first.
+      hyper-parameters come first. Those of a fit that failed mean nothing.
 
     Raises:
       ValueError: it was begun with other hyper-parameters.
-      FloatingPointError: a parameter is not finite, or tiles overflow; says at which step.
+      FloatingPointError: a parameter is not finite, or tiles overflow; says at which step. In a
+        sweep such a fit is logged, and the others go on.
       Preempted: the process got SIGTERM; it has been saved.
     """
     chunks = checkpoint.read_chunks(workdir, problem.hypers)
@@ -117,33 +113,75 @@ def _fit_chunk(problem, devices, workdir, named_chunk, bar) -> State:
     bar.update(done)
     if done == settings.steps:
         return state
-    with log.open_metrics(workdir / "metrics.jsonl", chunk, done) as file, watched() as preempted:
-        advance = problem.program.advance
-        mapping = advance(min(settings.steps_per_dispatch, settings.steps), devices)
-        state, *given = map(mapping.spread, (state, *given))
-        while done < settings.steps:
-            count = min(settings.steps_per_dispatch, settings.steps - done)
-            state, metrics = advance(count, devices).run(state, *given)
-            before, done = done, done + count
-            log.write_metrics(file, chunk, done, _checked(metrics, before))
-            bar.update(count)
+    gather = problem.program.advance(1, devices).gather
+    with log.open_metrics(workdir / log.FILE, chunk, done) as file, watched() as preempted:
+        lost = set(log.read_failures(workdir / log.FILE)) & set(indices)
+        begun = (state, *given)
+        for state in _dispatches(problem, devices, named_chunk, begun, lost, file):
+            before, done = done, int(np.max(state.step))
+            bar.update(done - before)
             every, stop = settings.checkpoint_every, preempted()
             if stop or done == settings.steps or done // every > before // every:
-                checkpoint.save(path, mapping.gather(state))
+                checkpoint.save(path, gather(state))
             if stop:
                 raise Preempted(f"SIGTERM at step {done}: saved, the same command goes on")
-    return mapping.gather(state)
+    return gather(state)
 
 
-def _checked(metrics: Mapping[str, jax.Array], before: int) -> dict[str, float]:
-    """Average a dispatch's metrics [..., n, ...]; raise where a step of it failed."""
-    host = {name: np.asarray(value, np.float64) for name, value in metrics.items()}
-    for name, cure in FAILURES.items():
-        if name not in host:  # of another method
-            continue
-        # [n, S] from one device, [devices, n, S / devices] from several
-        steps = host[name].reshape(-1, *host[name].shape[-2:]).max(axis=(0, 2))
-        if steps.any():
-            at = before + int(np.flatnonzero(steps)[0])
-            raise FloatingPointError(f"step {at}: got {name} {steps.max():.0f}, wanted 0: {cure}")
-    return {name: float(value.mean()) for name, value in host.items()}
+def _dispatches(problem, devices, named_chunk, begun, lost: set[int], file) -> Iterator[State]:
+    """Advance a chunk to its last step, or until all its fits have failed; log every dispatch.
+
+    Args:
+      begun: its state, blocks, keys and hyper-parameters.
+      lost: its fits that have failed before.
+      file: the open log.
+
+    Yields:
+      The state after every dispatch, spread over devices.
+    """
+    settings, advance, (chunk, indices) = problem.settings, problem.program.advance, named_chunk
+    mapping = advance(min(settings.steps_per_dispatch, settings.steps), devices)
+    done = int(begun[0].step)
+    state, *given = map(mapping.spread, _without(problem, indices, lost, begun))
+    while done < settings.steps:
+        count = min(settings.steps_per_dispatch, settings.steps - done)
+        state, metrics = advance(count, devices).run(state, *given)
+        metrics = by_fit(metrics)
+        found = {indices[place]: failure for place, failure in find(metrics, done).items()}
+        found = {fit: failure for fit, failure in found.items() if fit not in lost}
+        if found and not problem.sweep:
+            raise FloatingPointError(f"{min(found.values())}")
+        done, lost = done + count, lost | found.keys()
+        _log(problem, file, (chunk, done, indices), metrics, found, lost)
+        if found:  # its others are to go on
+            begun = (mapping.gather(state), *map(mapping.gather, given))
+            state, *given = map(mapping.spread, _without(problem, indices, lost, begun))
+        if lost == set(indices):
+            done = settings.steps
+            state = state._replace(step=jnp.full_like(state.step, done))
+        yield state
+
+
+def _without(problem: Problem, indices: Sequence[int], lost: set[int], begun: tuple) -> tuple:
+    """Take the fits that are lost out of a chunk's state and hyper-parameters."""
+    if not lost:
+        return begun
+    state, *given, hyper = begun
+    places = [place for place, index in enumerate(indices) if index in lost]
+    state, hyper = retire(state, hyper, start_chunk(problem, indices)[0], places)
+    return (state, *given, hyper)
+
+
+def _log(problem, file: TextIO, at, metrics, found: Mapping[int, Failure], lost: set[int]) -> None:
+    """Log the means of a dispatch and what failed in it; of a sweep, for each hyper-parameters."""
+    chunk, done, indices = at
+    for fit, failure in found.items():
+        log.write_failure(file, chunk, done, fit, failure)
+    if not problem.sweep:
+        means = {name: float(value.mean()) for name, value in metrics.items()}
+        log.write_metrics(file, chunk, done, means)
+    for which in sorted({index // problem.block_count for index in indices if problem.sweep}):
+        mine = [i not in lost and i // problem.block_count == which for i in indices]
+        if any(mine):
+            means = {name: float(value[:, mine].mean()) for name, value in metrics.items()}
+            log.write_metrics(file, chunk, done, {"hyper": which, **means})

@@ -74,9 +74,14 @@ class Problem:
             check_like(hyper, self.configured)
 
     @property
+    def block_count(self) -> int:
+        """Blocks of the volume."""
+        return self.blocks.slices.shape[0]
+
+    @property
     def count(self) -> int:
         """Fits: the blocks of the volume, as often as there are hyper-parameters to try."""
-        return self.blocks.slices.shape[0] * len(self.hypers)
+        return self.block_count * len(self.hypers)
 
     @property
     def hypers(self) -> tuple[Hyper, ...]:
@@ -172,7 +177,7 @@ def start_chunk(problem: Problem, indices: Sequence[int]) -> tuple[State, Block,
         that block alone, not on its chunk nor on the hyper-parameters.
     """
     hypers = problem.hypers
-    which, block = np.divmod(np.asarray(indices), problem.blocks.slices.shape[0])
+    which, block = np.divmod(np.asarray(indices), problem.block_count)
     numbers = np.asarray(problem.numbers)[block] if problem.numbers else block
     keys = jax.vmap(lambda i: jax.random.fold_in(problem.key, i))(jnp.asarray(numbers))
     pairs = jax.vmap(jax.random.split)(keys)
