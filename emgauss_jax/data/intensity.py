@@ -78,10 +78,12 @@ def from_unit(values: np.ndarray, levels: IntensityRange, dtype: np.dtype | type
     Raises:
       ValueError: where values are NaN and `dtype` is an integer type, which cannot hold them.
     """
-    grey = levels.low + np.asarray(values, np.float64) * (levels.high - levels.low)
+    grey = np.multiply(values, levels.high - levels.low, dtype=np.float64)
+    grey += levels.low
     if not np.issubdtype(dtype, np.integer):
         return grey.astype(dtype)
     if np.isnan(grey).any():
         raise ValueError(f"intensity: got {int(np.isnan(grey).sum())} NaN voxels, wanted none")
     limits = np.iinfo(dtype)
-    return np.clip(np.rint(grey), limits.min, limits.max).astype(dtype)
+    np.rint(grey, out=grey)  # in place: a slab takes eight times its size already
+    return np.clip(grey, limits.min, limits.max, out=grey).astype(dtype)
