@@ -13,29 +13,36 @@ import time
 import numpy as np
 import pytest
 
+from emgauss_jax.data.observed import open_observed
 from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import create_volume, open_volume
-from emgauss_jax.experiment import locked
+from emgauss_jax.experiment import claim_workdir, locked, write_levels
+from emgauss_jax.sweep import read_config
+from emgauss_jax.train import train_and_evaluate
 
 ROOT = pathlib.Path(__file__).parents[1]
+CONFIG = ROOT / "configs" / "emgauss.py"
 
 
-def flags(folder, **changes):
-    """Flags of a run on 3 regions of 3 blocks, of a float32 volume made in the folder."""
+def settings_of(folder):
+    """Settings of a run on 3 regions of 3 blocks, of a float32 volume made in the folder."""
     path = folder / "stack.ome.zarr"
     if not path.exists():
         values = tissue((6, 70, 70), 0).astype(np.float32)
         with create_volume(path, values.shape, values.dtype, (40.0, 10.0, 10.0)) as writer:
             writer[:, :, :] = values
-    settings = {
-        "data.path": path, "train.steps": 20, "train.steps_per_dispatch": 5, "prior.steps": 5,
-        "prior.probe_steps": 2, "lateral.features": 4, "lateral.blocks": 1,
-        "block.max_size": "(64,40,40)", "block.region": "(1,3,1)", **changes,
+    return {
+        "data.path": str(path), "train.steps": "20", "train.steps_per_dispatch": "5",
+        "prior.steps": "5", "prior.probe_steps": "2", "lateral.features": "4",
+        "lateral.blocks": "1", "block.max_size": "(64,40,40)", "block.region": "(1,3,1)",
     }  # fmt: skip
+
+
+def flags(folder):
+    settings = settings_of(folder)
     return [
-        f"--config={ROOT / 'configs' / 'emgauss.py'}",
-        *(f"--config.{key}={value}" for key, value in settings.items()),
-    ]
+        f"--config={CONFIG}", *(f"--config.{key}={value}" for key, value in settings.items())
+    ]  # fmt: skip
 
 
 def train(arguments, workdir, *more, **env):
@@ -159,3 +166,27 @@ def test_two_runs_on_one_workdir(tmp_path):
         pass
     with locked(tmp_path / "run" / ".lock"):  # free again
         pass
+
+
+def test_a_chunk_that_cannot_be_read_costs_no_finished_region(tmp_path):
+    settings = settings_of(tmp_path) | {"prior.steps": "0", "prior.flow": "False"}
+    config = read_config(CONFIG, settings)
+    config.block.region = (1, 1, 1)
+    (chunk,) = (path for path in (tmp_path / "stack.ome.zarr" / "0").rglob("1") if path.is_file()
+                and path.parent.name == "0")  # fmt: skip
+    whole = chunk.read_bytes()
+    write_levels(tmp_path / "run", open_observed(config.data).levels)
+    claimed = tmp_path / "run" / "levels.json"
+    levels = claimed.read_text()
+    claimed.unlink()
+    claim_workdir(tmp_path / "run", config)
+    claimed.write_text(levels)  # measured before the disk went bad
+    chunk.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"stack\.ome\.zarr: cannot be read as zarr3 in"):
+        train_and_evaluate(config, tmp_path / "run")
+    before = counts(tmp_path / "run")
+    assert before and not (tmp_path / "run" / "reconstruction.ome.zarr").exists()
+    chunk.write_bytes(whole)
+    train_and_evaluate(config, tmp_path / "run")
+    assert set(counts(tmp_path / "run").values()) == {1}
+    assert before.keys() < counts(tmp_path / "run").keys()
