@@ -5,6 +5,7 @@ python -m emgauss_jax.train --config=configs/emgauss.py --workdir=DIR [--config.
 """
 
 import pathlib
+import sys
 from typing import Any
 
 from absl import flags
@@ -16,7 +17,7 @@ from emgauss_jax.blend import open_fits
 from emgauss_jax.crew import Crew, alone, define_crew_flags, open_crew
 from emgauss_jax.experiment import Run, claim_workdir, locked, prepare, write_levels
 from emgauss_jax.sampling import isotropic
-from emgauss_jax.work import Job, run_job
+from emgauss_jax.work import Job, estimate, run_job
 
 
 def train_and_evaluate(
@@ -44,6 +45,7 @@ def train_and_evaluate(
     isotropic(run.observed)  # or say why it cannot be
     claim_workdir(workdir, config)
     with locked(workdir / ".lock"):
+        print(estimate(run), file=sys.stderr)
         write_levels(workdir, run.observed.levels)
         crew.wait("workdir")
         return finish(run, workdir, crew)

@@ -7,6 +7,7 @@ done once: what it writes says that it is done, and it can be killed and done ag
 import ctypes
 import functools
 import json
+import math
 import pathlib
 import time
 from typing import Any, NamedTuple
@@ -18,10 +19,15 @@ from emgauss_jax.cli import keep_compiled
 from emgauss_jax.crew import Crew
 from emgauss_jax.experiment import Run, prepare, read_workdir
 from emgauss_jax.output import Phase, drawing, drawing_errors, output_phases
+from emgauss_jax.prior import whole_factor
 from emgauss_jax.region import fit_region, is_fitted
 from emgauss_jax.sampling import sampling_of
 
 LOG = "work.jsonl"
+# Measured on a CPU: `python -m tests.benchmarks.scale`.
+PROCESS_GIB = 1.3  # JAX, compiled programs, decoded chunks, a tile of the output
+BYTES_OF_SLICES = 40  # for each voxel of a region's slices
+BYTES_OF_PLANES = 55  # for each voxel that a prior fills in
 
 
 class Job(NamedTuple):
@@ -58,6 +64,23 @@ def phases(run: Run, job: Job) -> tuple[Phase, ...]:
             form = observed.format if job.fits else None
             planned += output_phases(draw, run, sampling, pathlib.Path(path), dtype, form)
     return planned
+
+
+def estimate(run: Run) -> str:
+    """Say how much work there is, and how much memory a process will take.
+
+    What a process holds is a region: its slices, the blocks cut out of them, and, where there is a
+    prior, what fills in the planes between. The sizes of these were measured.
+    """
+    shape = max((region.bounds.shape for region in run.regions), key=math.prod)
+    voxels = math.prod(shape)
+    planes = voxels * whole_factor(run.observed) if run.prior else 0
+    gib = PROCESS_GIB + (BYTES_OF_SLICES * voxels + BYTES_OF_PLANES * planes) / 2**30
+    size = " x ".join(map(str, shape))
+    return (
+        f"{len(run.regions)} regions, {run.grid.count} blocks; a region is {size} (slices, px) at "
+        f"most, a process takes about {gib:.1f} GiB"
+    )
 
 
 def run_job(run: Run, job: Job, crew: Crew) -> None:
