@@ -21,7 +21,7 @@ from emgauss_jax.prior import obstacle, read_trust
 from emgauss_jax.region import CONSTANTS, folder_of
 from emgauss_jax.trust import describe
 
-SAMPLE = 2**24  # voxels of the output that are looked at; each method's copy takes 64 MiB
+SAMPLE = 2**23  # voxels of the output that are looked at; each method's copy takes 32 MiB
 
 
 class Sample(NamedTuple):

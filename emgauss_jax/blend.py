@@ -19,7 +19,7 @@ from emgauss_jax.region import Fitted, read_fitted
 from emgauss_jax.uncertainty import standard_error
 
 SLAB = 64  # planes drawn at once: one chunk of the chunked formats
-REGIONS = 4  # held at once: as many as meet in a corner
+REGIONS = 12  # held at once: more than meet in a tile
 
 
 class Fits(NamedTuple):

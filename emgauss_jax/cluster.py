@@ -47,7 +47,9 @@ def open_client(kind: str, workers: int, gpus: int = 0, **options: Any) -> Itera
             f"cluster: got {kind!r}, {workers} workers and {gpus} gpus, wanted one of {KINDS}, "
             "1 or more and 0 or more"
         )
-    dask, distributed = _load("dask"), _load("distributed")
+    dask = _load("dask")
+    dask.config.set({"logging.distributed": "warning"})  # read when `distributed` is first loaded
+    distributed = _load("distributed")
     start = _local if kind == "local" else _slurm
     with (
         dask.config.set(SETTINGS),

@@ -44,9 +44,26 @@ def hosts() -> Crew:
     index, count, one = jax.process_index(), jax.process_count(), alone()
 
     def each(here: Do, anywhere: Do, units: Sequence[int], name: str) -> None:
-        one.each(here, anywhere, units[index::count], name)
+        # By number, not by place: hosts may not see alike what is done.
+        one.each(here, anywhere, [unit for unit in units if unit % count == index], name)
 
-    return Crew(index == 0, multihost_utils.sync_global_devices, each)
+    return Crew(index == 0, _meet, each)
+
+
+def _meet(name: str) -> None:
+    """Wait for all other processes.
+
+    Raises:
+      ValueError: one of them has ended.
+    """
+    try:
+        multihost_utils.sync_global_devices(name)
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise ValueError(
+            f"hosts: got no answer at {name!r} ({reason}), wanted all at work: see what the one "
+            "that ended first has said"
+        ) from error
 
 
 def workers_of(client: Any) -> Crew:
@@ -91,12 +108,17 @@ def open_crew(values: Any) -> Iterator[Crew]:
     """
     if values.hosts and values.cluster:
         raise ValueError("flags: got --hosts and --cluster, wanted one of them")
+    if not values.cluster and (values.workers != 1 or values.gpus):
+        raise ValueError("flags: got --workers or --gpus, wanted --cluster with them")
     if values.cluster:
         with cluster.open_client(values.cluster, values.workers, values.gpus) as client:
             yield workers_of(client)
     elif values.hosts:
         join_hosts(values.hosts)
-        yield hosts()
+        crew = hosts()
+        crew.wait("begin")  # at once: only the first meeting is given no more than half a minute
+        yield crew
+        crew.wait("end")  # and not at the shutdown, which is given five minutes
         jax.distributed.shutdown()
     else:
         yield alone()
@@ -108,10 +130,18 @@ def join_hosts(asked: str) -> None:
     Raises:
       ValueError: neither auto nor ADDRESS:PORT,COUNT,INDEX.
     """
-    if asked == "auto":
-        jax.distributed.initialize()
-        return
-    parts = asked.split(",")
-    if len(parts) != 3 or not parts[1].isdigit() or not parts[2].isdigit():
-        raise ValueError(f"hosts: got {asked!r}, wanted auto or ADDRESS:PORT,COUNT,INDEX")
-    jax.distributed.initialize(parts[0], int(parts[1]), int(parts[2]))
+    # SIGTERM is ours: `training.preemption`
+    jax.config.update("jax_enable_preemption_service", False)
+    address, *numbers = asked.split(",")
+    if asked != "auto":
+        whole = len(numbers) == 2 and all(number.isdigit() for number in numbers)
+        if not whole or ":" not in address or not int(numbers[1]) < int(numbers[0]):
+            raise ValueError(
+                f"hosts: got {asked!r}, wanted auto, or ADDRESS:PORT,COUNT,INDEX with INDEX < COUNT"
+            )
+    try:
+        given = (address, *map(int, numbers)) if numbers else ()
+        jax.distributed.initialize(*given)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"hosts: got {asked!r} ({reason}), wanted processes to join") from error

@@ -165,6 +165,7 @@ def locked(path: pathlib.Path) -> Iterator[None]:
                 f"{path.parent}: got another run at work there, wanted one at a time"
             ) from None
         yield
+        path.unlink(missing_ok=True)
 
 
 def read_workdir(workdir: pathlib.Path) -> config_dict.ConfigDict:

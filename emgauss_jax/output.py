@@ -16,6 +16,7 @@ from emgauss_jax.data import shared
 from emgauss_jax.data.boxes import Box
 from emgauss_jax.data.intensity import from_unit
 from emgauss_jax.data.volume import FOLDERS, create_volume, plan_volume
+from emgauss_jax.experiment import Run
 from emgauss_jax.sampling import Sampling
 
 TILE = (4 * SLAB, 512, 512)  # planes, px, px of a unit: whole chunks
@@ -67,7 +68,13 @@ def _paste_observed(fits: Fits, z: np.ndarray, part: Box, planes: np.ndarray) ->
 
 
 def output_phases(
-    draw: Draw, run: Any, sampling: Sampling, path: pathlib.Path, dtype: Any, format: str | None
+    draw: Draw,
+    run: Run,
+    sampling: Sampling,
+    path: pathlib.Path,
+    dtype: Any,
+    format: str | None,
+    content: str,
 ) -> tuple[Phase, ...]:
     """Plan the writing of a volume; what is there already is not planned.
 
@@ -78,26 +85,32 @@ def output_phases(
       path: the volume.
       dtype: of the volume.
       format: where the suffix leaves it open, see `create_volume`.
+      content: what it is drawn from and what of it, see `shared.begin`.
 
     Raises:
       ValueError: the suffix is unknown, or another volume has been begun at the path.
     """
+    name = f"{content.split(' of ')[0]} {path.name}"  # of the phases: an output may be called alike
+    if path.is_dir():
+        shared.finish(path)  # what a kill within it has left
     if path.exists():
         return ()
     shape = (len(sampling.z), *run.observed.shape[1:])
     form, _ = plan_volume(path, shape, dtype, sampling.voxel_nm, format)
     if form not in FOLDERS:
         write = functools.partial(_write_file, draw, sampling, path, shape, dtype, format)
-        return (Phase(path.name, 1, lambda unit: path.exists(), lambda unit: write()),)
-    volume = shared.begin(path, shape, dtype, sampling.voxel_nm, format=format)
+        return (Phase(name, 1, lambda unit: path.exists(), lambda unit: write()),)
+    volume = shared.begin(path, shape, dtype, sampling.voxel_nm, format=format, content=content)
     finish = Phase(
-        f"finish {path.name}", 1, lambda unit: path.exists(), lambda unit: shared.finish(path)
+        f"finish {name}", 1, lambda unit: path.exists(), lambda unit: shared.finish(path)
     )
-    coarser = (_coarser(volume, level) for level in range(1, len(volume.levels)))
-    return (_tiles(volume, draw, sampling.z), *coarser, finish)
+    coarser = (
+        _coarser(f"{name} level {level}", volume, level) for level in range(1, len(volume.levels))
+    )
+    return (_tiles(name, volume, draw, sampling.z), *coarser, finish)
 
 
-def _tiles(volume: shared.SharedVolume, draw: Draw, z: np.ndarray) -> Phase:
+def _tiles(name: str, volume: shared.SharedVolume, draw: Draw, z: np.ndarray) -> Phase:
     """Draw the volume itself, tile by tile."""
     tiles = cut_tiles(volume.levels[0].shape)
 
@@ -109,10 +122,10 @@ def _tiles(volume: shared.SharedVolume, draw: Draw, z: np.ndarray) -> Phase:
             volume.levels[0][slab.slices] = draw(z[start:stop], slab)
         volume.mark(f"tile {unit}")
 
-    return Phase(volume.path.name, len(tiles), lambda unit: volume.done(f"tile {unit}"), do)
+    return Phase(name, len(tiles), lambda unit: volume.done(f"tile {unit}"), do)
 
 
-def _coarser(volume: shared.SharedVolume, level: int) -> Phase:
+def _coarser(name: str, volume: shared.SharedVolume, level: int) -> Phase:
     """Make a level of the pyramid from the one before."""
     units = volume.units(level)
 
@@ -120,7 +133,6 @@ def _coarser(volume: shared.SharedVolume, level: int) -> Phase:
         volume.coarsen(units[unit])
         volume.mark(units[unit].name)
 
-    name = f"{volume.path.name} level {level}"
     return Phase(name, len(units), lambda unit: volume.done(units[unit].name), do)
 
 

@@ -63,6 +63,12 @@ class Prior:
         planes = np.broadcast_to(np.float16(0), shape)
         return planes, _depths_of_run(self.depths, self.z), self.settings.factor
 
+    def like(self, observed: Observed) -> "Prior":
+        """The same prior for other slices, which are not read: its depths and blank labels."""
+        shape = (len(observed.z_valid), *observed.shape[1:])
+        stack = _stack(np.broadcast_to(np.float32(0), shape))
+        return dataclasses.replace(self, stack=stack, z=observed.z_valid, problem=None)
+
     def of(self, observed: Observed) -> "Prior":
         """The same prior, of other slices, which are read."""
         stack = _stack(observed.unit_valid)
@@ -196,12 +202,22 @@ def read_labels(prior: Prior, workdir: pathlib.Path) -> Labels:
     folder = workdir / "prior"
     planes = folder / "labels.npy"
     return Labels(
-        planes=np.load(planes, mmap_mode="r") if planes.exists() else prior.blank[0],
-        spread=np.load(folder / "spread.npy", mmap_mode="r"),
+        planes=_read_planes(planes) if planes.exists() else prior.blank[0],
+        spread=_read_planes(folder / "spread.npy"),
         z=_depths_of_run(prior.depths, prior.z),
         per_slice=prior.settings.factor,
         trust=read_trust(workdir),
     )
+
+
+def _read_planes(path: pathlib.Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"{path}: got a file that cannot be read ({type(error).__name__}), wanted one as train "
+            "writes it; delete the region's folder to fit it again"
+        ) from error
 
 
 def read_trust(workdir: pathlib.Path) -> Trust | None:

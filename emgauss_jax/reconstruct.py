@@ -5,6 +5,7 @@ python -m emgauss_jax.reconstruct --workdir=DIR --output=PATH [--factor=F | --z_
 """
 
 import contextlib
+import os
 import pathlib
 from typing import Any
 
@@ -53,7 +54,7 @@ def check_outputs(output: str, uncertainty: str) -> None:
     """Raise where an output cannot be: it is there, or both are one."""
     for path in filter(None, (output, uncertainty)):
         check_absent(pathlib.Path(path))
-    if uncertainty == output:
+    if uncertainty and os.path.realpath(uncertainty) == os.path.realpath(output):
         raise ValueError(f"uncertainty: got {uncertainty}, wanted another path than the output's")
 
 
@@ -68,7 +69,8 @@ def main() -> None:
         check_outputs(job.output, job.uncertainty)
         run = prepare(read_workdir(workdir), workdir)
         check_fitted(run, workdir)
-        lock = locked(workdir / f".{pathlib.Path(job.output).name}.lock")
+        output = pathlib.Path(job.output)
+        lock = locked(output.with_name(f".{output.name}.lock"))
         with lock if crew.leads else contextlib.nullcontext():
             run_job(run, job, crew)
         sampling = sampling_of(run.observed, job.asked)

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from emgauss_jax.data.boxes import Box
+from emgauss_jax.data.intensity import to_unit
 from emgauss_jax.data.observed import Observed
 from emgauss_jax.experiment import Run, part_of
 from emgauss_jax.methods.base import Block
@@ -33,8 +34,6 @@ class Region(NamedTuple):
     observed: Observed  # its slices
     boxes: tuple[Box, ...]  # S; in z they count its valid slices, in y and x its px
     constants: np.ndarray  # f32[S], intensity of a block that has only one; NaN, it lives
-    prior: Prior | None  # None, there is none
-    obstacle: str  # why; empty where there is one
 
     @property
     def live(self) -> list[int]:
@@ -43,9 +42,10 @@ class Region(NamedTuple):
 
     def cut(self, which: Sequence[int], labels: Labels | None) -> Block:
         """Cut blocks out of the slices, and out of the pseudo-labels if there are any."""
-        boxes = [self.boxes[i] for i in which]
+        observed, boxes = self.observed, [self.boxes[i] for i in which]
         planes = labels and (labels.planes, labels.z, labels.per_slice)
-        return cut_blocks(self.observed.unit_valid, self.observed.z_valid, boxes, planes)
+        blocks = cut_blocks(observed.valid_slices, observed.z_valid, boxes, planes)
+        return blocks._replace(slices=to_unit(blocks.slices, observed.levels))
 
 
 def folder_of(run: Run, index: int, workdir: pathlib.Path) -> pathlib.Path:
@@ -56,6 +56,12 @@ def folder_of(run: Run, index: int, workdir: pathlib.Path) -> pathlib.Path:
 def is_fitted(run: Run, index: int, workdir: pathlib.Path) -> bool:
     """Tell whether a region is done."""
     return (folder_of(run, index, workdir) / FITTED).exists()
+
+
+def is_done(run: Run, index: int, workdir: pathlib.Path) -> bool:
+    """Tell whether a region is fitted and nothing is left to be taken away."""
+    checkpoints = folder_of(run, index, workdir) / checkpoint.FOLDER
+    return is_fitted(run, index, workdir) and not checkpoints.exists()
 
 
 def check_fitted(run: Run, workdir: pathlib.Path) -> None:
@@ -74,11 +80,15 @@ def open_region(run: Run, index: int) -> Region:
     observed = part_of(run.observed, grid)
     start = grid.bounds.start
     boxes = tuple(box.moved([-n for n in start]) for box in grid.boxes)
-    values = observed.unit_valid
-    constants = np.array([_constant(values[box.slices]) for box in boxes], np.float32)
-    why_not = obstacle(run.config, observed)
-    prior = None if why_not else (run.prior or build_prior(run.config, observed)).of(observed)
-    return Region(observed, boxes, constants, prior, why_not)
+    constants = [_constant(observed.valid_slices[box.slices]) for box in boxes]
+    return Region(observed, boxes, to_unit(np.array(constants), observed.levels))
+
+
+def prior_of(run: Run, region: Region) -> Prior | None:
+    """Give a region its prior, or None where there is an `obstacle`; no slice is read yet."""
+    if obstacle(run.config, region.observed):
+        return None
+    return run.prior or build_prior(run.config, region.observed)
 
 
 def problem_of(run: Run, index: int, region: Region, labels: Labels | None) -> Problem:
@@ -110,12 +120,13 @@ def fit_region(run: Run, index: int, workdir: pathlib.Path) -> None:
     if not is_fitted(run, index, workdir):
         region, params = open_region(run, index), ()
         if region.live:
-            labels = teach(region.prior, folder) if region.prior else None
+            prior = prior_of(run, region)
+            labels = teach(prior.of(region.observed), folder) if prior else None
             params = fit(problem_of(run, index, region, labels), folder)
         write_fitted(folder, region.constants, params)
-    # what only a fit that goes on needs; here, so that a kill in between leaves nothing behind
-    shutil.rmtree(folder / checkpoint.FOLDER, ignore_errors=True)
+    # What only a fit that goes on needs; the checkpoints last, see `is_done`.
     forget(folder)
+    shutil.rmtree(folder / checkpoint.FOLDER, ignore_errors=True)
 
 
 def write_fitted(folder: pathlib.Path, constants: np.ndarray, params: Any) -> None:
@@ -156,4 +167,6 @@ def read_fitted(run: Run, index: int, workdir: pathlib.Path) -> Fitted:
     problem = run.problem
     like = jax.eval_shape(problem.program.start, problem.blocks, jax.random.split(problem.key, 1))
     params = checkpoint.read(folder / FITTED, like)
-    return Fitted(region, read_labels(region.prior, folder) if region.prior else None, params)
+    prior = prior_of(run, region)
+    labels = read_labels(prior.like(region.observed), folder) if prior else None
+    return Fitted(region, labels, params)

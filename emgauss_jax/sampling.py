@@ -54,7 +54,12 @@ def at_depths(observed: Observed, z: Sequence[float]) -> Sampling:
     """
     last = observed.shape[0] - 1
     depths = np.asarray(z, np.float64)
-    if not (np.all(depths >= 0) and np.all(depths <= last) and np.all(np.diff(depths) > 0)):
+    if not (
+        len(depths)
+        and np.all(depths >= 0)
+        and np.all(depths <= last)
+        and np.all(np.diff(depths) > 0)
+    ):
         raise ValueError(f"z: got {z}, wanted rising depths from 0 to {last}")
     z_nm, y_nm, x_nm = observed.voxel_nm
     step = float(np.diff(depths).mean()) if len(depths) > 1 else 1.0

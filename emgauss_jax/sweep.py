@@ -55,7 +55,13 @@ def read_rows(sweep: pathlib.Path, prefix: str, common: Mapping[str, str]) -> li
 
     if not sweep.is_file():
         raise ValueError(f"config: got {sweep}, wanted a file of configs/sweeps/")
-    runpy.run_path(str(sweep))["sweep"](add)
+    try:
+        runpy.run_path(str(sweep))["sweep"](add)
+    except ValueError:
+        raise
+    except Exception as error:  # it is Python of the user's
+        kind = type(error).__name__
+        raise ValueError(f"{sweep}: got {kind} {error}, wanted Python with sweep(add)") from error
     rows = [_read_row(name, *row, common) for name, row in added.items() if name.startswith(prefix)]
     if not rows:
         raise ValueError(f"rows: got {prefix!r}, with which no row of {sweep} starts")

@@ -16,7 +16,7 @@ from emgauss_jax.cli import BAD_INPUT, keep_compiled
 from emgauss_jax.crew import alone
 from emgauss_jax.experiment import CONFIG, Run, claim_workdir, prepare
 from emgauss_jax.prior import teach
-from emgauss_jax.region import folder_of, open_region, problem_of, write_fitted
+from emgauss_jax.region import folder_of, open_region, prior_of, problem_of, write_fitted
 from emgauss_jax.train import finish
 from emgauss_jax.training import log
 from emgauss_jax.training.failures import Failure
@@ -133,7 +133,8 @@ def _fit_rows(run: Run, workdir: pathlib.Path, unit: Unit) -> dict[str, Failure]
         region = open_region(run, index)
         failures, params = {}, [()] * len(unit.rows)
         if region.live:
-            labels = teach(region.prior, taught) if region.prior else None
+            prior = prior_of(run, region)
+            labels = teach(prior.of(region.observed), taught) if prior else None
             problem = problem_of(run, index, region, labels)
             problem = dataclasses.replace(problem, sweep=tuple(row.hyper for row in unit.rows))
             teachers = fit(problem, fitted)

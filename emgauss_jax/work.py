@@ -6,6 +6,7 @@ done once: what it writes says that it is done, and it can be killed and done ag
 
 import ctypes
 import functools
+import hashlib
 import json
 import math
 import pathlib
@@ -20,10 +21,11 @@ from emgauss_jax.crew import Crew
 from emgauss_jax.experiment import Run, prepare, read_workdir
 from emgauss_jax.output import Phase, drawing, drawing_errors, output_phases
 from emgauss_jax.prior import whole_factor
-from emgauss_jax.region import fit_region, is_fitted
+from emgauss_jax.region import fit_region, is_done
 from emgauss_jax.sampling import sampling_of
 
 LOG = "work.jsonl"
+PATIENCE_S = 60.0  # until other hosts' files must be seen
 # Measured on a CPU: `python -m tests.benchmarks.scale`.
 PROCESS_GIB = 1.3  # JAX, compiled programs, decoded chunks, a tile of the output
 BYTES_OF_SLICES = 40  # for each voxel of a region's slices
@@ -52,17 +54,20 @@ def phases(run: Run, job: Job) -> tuple[Phase, ...]:
     fit = Phase(
         name="fit",
         count=len(run.regions),
-        done=lambda index: is_fitted(run, index, workdir),
+        done=lambda index: is_done(run, index, workdir),
         do=lambda index: fit_region(run, index, workdir),
     )
     planned = (fit,) if job.fits else ()
-    for draw, path, dtype in (
-        (drawing(fits), job.output, observed.dtype),
-        (drawing_errors(fits), job.uncertainty, np.float32),
+    of = json.dumps([run.config.to_json(sort_keys=True), workdir.name, sampling.z.tolist()])
+    for draw, path, dtype, what in (
+        (drawing(fits), job.output, observed.dtype, "planes"),
+        (drawing_errors(fits), job.uncertainty, np.float32, "errors"),
     ):
         if path:
             form = observed.format if job.fits else None
-            planned += output_phases(draw, run, sampling, pathlib.Path(path), dtype, form)
+            content = f"{what} of {hashlib.sha256(of.encode()).hexdigest()[:16]}"
+            output = (sampling, pathlib.Path(path), dtype, form, content)
+            planned += output_phases(draw, run, *output)
     return planned
 
 
@@ -95,13 +100,31 @@ def run_job(run: Run, job: Job, crew: Crew) -> None:
         here = functools.partial(_perform, phase, job)
         crew.each(here, functools.partial(perform, job, phase.name), units, phase.name)
         crew.wait(f"{phase.name}: done")
+        _check_done(phase)
+
+
+def _check_done(phase: Phase) -> None:
+    """Make sure that no unit has been left out, before the next phase builds on them.
+
+    A network file system may show what another host has written a while later.
+
+    Raises:
+      ValueError: a unit has not been done.
+    """
+    units, end = range(phase.count), time.monotonic() + PATIENCE_S
+    while units := [unit for unit in units if not phase.done(unit)]:
+        if time.monotonic() > end:
+            raise ValueError(
+                f"{phase.name}: got {len(units)} units undone, wanted none: {units[:9]}"
+            )
+        time.sleep(1)
 
 
 def perform(job: Job, name: str, unit: int) -> None:
     """Do a unit of a phase in whatever process this is."""
     for phase in _opened(job):
         if phase.name == name:  # an output that is finished has none
-            _perform(phase, job, unit)
+            return _perform(phase, job, unit)
 
 
 @functools.cache
@@ -113,12 +136,14 @@ def _opened(job: Job) -> tuple[Phase, ...]:
 
 
 def _perform(phase: Phase, job: Job, unit: int) -> None:
-    """Do a unit, unless it is done, and log what it took."""
+    """Do a unit, unless it is done; a train logs what it took."""
     if phase.done(unit):
         return
     start = time.monotonic()
     phase.do(unit)
     _give_back_memory()
+    if not job.fits:
+        return  # the workdir may be another's
     seconds = round(time.monotonic() - start, 2)
     line = json.dumps({"phase": phase.name, "unit": unit, "seconds": seconds})
     with (pathlib.Path(job.workdir) / LOG).open("a") as file:  # short lines are appended whole

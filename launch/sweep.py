@@ -16,6 +16,7 @@ from typing import Any
 
 from emgauss_jax import cluster, sweep
 from emgauss_jax.cli import BAD_INPUT, fail
+from emgauss_jax.experiment import locked
 from emgauss_jax.metrics.ranking import to_markdown
 
 
@@ -49,7 +50,8 @@ def main() -> None:
         print("\n".join(lines))
         problems |= {row.name: row.problem for row in rows if row.problem}
     else:
-        table = sweep.run_sweep(rows, units, args.workdir.absolute(), chosen(args))
+        with locked(args.workdir / ".lock"):
+            table = sweep.run_sweep(rows, units, args.workdir.absolute(), chosen(args))
         print(to_markdown(table))
         problems = {entry.name: entry.failure for entry in table if entry.failure}
     if problems:

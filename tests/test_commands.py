@@ -20,7 +20,7 @@ from emgauss_jax.data.volume import create_volume, open_volume
 from emgauss_jax.evaluate import evaluate_volumes
 from emgauss_jax.experiment import claim_workdir, prepare
 from emgauss_jax.prior import teach
-from emgauss_jax.region import open_region
+from emgauss_jax.region import open_region, prior_of
 from emgauss_jax.sampling import at_depths, by_factor, isotropic
 from emgauss_jax.train import train_and_evaluate
 
@@ -86,8 +86,9 @@ def test_several_blocks_and_missing_slices(tmp_path):
     )  # fmt: skip
     output = train_and_evaluate(config, tmp_path / "run")
     assert open_volume(output).shape == (25, 32, 28)
-    region = open_region(prepare(config), 0)
-    labels = teach(region.prior, tmp_path / "again")
+    run = prepare(config)
+    region = open_region(run, 0)
+    labels = teach(prior_of(run, region).of(region.observed), tmp_path / "again")
     blocks = region.cut(region.live, labels)
     assert len(blocks.z) > 3
     for i, box in enumerate(region.boxes):

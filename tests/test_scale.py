@@ -13,12 +13,16 @@ import time
 import numpy as np
 import pytest
 
+from emgauss_jax import crew, work
 from emgauss_jax.data.observed import open_observed
 from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import create_volume, open_volume
-from emgauss_jax.experiment import claim_workdir, locked, write_levels
+from emgauss_jax.experiment import claim_workdir, locked, prepare, read_workdir, write_levels
+from emgauss_jax.output import Phase
+from emgauss_jax.reconstruct import check_outputs
 from emgauss_jax.sweep import read_config
 from emgauss_jax.train import train_and_evaluate
+from emgauss_jax.work import Job, phases
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "emgauss.py"
@@ -166,6 +170,45 @@ def test_two_runs_on_one_workdir(tmp_path):
         pass
     with locked(tmp_path / "run" / ".lock"):  # free again
         pass
+
+
+def test_another_reconstruction_is_not_gone_on_with(whole, tmp_path):
+    """What was begun at a path and killed belongs to its depths, to planes or to errors."""
+    _, one = whole
+    run = prepare(read_workdir(one), one)
+    (tmp_path / "sub").mkdir()
+    path = str(tmp_path / "sub" / ".." / "z.ome.zarr")
+    job = Job(str(one), False, path, ("z", (0.0, 1.0, 2.0)), "")
+    tiles, *_ = phases(run, job)
+    tiles.do(0)
+    assert phases(run, job)[0].done(0)
+    for other in (
+        job._replace(asked=("z", (1.0, 2.0, 3.0))),
+        job._replace(output="", uncertainty=path),
+    ):
+        with pytest.raises(ValueError, match=r"content: got planes of .*, wanted"):
+            phases(run, other)
+    with pytest.raises(ValueError, match="wanted another path than the output's"):
+        check_outputs("a.zarr", "./a.zarr")
+
+
+def test_units_left_out_are_found(monkeypatch):
+    monkeypatch.setattr(work, "PATIENCE_S", 0.0)
+    done = {0, 2}
+    phase = Phase("render", 3, lambda unit: unit in done, done.add)
+    monkeypatch.setattr(work, "phases", lambda run, job: (phase,))
+    lazy = crew.Crew(True, lambda name: None, lambda here, anywhere, units, name: None)
+    job = Job("", False, "", None, "")
+    with pytest.raises(ValueError, match=r"render: got 1 units undone, wanted none: \[1\]"):
+        work.run_job(None, job, lazy)
+    work.run_job(None, job, crew.alone())
+    assert done == {0, 1, 2}
+
+
+@pytest.mark.parametrize("asked", ["foo", "localhost,1,0", "localhost:1,2,2", "localhost:1,0,0"])
+def test_hosts_that_cannot_be(asked):
+    with pytest.raises(ValueError, match=r"hosts: got .* wanted auto"):
+        crew.join_hosts(asked)
 
 
 def test_a_chunk_that_cannot_be_read_costs_no_finished_region(tmp_path):

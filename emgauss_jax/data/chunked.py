@@ -1,5 +1,6 @@
 """What the chunked formats share: arrays opened and created with tensorstore."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ _CACHE = ts.Context({"cache_pool": {"total_bytes_limit": 256 * 2**20}})
 
 
 def _spec(driver: str, path: Path, members: dict[str, Any]) -> dict[str, Any]:
-    kvstore = {"driver": "file", "path": str(path.absolute())}
+    kvstore = {"driver": "file", "path": os.path.abspath(path)}
     return {"driver": driver, "kvstore": kvstore, **members}
 
 

@@ -54,10 +54,15 @@ class Observed:
         """f32[V], depth of the valid slices."""
         return self.z[self.plan.valid]
 
-    @functools.cached_property
+    @property
+    def valid_slices(self) -> np.ndarray:
+        """[V, H, W], the volume's own grey levels."""
+        return self.slices if self.plan.valid.all() else self.slices[self.plan.valid]
+
+    @property
     def unit_valid(self) -> np.ndarray:
         """f32[V, H, W], intensity of the valid slices in [0, 1]."""
-        return to_unit(self.slices[self.plan.valid], self.levels)
+        return to_unit(self.valid_slices, self.levels)
 
     @property
     def unit_slices(self) -> np.ndarray:

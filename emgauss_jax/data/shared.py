@@ -88,14 +88,14 @@ def _hidden(path: Path) -> Path:
     return path.with_name(f".{path.name}.shared")
 
 
-def _make(hidden: Path, form: str, layout: Layout) -> None:
+def _make(hidden: Path, form: str, layout: Layout, record: dict[str, Any]) -> None:
     """Make the hidden folder at once, or leave the one another process made meanwhile."""
     private = hidden.with_name(f"{hidden.name}.{uuid.uuid4().hex}")
     create, _ = _FORMATS[form]
     try:
         create(private / _VOLUME, layout)
         (private / _JOURNAL).mkdir()
-        write_json(private / _BEGUN, _record(form, layout))
+        write_json(private / _BEGUN, record)
         try:
             private.rename(hidden)
         except OSError:  # a folder that is not empty is never replaced
@@ -105,8 +105,9 @@ def _make(hidden: Path, form: str, layout: Layout) -> None:
         shutil.rmtree(private, ignore_errors=True)
 
 
-def _record(form: str, layout: Layout) -> dict[str, Any]:
+def _record(form: str, layout: Layout, content: str) -> dict[str, Any]:
     return {
+        "content": content,
         "format": form,
         "shape": list(layout.shape),
         "dtype": layout.dtype.name,
@@ -120,7 +121,8 @@ def _check_begun(hidden: Path, record: dict[str, Any]) -> None:
     for name, wanted in record.items():
         if begun.get(name) != wanted:
             raise VolumeError(
-                f"{name}: got {begun.get(name)} begun in {hidden.name}, wanted {wanted}"
+                f"{name}: got {begun.get(name)} begun in {hidden.name}, wanted {wanted}; to begin "
+                "anew, remove that folder"
             )
 
 
@@ -148,6 +150,7 @@ def begin(
     voxel_nm: Sequence[float],
     *,
     format: str | None = None,
+    content: str = "",
 ) -> SharedVolume:
     """Begin a volume and its pyramid, or go on with one that was begun alike.
 
@@ -159,6 +162,7 @@ def begin(
       dtype: uint8, uint16 or float32.
       voxel_nm: (z, y, x), nm.
       format: "zarr2", "zarr3", "n5" or "precomputed"; by default what the suffix says.
+      content: what its voxels are, in any words; a volume of other content is not gone on with.
 
     Returns:
       The volume; what no box has covered yet is zero.
@@ -173,12 +177,12 @@ def begin(
     if form not in _FORMATS:
         raise ValueError(f"{path}: format: got {form}, wanted one of {', '.join(_FORMATS)}")
     layout = replace(layout, factors=level_factors(layout.shape, layout.voxel_nm))
-    hidden = _hidden(path)
+    hidden, record = _hidden(path), _record(form, layout, content)
     with one_line_errors(path, f"begun as {form}"):
         if not begun:
             hidden.parent.mkdir(parents=True, exist_ok=True)
-            _make(hidden, form, layout)
-        _check_begun(hidden, _record(form, layout))
+            _make(hidden, form, layout, record)
+        _check_begun(hidden, record)
         return SharedVolume(path, tuple(_opened(path, form, layout)))
 
 
