@@ -5,7 +5,7 @@
 #   launch/multi_gpu.sh 0,1,2,3 configs/emgauss.py runs/mine stack.ome.zarr
 #
 # The volume should be OME-Zarr, N5 or precomputed, and be cut into as many regions as there are
-# GPUs or more (config.block.region). Ctrl-C ends all; the same command goes on.
+# GPUs or more (config.block.region). Ctrl-C or SIGTERM ends all; the same command goes on.
 set -euo pipefail
 if [ $# -lt 4 ]; then
   echo "got $# arguments, wanted GPUS CONFIG WORKDIR STACK" >&2
