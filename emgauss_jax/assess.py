@@ -14,10 +14,11 @@ from emgauss_jax.data.intensity import to_unit
 from emgauss_jax.data.observed import Observed
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.experiment import Run, part_of
+from emgauss_jax.labels import read_trust
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import TABLE, baselines
 from emgauss_jax.metrics.report import write_gallery, write_report
-from emgauss_jax.prior import obstacle, read_trust
+from emgauss_jax.prior import obstacle
 from emgauss_jax.region import CONSTANTS, folder_of
 from emgauss_jax.trust import describe
 

@@ -7,15 +7,14 @@ Letters: k lateral px from slice to slice, V valid slices, P planes, H W field i
 """
 
 import dataclasses
-import json
 import pathlib
-import shutil
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from emgauss_jax.data.observed import Observed
+from emgauss_jax.labels import FOLDER, Labels, read_labels, write_labels
 from emgauss_jax.methods import flow, interpolate
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import between_slices
@@ -26,18 +25,6 @@ from emgauss_jax.training.problem import FitSettings, Problem, check
 from emgauss_jax.trust import BASE, NETWORK, Filled, Trust, coarsen, hidden_slices, mix, weigh
 
 FLOW = "flow"
-OUTCOME = "outcome.json"  # of a finished prior
-
-
-class Labels(NamedTuple):
-    """Pseudo-labels of a whole field, k planes for every valid slice."""
-
-    planes: np.ndarray  # f16[P, H, W], intensity
-    spread: np.ndarray  # f16[P, H, W], intensity, their standard error: how far all that enters
-    # them differs, scaled to the error on hidden slices
-    z: np.ndarray  # f32[P], input-slice units
-    per_slice: int  # k
-    trust: Trust
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,11 +44,16 @@ class Prior:
         return pairs.plane_depths(len(self.z), self.settings.factor, self.settings.thick)
 
     @property
+    def plane_z(self) -> np.ndarray:
+        """f32[P], depths of those planes, input-slice units."""
+        return _depths_of_run(self.depths, self.z)
+
+    @property
     def blank(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Labels of the right shapes for `cut_blocks`, all 0."""
         shape = (len(self.depths), *self.stack.slices.shape[1:])
         planes = np.broadcast_to(np.float16(0), shape)
-        return planes, _depths_of_run(self.depths, self.z), self.settings.factor
+        return planes, self.plane_z, self.settings.factor
 
     def like(self, observed: Observed) -> "Prior":
         """The same prior for other slices, which are not read: its depths and blank labels."""
@@ -176,62 +168,20 @@ def teach(prior: Prior, workdir: pathlib.Path) -> Labels:
 
     Args:
       prior: what to fit.
-      workdir: gets prior/: the network's fits, labels.npy, spread.npy, and outcome.json, written
-        last.
+      workdir: gets prior/, with the network's fits and the labels.
     """
-    folder = workdir / "prior"
-    if not (folder / OUTCOME).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        params = _fit_only_block(prior.problem, folder / "fit") if prior.problem else None
-        trust = judge(prior, params, folder / "probe")
-        filled = fill_in(prior, params, prior.stack, prior.depths)
-        weights = weights_along(prior.depths, prior.z, trust)
-        labels = mix(filled, {name: weight[:, None, None] for name, weight in weights.items()})
-        np.save(folder / "labels.npy", labels.mean.astype(np.float16))
-        wide = _is_wide(prior.depths, prior.z)[:, None, None]
-        spread = np.where(wide, trust.wide_scale, trust.scale).astype(np.float32) * labels.spread
-        np.save(folder / "spread.npy", spread.astype(np.float16))
-        partial = folder / "outcome.partial"
-        partial.write_text(json.dumps(trust._asdict(), indent=2) + "\n")
-        partial.replace(folder / OUTCOME)
-    return read_labels(prior, workdir)
-
-
-def read_labels(prior: Prior, workdir: pathlib.Path) -> Labels:
-    """Read what `teach` has written; the planes are blank once `forget` has taken them away."""
-    folder = workdir / "prior"
-    planes = folder / "labels.npy"
-    return Labels(
-        planes=_read_planes(planes) if planes.exists() else prior.blank[0],
-        spread=_read_planes(folder / "spread.npy"),
-        z=_depths_of_run(prior.depths, prior.z),
-        per_slice=prior.settings.factor,
-        trust=read_trust(workdir),
-    )
-
-
-def _read_planes(path: pathlib.Path) -> np.ndarray:
-    try:
-        return np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(
-            f"{path}: got a file that cannot be read ({type(error).__name__}), wanted one as train "
-            "writes it; delete the region's folder to fit it again"
-        ) from error
-
-
-def read_trust(workdir: pathlib.Path) -> Trust | None:
-    """Read how far each was believed; None where there is no prior."""
-    path = workdir / "prior" / OUTCOME
-    return Trust(**json.loads(path.read_text())) if path.exists() else None
-
-
-def forget(workdir: pathlib.Path) -> None:
-    """Take away what nothing needs once the blocks are fitted: the spread and the outcome stay."""
-    folder = workdir / "prior"
-    (folder / "labels.npy").unlink(missing_ok=True)
-    for name in ("fit", "probe"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    if found := read_labels(workdir, prior.plane_z, prior.settings.factor):
+        return found
+    folder = workdir / FOLDER
+    params = _fit_only_block(prior.problem, folder / "fit") if prior.problem else None
+    trust = judge(prior, params, folder / "probe")
+    filled = fill_in(prior, params, prior.stack, prior.depths)
+    weights = weights_along(prior.depths, prior.z, trust)
+    mixed = mix(filled, {name: weight[:, None, None] for name, weight in weights.items()})
+    wide = _is_wide(prior.depths, prior.z)[:, None, None]
+    spread = np.where(wide, trust.wide_scale, trust.scale).astype(np.float32) * mixed.spread
+    write_labels(workdir, mixed.mean, spread, trust)
+    return read_labels(workdir, prior.plane_z, prior.settings.factor)
 
 
 def judge(prior: Prior, params: Any, workdir: pathlib.Path) -> Trust:

@@ -18,8 +18,9 @@ from emgauss_jax.data.boxes import Box
 from emgauss_jax.data.intensity import to_unit
 from emgauss_jax.data.observed import Observed
 from emgauss_jax.experiment import Run, part_of
+from emgauss_jax.labels import Labels, forget, read_labels
 from emgauss_jax.methods.base import Block
-from emgauss_jax.prior import Labels, Prior, build_prior, forget, obstacle, read_labels, teach
+from emgauss_jax.prior import Prior, build_prior, obstacle, teach
 from emgauss_jax.training import checkpoint
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.problem import Problem, cut_blocks
@@ -165,8 +166,11 @@ def read_fitted(run: Run, index: int, workdir: pathlib.Path) -> Fitted:
     if not region.live:
         return Fitted(region, None, None)
     problem = run.problem
-    like = jax.eval_shape(problem.program.start, problem.blocks, jax.random.split(problem.key, 1))
-    params = checkpoint.read(folder / FITTED, like)
+    teachers = jax.eval_shape(
+        problem.program.start, problem.blocks, jax.random.split(problem.key, 1)
+    )
+    params = checkpoint.read(folder / FITTED, teachers)
     prior = prior_of(run, region)
-    labels = read_labels(prior.like(region.observed), folder) if prior else None
+    like = prior and prior.like(region.observed)
+    labels = like and read_labels(folder, like.plane_z, like.settings.factor)
     return Fitted(region, labels, params)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import numpy as np
 
 from emgauss_jax.data.observed import Observed
+from emgauss_jax.labels import Labels
 from emgauss_jax.methods.interpolate import between_slices
-from emgauss_jax.prior import Labels
 
 
 def standard_error(observed: Observed, labels: Labels | None) -> Callable[[np.ndarray], np.ndarray]:

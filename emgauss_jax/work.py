@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emgauss_jax.blend import open_fits
+from emgauss_jax.blend import SLAB, open_fits
 from emgauss_jax.cli import keep_compiled
 from emgauss_jax.crew import Crew
 from emgauss_jax.experiment import Run, prepare, read_workdir
-from emgauss_jax.output import Phase, drawing, drawing_errors, output_phases
+from emgauss_jax.output import TILE, Phase, drawing, drawing_errors, output_phases
 from emgauss_jax.prior import whole_factor
 from emgauss_jax.region import fit_region, is_done
 from emgauss_jax.sampling import sampling_of
@@ -27,9 +27,10 @@ from emgauss_jax.sampling import sampling_of
 LOG = "work.jsonl"
 PATIENCE_S = 60.0  # until other hosts' files must be seen
 # Measured on a CPU: `python -m tests.benchmarks.scale`.
-PROCESS_GIB = 1.3  # JAX, compiled programs, decoded chunks, a tile of the output
+PROCESS_GIB = 0.8  # JAX, compiled programs, decoded chunks
 BYTES_OF_SLICES = 40  # for each voxel of a region's slices
 BYTES_OF_PLANES = 55  # for each voxel that a prior fills in
+BYTES_OF_TILE = 30  # for each voxel of the output that is drawn at once
 
 
 class Job(NamedTuple):
@@ -80,11 +81,11 @@ def estimate(run: Run) -> str:
     shape = max((region.bounds.shape for region in run.regions), key=math.prod)
     voxels = math.prod(shape)
     planes = voxels * whole_factor(run.observed) if run.prior else 0
-    gib = PROCESS_GIB + (BYTES_OF_SLICES * voxels + BYTES_OF_PLANES * planes) / 2**30
-    size = " x ".join(map(str, shape))
+    tile = SLAB * min(run.observed.shape[1], TILE[1]) * min(run.observed.shape[2], TILE[2])
+    size = BYTES_OF_SLICES * voxels + BYTES_OF_PLANES * planes + BYTES_OF_TILE * tile
     return (
-        f"{len(run.regions)} regions, {run.grid.count} blocks; a region is {size} (slices, px) at "
-        f"most, a process takes about {gib:.1f} GiB"
+        f"blocks: {run.grid.count}, regions: {len(run.regions)}, of {' x '.join(map(str, shape))} "
+        f"(slices, px) at most; a process takes about {PROCESS_GIB + size / 2**30:.1f} GiB"
     )
 
 

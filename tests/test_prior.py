@@ -9,9 +9,10 @@ from scipy.ndimage import gaussian_filter
 
 from emgauss_jax.data.observed import open_observed
 from emgauss_jax.data.volume import create_volume
+from emgauss_jax.labels import read_labels
 from emgauss_jax.methods import flow, interpolate
 from emgauss_jax.metrics.calibration import calibrate
-from emgauss_jax.prior import build_prior, obstacle, read_labels, teach
+from emgauss_jax.prior import build_prior, obstacle, teach
 from emgauss_jax.uncertainty import standard_error
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -62,7 +63,7 @@ def test_believed_where_all_directions_are_alike(degradation, tmp_path):
     def error(planes):
         return np.mean((planes - reference)[observed.plan.hidden] ** 2)
 
-    again = read_labels(build_prior(config, observed).of(observed), tmp_path / "run")
+    again = read_labels(tmp_path / "run", labels.z, labels.per_slice)
     np.testing.assert_array_equal(again.planes, labels.planes)
     assert again.trust == labels.trust
     assert labels.trust.weights["network"] > 0.3
