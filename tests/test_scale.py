@@ -26,6 +26,7 @@ from emgauss_jax.work import Job, phases
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "emgauss.py"
+pytestmark = pytest.mark.xdist_group("scale")  # one worker, so that `whole` is made once
 
 
 def settings_of(folder):
@@ -146,19 +147,19 @@ def wait_for_lines(path, count, process):
         time.sleep(0.02)
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(whole, tmp_path):
-    arguments, one = whole
-    process = train(arguments, tmp_path / "run")
-    log = tmp_path / "run" / "regions" / "000001" / "metrics.jsonl"
-    wait_for_lines(log, 1, process)
+def test_sigterm_saves_what_is_under_way(tmp_path):
+    """That a fit goes on from there to the same result is tested in test_commands."""
+    arguments = [*flags(tmp_path), "--config.prior.steps=0", "--config.prior.flow=False"]
+    process = train([*arguments, "--config.train.steps=100000"], tmp_path / "run")
+    folder = tmp_path / "run" / "regions" / "000000"
+    wait_for_lines(folder / "metrics.jsonl", 1, process)
     process.terminate()
     _, error = process.communicate(timeout=100)
     assert process.returncode == 143, error
-    saved = tmp_path / "run" / "regions" / "000001" / "checkpoints" / "chunk_0000.npz"
-    fitted = tmp_path / "run" / "regions" / "000001" / "fitted.npz"
-    assert saved.exists() or fitted.exists()
-    finish(train(arguments, tmp_path / "run"))
-    assert contents(tmp_path / "run") == contents(one)
+    with np.load(folder / "checkpoints" / "chunk_0000.npz") as saved:
+        step = int(saved["arr_0"])
+    assert error.splitlines()[-1] == f"SIGTERM at step {step}: saved, the same command goes on"
+    assert step == json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["step"]
 
 
 def test_two_runs_on_one_workdir(tmp_path):
