@@ -19,7 +19,7 @@ from emgauss_jax.data.boxes import Box
 from emgauss_jax.data.volume import create_volume, open_volume
 from emgauss_jax.evaluate import evaluate_volumes
 from emgauss_jax.experiment import claim_workdir, prepare
-from emgauss_jax.prior import teach
+from emgauss_jax.labels import read_labels
 from emgauss_jax.region import open_region, prior_of
 from emgauss_jax.sampling import at_depths, by_factor, isotropic
 from emgauss_jax.train import train_and_evaluate
@@ -78,7 +78,8 @@ def test_averaged_slices(tmp_path):
     assert "cubic_mean" in metrics["scores"]
 
 
-def test_several_blocks_and_missing_slices(tmp_path):
+def test_several_blocks_and_missing_slices(tmp_path, monkeypatch):
+    monkeypatch.setattr("emgauss_jax.region.forget", lambda folder: None)  # the labels stay
     config = tiny(
         block__max_size=(4, 28, 24), block__overlap=(2, 8, 8), data__missing=(1,),
         block__region=(9, 9, 9), data__phantom_shape=(25, 32, 28), train__blocks_per_chunk=3,
@@ -88,7 +89,8 @@ def test_several_blocks_and_missing_slices(tmp_path):
     assert open_volume(output).shape == (25, 32, 28)
     run = prepare(config)
     region = open_region(run, 0)
-    labels = teach(prior_of(run, region).of(region.observed), tmp_path / "again")
+    prior = prior_of(run, region).like(region.observed)
+    labels = read_labels(tmp_path / "run", prior.plane_z, prior.settings.factor)
     blocks = region.cut(region.live, labels)
     assert len(blocks.z) > 3
     for i, box in enumerate(region.boxes):

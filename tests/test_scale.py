@@ -26,7 +26,6 @@ from emgauss_jax.work import Job, phases
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "emgauss.py"
-pytestmark = pytest.mark.xdist_group("scale")  # one worker, so that `whole` is made once
 
 
 def settings_of(folder):
@@ -38,8 +37,9 @@ def settings_of(folder):
             writer[:, :, :] = values
     return {
         "data.path": str(path), "train.steps": "20", "train.steps_per_dispatch": "5",
-        "prior.steps": "5", "prior.probe_steps": "2", "lateral.features": "4",
-        "lateral.blocks": "1", "block.max_size": "(64,40,40)", "block.region": "(1,3,1)",
+        "prior.steps": "5", "prior.probe_steps": "2", "prior.flow": "False",
+        "lateral.features": "4", "lateral.blocks": "1", "block.max_size": "(64,40,40)",
+        "block.region": "(1,3,1)",
     }  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def counts(workdir):
     return collections.Counter((line["phase"], line["unit"]) for line in lines)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def whole(tmp_path_factory):
     """A run by one process on one device, and its flags."""
     folder = tmp_path_factory.mktemp("scale")
@@ -95,27 +95,23 @@ def whole(tmp_path_factory):
     return arguments, folder / "whole"
 
 
-def test_eight_devices_give_the_volume_of_one(whole, tmp_path):
+def test_eight_devices_or_two_processes_give_the_volume_of_one(whole, tmp_path):
     arguments, one = whole
     xla = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
-    finish(train(arguments, tmp_path / "run", XLA_FLAGS=xla))
+    finish(train(arguments, tmp_path / "devices", XLA_FLAGS=xla))
     span = np.ptp(voxels(one))
-    np.testing.assert_allclose(voxels(tmp_path / "run"), voxels(one), atol=1e-5 * span)
-
-
-def test_two_processes_give_the_volume_of_one(whole, tmp_path):
-    arguments, one = whole
+    np.testing.assert_allclose(voxels(tmp_path / "devices"), voxels(one), atol=1e-5 * span)
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     both = [
-        train(arguments, tmp_path / "run", f"--hosts=localhost:{port},2,{index}")
+        train(arguments, tmp_path / "hosts", f"--hosts=localhost:{port},2,{index}")
         for index in (0, 1)
     ]
     for process in both:
         finish(process)
-    assert contents(tmp_path / "run") == contents(one)
-    assert counts(tmp_path / "run") == counts(one)
+    assert contents(tmp_path / "hosts") == contents(one)
+    assert counts(tmp_path / "hosts") == counts(one)
 
 
 @pytest.mark.slow
@@ -173,26 +169,6 @@ def test_two_runs_on_one_workdir(tmp_path):
         pass
 
 
-def test_another_reconstruction_is_not_gone_on_with(whole, tmp_path):
-    """What was begun at a path and killed belongs to its depths, to planes or to errors."""
-    _, one = whole
-    run = prepare(read_workdir(one), one)
-    (tmp_path / "sub").mkdir()
-    path = str(tmp_path / "sub" / ".." / "z.ome.zarr")
-    job = Job(str(one), False, path, ("z", (0.0, 1.0, 2.0)), "")
-    tiles, *_ = phases(run, job)
-    tiles.do(0)
-    assert phases(run, job)[0].done(0)
-    for other in (
-        job._replace(asked=("z", (1.0, 2.0, 3.0))),
-        job._replace(output="", uncertainty=path),
-    ):
-        with pytest.raises(ValueError, match=r"content: got planes of .*, wanted"):
-            phases(run, other)
-    with pytest.raises(ValueError, match="wanted another path than the output's"):
-        check_outputs("a.zarr", "./a.zarr")
-
-
 def test_units_left_out_are_found(monkeypatch):
     monkeypatch.setattr(work, "PATIENCE_S", 0.0)
     done = {0, 2}
@@ -234,3 +210,26 @@ def test_a_chunk_that_cannot_be_read_costs_no_finished_region(tmp_path):
     train_and_evaluate(config, tmp_path / "run")
     assert set(counts(tmp_path / "run").values()) == {1}
     assert before.keys() < counts(tmp_path / "run").keys()
+    check_that_another_reconstruction_is_not_gone_on_with(tmp_path / "run", tmp_path / "sub")
+
+
+def check_that_another_reconstruction_is_not_gone_on_with(workdir, folder):
+    """What was begun at a path and killed belongs to its depths, to planes or to errors."""
+    run = prepare(read_workdir(workdir), workdir)
+    folder.mkdir()
+    path = str(folder / ".." / "z.ome.zarr")
+    job = Job(str(workdir), False, path, ("z", (0.0, 1.0, 2.0)), "")
+    tiles, *_ = phases(run, job)
+    tiles.do(0)
+    assert phases(run, job)[0].done(0)
+    for other in (
+        job._replace(asked=("z", (1.0, 2.0, 3.0))),
+        job._replace(output="", uncertainty=path),
+    ):
+        with pytest.raises(ValueError, match=r"content: got planes of .*, wanted"):
+            phases(run, other)
+
+
+def test_an_output_and_its_uncertainty_are_two_files():
+    with pytest.raises(ValueError, match="wanted another path than the output's"):
+        check_outputs("a.zarr", "./a.zarr")
