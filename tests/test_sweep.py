@@ -165,6 +165,7 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert labels.trust.weights["flow"] >= 0
 
 
+@pytest.mark.slow
 def test_a_row_folder_belongs_to_one_config(tmp_path):
     first = run(tmp_path, rows_of(tmp_path, {"a": {}}))
     other = run(tmp_path, rows_of(tmp_path, {"a": {WEIGHT: 0.5}, "b": {WEIGHT: 0.5}}))
