@@ -48,7 +48,13 @@ class Share(NamedTuple):
 
     window: tuple[slice, slice]  # y, x px of the part
     source: tuple[slice, slice]  # the same px, in the blocks
-    weight: np.ndarray  # f64[Q, h, w] of the window
+    along: tuple[np.ndarray, np.ndarray, np.ndarray]  # f64[Q], f64[h], f64[w] of the window
+
+    @property
+    def weight(self) -> np.ndarray:
+        """f64[Q, h, w], the product of the three."""
+        z, y, x = self.along
+        return z[:, None, None] * (y[:, None] * x)
 
 
 def share_of(run: Run, blocks: Grid, z: np.ndarray, part: Box) -> Share | None:
@@ -69,14 +75,10 @@ def share_of(run: Run, blocks: Grid, z: np.ndarray, part: Box) -> Share | None:
     if outside or lows[0] >= highs[0] or lows[1] >= highs[1]:
         return None
     coords = (place, np.arange(lows[0], highs[0]), np.arange(lows[1], highs[1]))
-    along_z, along_y, along_x = blend_weights(blocks, run.grid, coords)
-    if not (along_z.any() and along_y.any() and along_x.any()):
+    along = blend_weights(blocks, run.grid, coords)
+    if not all(weights.any() for weights in along):
         return None
-    return Share(
-        window=_window(lows, highs, part),
-        source=_window(lows, highs, bounds),
-        weight=along_z[:, None, None] * (along_y[:, None] * along_x),
-    )
+    return Share(_window(lows, highs, part), _window(lows, highs, bounds), along)
 
 
 def _window(lows: list[int], highs: list[int], box: Box) -> tuple[slice, slice]:
@@ -100,7 +102,7 @@ def render(fits: Fits, z: np.ndarray, part: Box) -> np.ndarray:
       FloatingPointError: a plane that could not be drawn.
     """
     total = np.zeros((len(z), *part.shape[1:]), np.float32)
-    for index, region in _reaching(fits.run, z, part):
+    for index, region, _ in _reaching(fits.run, z, part):
         for i, start in enumerate(box.start for box in region.boxes):
             one = Grid(tuple((n,) for n in start), region.size)
             share = share_of(fits.run, one, z, part)
@@ -113,17 +115,17 @@ def render(fits: Fits, z: np.ndarray, part: Box) -> np.ndarray:
 def expected_error(fits: Fits, z: np.ndarray, part: Box) -> np.ndarray:
     """Estimate the standard error of planes f64[Q] of a part: f32[Q, H, W], intensity."""
     total = np.zeros((len(z), *part.shape[1:]), np.float32)
-    for index, region in _reaching(fits.run, z, part):
-        share = share_of(fits.run, region, z, part)
+    for index, _, share in _reaching(fits.run, z, part):
         total[:, *share.window] += share.weight * fits.errors(index)(z)[:, *share.source]
     return total
 
 
-def _reaching(run: Run, z: np.ndarray, part: Box) -> Iterator[tuple[int, Grid]]:
+def _reaching(run: Run, z: np.ndarray, part: Box) -> Iterator[tuple[int, Grid, Share]]:
     """Find the regions that reach a part of the output."""
     for index, region in enumerate(run.regions):
-        if share_of(run, region, z, part):
-            yield index, region
+        share = share_of(run, region, z, part)
+        if share:
+            yield index, region, share
 
 
 def _draw(fits: Fits, region: int, block: int, z: np.ndarray) -> np.ndarray:
