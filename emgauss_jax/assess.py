@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emgauss_jax.blend import SLAB, Fits, expected_error
+from emgauss_jax.blend import SLAB, expected_error, open_fits
 from emgauss_jax.data.boxes import Box, border_mask
 from emgauss_jax.data.intensity import to_unit
 from emgauss_jax.data.observed import Observed
@@ -58,16 +58,16 @@ def choose_sample(observed: Observed, z: np.ndarray) -> Sample:
     return Sample(observed.part(box), slice(*map(int, span)), box, False)
 
 
-def assess(fits: Fits, z: np.ndarray, path: pathlib.Path, workdir: pathlib.Path) -> None:
+def assess(run: Run, z: np.ndarray, path: pathlib.Path, workdir: pathlib.Path) -> None:
     """Compare a written reconstruction with every interpolation, and with the reference if any.
 
     Args:
-      fits: finished.
+      run: finished.
       z: f64[D], depths of the planes written, input-slice units.
       path: the reconstruction.
       workdir: gets report/, with report.html and, where there is a reference, metrics.json.
     """
-    run, folder = fits.run, workdir / "report"
+    folder = workdir / "report"
     sample = choose_sample(run.observed, z)
     observed, depths, (_, ys, xs) = sample.observed, z[sample.planes], sample.box.slices
     volume = open_volume(path)
@@ -82,12 +82,7 @@ def assess(fits: Fits, z: np.ndarray, path: pathlib.Path, workdir: pathlib.Path)
                 (sample.planes.stop, ys.stop, xs.stop), strict=True,
             )
         )  # fmt: skip
-    expected = np.concatenate(
-        [
-            expected_error(fits, depths[i : i + SLAB], sample.box)
-            for i in range(0, len(depths), SLAB)
-        ]
-    )
+    expected = _expected(run, workdir, depths, sample.box)
     reference = observed.reference() if observed.plan.factor else None
     if reference is not None and not np.isfinite(reference).all():
         notes["reference"], reference = "holds NaN or infinite voxels: not scored", None
@@ -106,6 +101,16 @@ def assess(fits: Fits, z: np.ndarray, path: pathlib.Path, workdir: pathlib.Path)
         volume.voxel_nm, title, notes, seams if seams.any() else None, expected,
         run.config.method,
     )  # fmt: skip
+
+
+def _expected(run: Run, workdir: pathlib.Path, z: np.ndarray, box: Box) -> np.ndarray:
+    """Estimate the standard error of planes of a box, slab by slab.
+
+    The regions it takes are opened here, so that none is held while the planes are scored.
+    """
+    fits = open_fits(run, workdir)
+    slabs = [expected_error(fits, z[i : i + SLAB], box) for i in range(0, len(z), SLAB)]
+    return np.concatenate(slabs)
 
 
 def _hidden(observed: Observed, z: np.ndarray) -> np.ndarray:

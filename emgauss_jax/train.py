@@ -13,7 +13,6 @@ from ml_collections import config_flags
 
 from emgauss_jax import cli
 from emgauss_jax.assess import assess
-from emgauss_jax.blend import open_fits
 from emgauss_jax.crew import Crew, alone, define_crew_flags, open_crew
 from emgauss_jax.experiment import Run, claim_workdir, locked, prepare, write_levels
 from emgauss_jax.sampling import isotropic
@@ -60,7 +59,7 @@ def finish(run: Run, workdir: pathlib.Path, crew: Crew) -> pathlib.Path:
     path = workdir / f"reconstruction{run.observed.suffix}"
     run_job(run, Job(str(workdir), True, str(path), None, ""), crew)
     if crew.leads:
-        assess(open_fits(run, workdir), isotropic(run.observed).z, path, workdir)
+        assess(run, isotropic(run.observed).z, path, workdir)
     return path
 
 
