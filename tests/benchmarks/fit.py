@@ -22,13 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from emgauss_jax import cli
-from emgauss_jax.experiment import Experiment, prepare
+from emgauss_jax.experiment import Run, prepare
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import baselines
 from emgauss_jax.metrics.image import psnr
 from emgauss_jax.training.fit import step_bytes
 from emgauss_jax.training.problem import Problem, start_chunk
-from tests.benchmarks import timing
+from tests.benchmarks import scenes, timing
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "emgauss.py"
 MISSES = "/jax/compilation_cache/cache_misses"
@@ -37,7 +37,7 @@ DISPATCH = 20  # steps; every second with pseudo-labels, every fourth with a hid
 ON_CPU, ON_GPU = (1, 2, 4, 8), (1, 4, 16, 64, 256)
 
 
-def experiment_of(stack: str, crop: str, backend: str) -> Experiment:
+def run_of(stack: str, crop: str, backend: str) -> Run:
     """The default config without a prior on every 8th slice of a stack; a phantom without one."""
     config = runpy.run_path(str(CONFIG))["get_config"]()
     config.data.path, config.data.crop = (stack, crop) if stack else ("phantom", "")
@@ -46,7 +46,7 @@ def experiment_of(stack: str, crop: str, backend: str) -> Experiment:
     config.emgauss.render.backend = backend
     config.prior.flow = False
     config.prior.steps, config.train.steps = 0, 2_000
-    return prepare(config)
+    return scenes.filled(prepare(config))
 
 
 def one_block(stack: str, crop: str, backend: str, began: float) -> dict[str, float]:
@@ -64,8 +64,8 @@ def one_block(stack: str, crop: str, backend: str, began: float) -> dict[str, fl
     jax.monitoring.register_event_duration_secs_listener(
         lambda name, s, **_: _count(counts, name, s)
     )
-    experiment = experiment_of(stack, crop, backend)
-    problem, judge = experiment.problem, Judge(experiment)
+    run = run_of(stack, crop, backend)
+    problem, judge = run.problem, Judge(run)
     ready, paused, reached, rows = time.time() - began, 0.0, None, []
     state, *given = start_chunk(problem, [0])
     each = problem.settings.steps_per_dispatch
@@ -100,14 +100,14 @@ def _count(counts: dict[str, float], name: str, value: float) -> None:
 class Judge:
     """The PSNR of hidden slices, of a fit and of linear interpolation; dB."""
 
-    def __init__(self, experiment: Experiment):
-        observed = experiment.observed
+    def __init__(self, run: Run):
+        observed = run.observed
         block = Block(observed.unit_slices, observed.z, observed.plan.valid)
         self.hidden = observed.plan.hidden
         self.z = observed.plan.z_reference[self.hidden].astype(np.float32)
         self.truth = observed.reference()[self.hidden]
-        self.block = jax.tree.map(lambda leaf: leaf[0], experiment.problem.blocks)
-        self.predict = jax.jit(experiment.problem.method.predict)
+        self.block = jax.tree.map(lambda leaf: leaf[0], run.problem.blocks)
+        self.predict = jax.jit(run.problem.method.predict)
         self.linear = float(psnr(baselines(block, self.z, ("linear",))["linear"], self.truth))
 
     def __call__(self, params) -> float:
@@ -128,13 +128,13 @@ def in_process(stack: str, crop: str, backend: str, cache: str) -> dict[str, flo
 
 def many_blocks(stack: str, crop: str, backend: str, repeats: int) -> list[dict[str, float]]:
     """Time a dispatch of S blocks under one `vmap`, and what a whole fit and render would take."""
-    experiment = experiment_of(stack, crop, backend)
-    problem, voxels = experiment.problem, experiment.observed.plan.z_reference.size
+    run = run_of(stack, crop, backend)
+    problem, voxels = run.problem, run.observed.plan.z_reference.size
     voxels *= int(np.prod(problem.blocks.slices.shape[2:]))
     sizes = ON_CPU if jax.default_backend() == "cpu" else ON_GPU
     cases = {str(count): dispatch(problem, count) for count in sizes}
     seconds = timing.median(timing.interleaved(cases, repeats))
-    render = {str(count): rendering(experiment, count) for count in sizes}
+    render = {str(count): rendering(run, count) for count in sizes}
     render = timing.median(timing.interleaved(render, 3))
     rows = []
     for name, count in zip(cases, sizes, strict=True):
@@ -165,11 +165,11 @@ def dispatch(problem: Problem, count: int):
     return run
 
 
-def rendering(experiment: Experiment, count: int):
+def rendering(run: Run, count: int):
     """All output planes of S blocks."""
-    state, blocks, *_ = start_chunk(experiment.problem, [0] * count)
-    predict = jax.jit(jax.vmap(experiment.problem.method.predict, (0, 0, None)))
-    z = jnp.asarray(experiment.observed.plan.z_reference, jnp.float32)
+    state, blocks, *_ = start_chunk(run.problem, [0] * count)
+    predict = jax.jit(jax.vmap(run.problem.method.predict, (0, 0, None)))
+    z = jnp.asarray(run.observed.plan.z_reference, jnp.float32)
     return lambda: predict(state.params, blocks, z)
 
 

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.experiment import Experiment
+from emgauss_jax.experiment import Run
+from emgauss_jax.render.gaussians import Splats
 from emgauss_jax.training.problem import start_chunk
 from tests.benchmarks import peers, scenes, timing
 
@@ -23,12 +24,12 @@ GAP_BLUR = 1.0  # px, about what real volumes end with
 BLOCKS = ((128, 129), (512, 17))
 
 
-def start(size: int, planes: int) -> tuple[Experiment, Any, Any]:
-    """Prepare one block: the experiment, its parameters and the block."""
-    experiment = scenes.phantom(planes, size)
-    state, block, *_ = start_chunk(experiment.problem, [0])
+def start(size: int, planes: int) -> tuple[Run, Any, Any]:
+    """Prepare one block: the run, its parameters and the block."""
+    run = scenes.phantom(planes, size)
+    state, block, *_ = start_chunk(run.problem, [0])
     params, block = jax.tree.map(lambda leaf: leaf[0], (state.params, block))
-    return experiment, params._replace(gap_blur=jnp.float32(GAP_BLUR)), block
+    return run, params._replace(gap_blur=jnp.float32(GAP_BLUR)), block
 
 
 def missing(planes: int) -> jax.Array:
@@ -37,9 +38,8 @@ def missing(planes: int) -> jax.Array:
     return jnp.asarray(plane[plane % scenes.FACTOR > 0] / scenes.FACTOR, jnp.float32)
 
 
-def dense_case(experiment: Experiment, params: Any, size: int) -> dict[str, Any]:
-    """Build the forward of PyTorch for one plane in the middle of a gap, where it fits."""
-    splats = scenes.splats_at(experiment, params, 0.5)
+def dense_case(splats: Splats, size: int) -> dict[str, Any]:
+    """Build the forward of PyTorch for one plane, where it fits."""
     if len(splats.means) * size**2 > peers.DENSE_FLOATS:
         return {}
     peer = peers.dense_torch(splats, (size, size), "sum")
@@ -48,12 +48,13 @@ def dense_case(experiment: Experiment, params: Any, size: int) -> dict[str, Any]
 
 def render_row(size: int, planes: int, repeats: int, with_torch: bool) -> dict[str, Any]:
     """Time all missing planes of one block."""
-    experiment, params, block = start(size, planes)
+    run, params, block = start(size, planes)
     z = missing(planes)
-    predict = jax.jit(experiment.problem.method.predict)
+    predict = jax.jit(run.problem.method.predict)
     cases = {"ours": functools.partial(predict, params, block, z)}
     if with_torch:
-        cases |= dense_case(experiment, params, size)
+        in_gap = scenes.splats_at(run, params, block, 0.5)  # in the middle of the first
+        cases |= dense_case(in_gap, size)
     seconds = timing.median(timing.interleaved(cases, repeats))
     row = {"H = W": size, "N": len(params.canonical.means), "planes": len(z)}
     row |= {"ms in all": 1e3 * seconds["ours"], "ms a plane": 1e3 * seconds["ours"] / len(z)}

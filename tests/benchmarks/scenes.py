@@ -1,17 +1,18 @@
 """Splats to draw: drawn at random, crowded, or fitted. Letters: N splats, H W size in px."""
 
+import dataclasses
 import pathlib
 import runpy
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.experiment import Experiment, prepare, read_workdir
+from emgauss_jax.experiment import Run, prepare, read_workdir
+from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.emgauss.cloud import deform, uncertainty
+from emgauss_jax.region import open_region, read_fitted
 from emgauss_jax.render.gaussians import Splats, activate
-from emgauss_jax.training.fit import fit
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "emgauss.py"
 FACTOR = 8  # every 8th plane of the phantom is observed
@@ -71,23 +72,22 @@ def fitted(workdir: pathlib.Path) -> tuple[Splats, tuple[int, int]]:
     Raises:
       ValueError: there is no finished fit.
     """
-    experiment = prepare(read_workdir(workdir))
-    params = fit(experiment.problem, workdir, train=False)
-    block, params = jax.tree.map(lambda leaf: leaf[0], (experiment.problem.blocks, params))
-    splats = splats_at(experiment, params, (block.z[0] + block.z[1]) / 2)
+    run = prepare(read_workdir(workdir), workdir)
+    params, block = read_fitted(run, 0, workdir).block(0)
+    splats = splats_at(run, params, block, (block.z[0] + block.z[1]) / 2)
     return splats, block.slices.shape[1:]
 
 
-def splats_at(experiment: Experiment, params: Any, z: float) -> Splats:
-    """Carry the Gaussians of block 0 to a depth and activate them, as `cloud.render` does.
+def splats_at(run: Run, params: Any, block: Block, z: float) -> Splats:
+    """Carry the Gaussians of a block to a depth and activate them, as `cloud.render` does.
 
     Args:
-      experiment: the block and the method.
-      params: of that block.
+      run: whose method it is.
+      params: of the block.
+      block: the observed slices.
       z: input-slice units.
     """
-    block = jax.tree.map(lambda leaf: leaf[0], experiment.problem.blocks)
-    settings, deformation = experiment.problem.method.predict.args  # bound by `method.build`
+    settings, deformation = run.problem.method.predict.args  # bound by `method.build`
     gaussians, _ = deform(settings, deformation, params, block, jnp.float32(z))
     return activate(
         gaussians,
@@ -98,7 +98,7 @@ def splats_at(experiment: Experiment, params: Any, z: float) -> Splats:
     )
 
 
-def phantom(planes: int, size: int, gaussians_per_px: float | None = None) -> Experiment:
+def phantom(planes: int, size: int, gaussians_per_px: float | None = None) -> Run:
     """Prepare the default config on one block of the phantom.
 
     Args:
@@ -113,4 +113,11 @@ def phantom(planes: int, size: int, gaussians_per_px: float | None = None) -> Ex
     config.block.max_size = (planes, size, size)
     if gaussians_per_px is not None:
         config.emgauss.gaussians_per_px = gaussians_per_px
-    return prepare(config)
+    return filled(prepare(config))
+
+
+def filled(run: Run) -> Run:
+    """Give the blank block of a run the slices of the first one; its labels stay blank."""
+    slices = open_region(run, 0).cut([0], None).slices
+    blocks = run.problem.blocks._replace(slices=slices)
+    return run._replace(problem=dataclasses.replace(run.problem, blocks=blocks))
