@@ -37,6 +37,7 @@ def test_a_fit_is_judged_beside_linear_interpolation():
     assert 5 < judge(jax.tree.map(lambda leaf: leaf[None], params)) < judge.linear < 40
 
 
+@pytest.mark.slow
 def test_the_splats_of_a_finished_fit(tmp_path):
     train_and_evaluate(tiny(), tmp_path / "run")
     splats, shape = scenes.fitted(tmp_path / "run")

@@ -60,6 +60,7 @@ def test_a_sweep_fits_every_block_with_every_hyper_parameter(tmp_path):
         fit.fit(dataclasses.replace(swept, sweep=(slow, slow)), tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_memory_grows_no_faster_than_the_number_of_fits():
     """So what one fit takes says how many there is room for."""
     problem = problem_of((17, 32, 28))
