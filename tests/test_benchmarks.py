@@ -31,9 +31,8 @@ def test_missing_planes_are_timed():
 
 
 def test_a_fit_is_judged_beside_linear_interpolation():
-    run = scenes.phantom(17, 24)
+    run, params, _ = render.start(24, 17)
     judge = fit.Judge(run)
-    _, params, _ = render.start(24, 17)
     assert 5 < judge(jax.tree.map(lambda leaf: leaf[None], params)) < judge.linear < 40
 
 

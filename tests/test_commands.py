@@ -83,7 +83,7 @@ def test_several_blocks_and_missing_slices(tmp_path, monkeypatch):
     config = tiny(
         block__max_size=(4, 28, 24), block__overlap=(2, 8, 8), data__missing=(1,),
         block__region=(9, 9, 9), data__phantom_shape=(25, 32, 28), train__blocks_per_chunk=3,
-        prior__steps=2,
+        prior__steps=2, prior__flow=True,
     )  # fmt: skip
     output = train_and_evaluate(config, tmp_path / "run")
     assert open_volume(output).shape == (25, 32, 28)
