@@ -137,7 +137,8 @@ def describe_run(run: Run, workdir: pathlib.Path) -> dict[str, str]:
     }
     if len(run.regions) > 1:
         notes["regions"] = f"{len(run.regions)}, each with a prior of its own"
-    constant = sum(_constant_blocks(run, i, workdir) for i in range(len(run.regions)))
+    fitted = range(len(run.regions) if run.problem.method.per_block else 0)
+    constant = sum(_constant_blocks(run, i, workdir) for i in fitted)
     if constant:
         notes["blocks of one intensity"] = f"{constant}, passed through"
     if plan.factor:

@@ -17,7 +17,7 @@ from emgauss_jax.data.intensity import IntensityRange
 from emgauss_jax.data.observed import Observed, open_observed
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.base import Block
-from emgauss_jax.prior import Prior, build_prior, obstacle
+from emgauss_jax.prior import Prior, build_prior, obstacle, whole_factor
 from emgauss_jax.training.problem import FitSettings, Problem, check, cut_blocks
 
 CONFIG = "config.json"
@@ -61,9 +61,13 @@ def prepare(config: Any, workdir: pathlib.Path | None = None) -> Run:
     first = part_of(observed, regions[0])
     why_not = obstacle(config, first)
     prior = None if why_not else build_prior(config, first)
+    thick = config.data.degradation == "average"
+    sampled = registry.Sampled(whole_factor(observed), thick, observed.thickness)
+    method = registry.build(config.method, config, sampled)
+    blank = _blank_block(first, grid.size, prior)
     problem = Problem(
-        method=registry.build(config.method, config, observed.thickness),
-        blocks=_blank_block(first, grid.size, prior),
+        method=method,
+        blocks=blank if method.per_block else jax.tree.map(lambda leaf: leaf[None], blank),
         key=jax.random.key(config.seed),
         rates=config.optimizer.rates.to_dict(),
         start=dict(config.optimizer.start),

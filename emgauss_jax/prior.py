@@ -15,11 +15,10 @@ import numpy as np
 
 from emgauss_jax.data.observed import Observed
 from emgauss_jax.labels import FOLDER, Labels, read_labels, write_labels
-from emgauss_jax.methods import flow, interpolate
+from emgauss_jax.methods import flow, interpolate, pairs
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import between_slices
 from emgauss_jax.methods.lateral import method as lateral
-from emgauss_jax.methods.lateral import pairs
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.problem import FitSettings, Problem, check
 from emgauss_jax.trust import BASE, NETWORK, Filled, Trust, coarsen, hidden_slices, mix, weigh

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from emgauss_jax import network
 from emgauss_jax.data.boxes import Box
 from emgauss_jax.data.intensity import to_unit
 from emgauss_jax.data.observed import Observed
@@ -67,6 +68,8 @@ def is_done(run: Run, index: int, workdir: pathlib.Path) -> bool:
 
 def check_fitted(run: Run, workdir: pathlib.Path) -> None:
     """Raise where a region is not done."""
+    if not run.problem.method.per_block:
+        return network.check_fitted(workdir)
     count = sum(is_fitted(run, index, workdir) for index in range(len(run.regions)))
     if count < len(run.regions):
         raise ValueError(
@@ -148,24 +151,25 @@ class Fitted(NamedTuple):
 
     region: Region
     labels: Labels | None  # what is left of them
-    params: Any  # numpy leaves [L, ...]; None where no block lives
+    params: Any  # numpy leaves [L, ...], or those of one network; None where no block lives
+    per_block: bool
 
     def block(self, index: int) -> tuple[Any, Block]:
         """Pick the parameters and the data of a block that lives."""
-        place = self.region.live.index(index)
-        blocks = self.region.cut([index], self.labels)
-        return jax.tree.map(lambda leaf: leaf[place], self.params), jax.tree.map(
-            lambda leaf: leaf[0], blocks
-        )
+        params, place = self.params, self.region.live.index(index)
+        if self.per_block:
+            params = jax.tree.map(lambda leaf: leaf[place], params)
+        return params, jax.tree.map(lambda leaf: leaf[0], self.region.cut([index], self.labels))
 
 
 def read_fitted(run: Run, index: int, workdir: pathlib.Path) -> Fitted:
     """Open a region that is done."""
     folder = folder_of(run, index, workdir)
-    region = open_region(run, index)
+    region, problem = open_region(run, index), run.problem
     if not region.live:
-        return Fitted(region, None, None)
-    problem = run.problem
+        return Fitted(region, None, None, True)
+    if not problem.method.per_block:
+        return Fitted(region, None, network.read_network(run, workdir), False)
     teachers = jax.eval_shape(
         problem.program.start, problem.blocks, jax.random.split(problem.key, 1)
     )
@@ -173,4 +177,4 @@ def read_fitted(run: Run, index: int, workdir: pathlib.Path) -> Fitted:
     prior = prior_of(run, region)
     like = prior and prior.like(region.observed)
     labels = like and read_labels(folder, like.plane_z, like.settings.factor)
-    return Fitted(region, labels, params)
+    return Fitted(region, labels, params, True)

@@ -110,7 +110,7 @@ def hyper_of(config: config_dict.ConfigDict) -> Hyper:
       ValueError: a setting that cannot work.
     """
     settings = FitSettings(**config.train)
-    method = registry.build(config.method, config)
+    method = registry.build(config.method, config, registry.Sampled())
     rates = optimizer.ends(config.optimizer.rates.to_dict())
     return Hyper(rates, dict(method.weights), settings.ema_decay)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import nnls
 
-from emgauss_jax.methods.lateral.pairs import halve
+from emgauss_jax.methods.pairs import halve
 
 FEWEST = 5  # valid slices: three of five thin ones are left where every second one is hidden
 BASE = "interpolation"  # what is believed where nothing else is

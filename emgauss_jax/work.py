@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emgauss_jax import network
 from emgauss_jax.blend import SLAB, open_fits
 from emgauss_jax.cli import keep_compiled
 from emgauss_jax.crew import Crew
@@ -52,13 +53,7 @@ def phases(run: Run, job: Job) -> tuple[Phase, ...]:
     workdir, observed = pathlib.Path(job.workdir), run.observed
     sampling, fits = sampling_of(observed, job.asked), open_fits(run, workdir)
 
-    fit = Phase(
-        name="fit",
-        count=len(run.regions),
-        done=lambda index: is_done(run, index, workdir),
-        do=lambda index: fit_region(run, index, workdir),
-    )
-    planned = (fit,) if job.fits else ()
+    planned = (_fitting(run, workdir),) if job.fits else ()
     of = json.dumps([run.config.to_json(sort_keys=True), workdir.name, sampling.z.tolist()])
     for draw, path, dtype, what in (
         (drawing(fits), job.output, observed.dtype, "planes"),
@@ -70,6 +65,23 @@ def phases(run: Run, job: Job) -> tuple[Phase, ...]:
             output = (sampling, pathlib.Path(path), dtype, form, content)
             planned += output_phases(draw, run, *output)
     return planned
+
+
+def _fitting(run: Run, workdir: pathlib.Path) -> Phase:
+    """Plan the fits: of every region, or of one network for all."""
+    if not run.problem.method.per_block:
+        return Phase(
+            name="fit",
+            count=1,
+            done=lambda _: network.is_fitted(workdir),
+            do=lambda _: network.fit_network(run, workdir),
+        )
+    return Phase(
+        name="fit",
+        count=len(run.regions),
+        done=lambda index: is_done(run, index, workdir),
+        do=lambda index: fit_region(run, index, workdir),
+    )
 
 
 def estimate(run: Run) -> str:

@@ -36,7 +36,7 @@ class Method(NamedTuple):
     `weights`: loss weights by their names in the method's config section; `loss` is given numbers
         for them, traced, so that fits of one program may differ in them.
     `per_block`: True, parameters carry a block axis and gradients stay local; False, one shared
-        network whose gradients are averaged over blocks.
+        network, whose gradients are averaged over `batch` blocks drawn at every step.
     """
 
     init: Callable[..., Params]
@@ -45,6 +45,7 @@ class Method(NamedTuple):
     maintain: Callable[..., tuple[Params, Params, Params]]
     weights: Mapping[str, float]
     per_block: bool
+    batch: int = 0  # 0 where `per_block`
 
 
 class Bracket(NamedTuple):

@@ -1,6 +1,6 @@
 """From a config to a method: the one place that knows their names."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from emgauss_jax.methods.base import Method
 from emgauss_jax.methods.emgauss import method as emgauss
@@ -8,47 +8,61 @@ from emgauss_jax.methods.emgauss.cloud import Settings
 from emgauss_jax.methods.emgauss.deformation import DEFORMATIONS
 from emgauss_jax.methods.emgauss.density import DensityControl
 from emgauss_jax.methods.emgauss.teacher import Stages
+from emgauss_jax.methods.niiv import method as niiv
 from emgauss_jax.render.rasterize import RenderSettings
 
 
-def build_emgauss(config: Any, offsets: tuple[float, ...]) -> Method:
+class Sampled(NamedTuple):
+    """How a stack's z differs from its y and x."""
+
+    factor: int = 2  # lateral px from slice to slice
+    thick: bool = False  # slices are means over their distance
+    offsets: tuple[float, ...] = (0.0,)  # planes averaged in one slice, input-slice units
+
+
+def build_emgauss(config: Any, sampled: Sampled) -> Method:
     """Build EMGauss from the `emgauss` section of a config.
 
     Args:
       config: mapping with the fields of `Settings`, its parts as sections of their own.
-      offsets: planes averaged in one observed slice, input-slice units.
+      sampled: how z was.
     """
     fields = dict(config)
     name = fields.pop("deformation")
     options = {key: dict(fields.pop(key)) for key in DEFORMATIONS if key in fields}
     if name not in DEFORMATIONS:
         raise ValueError(f"emgauss.deformation: got {name!r}, wanted one of {list(DEFORMATIONS)}")
-    if len(offsets) > 1:
+    if len(sampled.offsets) > 1:
         fields["holdout_every"] = 0  # slices as thick as their distance leave no gap to blur
     settings = Settings(
         stages=Stages(**fields.pop("stages")),
         control=DensityControl(**fields.pop("control")),
         render=RenderSettings(**fields.pop("render")),
-        offsets=offsets,
+        offsets=sampled.offsets,
         **fields,
     )
     return emgauss.build(settings, DEFORMATIONS[name](**options.get(name, {})))
 
 
-METHODS = {"emgauss": build_emgauss}
+def build_niiv(config: Any, sampled: Sampled) -> Method:
+    """Build niiv from the `niiv` section of a config, the fields of its `Settings`."""
+    return niiv.build(niiv.Settings(sampled.factor, sampled.thick, **config))
 
 
-def build(name: str, config: Any, offsets: tuple[float, ...] = (0.0,)) -> Method:
+METHODS = {"emgauss": build_emgauss, "niiv": build_niiv}
+
+
+def build(name: str, config: Any, sampled: Sampled) -> Method:
     """Build the method a config names.
 
     Args:
       name: `config.method`.
       config: the whole config; the section of the method's own name is its settings.
-      offsets: planes averaged in one observed slice, input-slice units.
+      sampled: how z was.
 
     Raises:
       ValueError: no such method, or settings that cannot work.
     """
     if name not in METHODS:
         raise ValueError(f"method: got {name!r}, wanted one of {sorted(METHODS)}")
-    return METHODS[name](config[name], offsets)
+    return METHODS[name](config[name], sampled)

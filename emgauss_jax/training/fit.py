@@ -87,11 +87,12 @@ def fit(problem: Problem, workdir: pathlib.Path) -> Any:
     """
     chunks = checkpoint.read_chunks(workdir, problem.hypers)
     if chunks is None:
-        devices = min(jax.local_device_count(), problem.count)
+        devices = min(jax.local_device_count(), problem.count) if problem.method.per_block else 1
         chunks = share_out(problem.count, blocks_at_once(problem), devices)
         checkpoint.write_chunks(workdir, problem.hypers, chunks)
-    # A fit may go on with other devices than it began with: use as many as share a chunk evenly.
-    devices = max(n for n in range(1, jax.local_device_count() + 1) if len(chunks[0]) % n == 0)
+    # A fit may go on with other devices than it began with: use as many as share evenly.
+    shared_out = len(chunks[0]) if problem.method.per_block else problem.method.batch
+    devices = max(n for n in range(1, jax.local_device_count() + 1) if shared_out % n == 0)
     teachers: dict[int, Any] = {}
     with log.progress(len(chunks) * problem.settings.steps) as bar:
         for chunk, indices in enumerate(chunks):

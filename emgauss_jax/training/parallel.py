@@ -1,8 +1,9 @@
 """The device axis: the one place that knows how many devices there are.
 
 Letters: S blocks, n devices. `jax.vmap` gives the block axis; here `jax.pmap` gives the device
-axis on top, S / n blocks a device, and no communication, because blocks learn each for itself.
-Another mapping is a change of this file alone.
+axis on top, S / n blocks a device, and no communication, because blocks learn each for itself. A
+shared network is copied to all devices instead, and its gradients are averaged. Another mapping is
+a change of this file alone.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+AXIS = "devices"
 
 
 class Mapping(NamedTuple):
@@ -47,3 +50,32 @@ def map_blocks(advance: Callable[..., Any], devices: int) -> Mapping:
         lambda tree: jax.tree.map(cut, tree),
         lambda tree: jax.tree.map(join, tree),
     )
+
+
+def map_shared(advance: Callable[..., Any], devices: int) -> Mapping:
+    """Copy a function of one network to devices, each of which has a part of every step's blocks.
+
+    Args:
+      advance: as in `map_blocks`; it averages gradients and metrics over AXIS where n > 1.
+      devices: n.
+    """
+    if devices == 1:
+        return map_blocks(advance, 1)
+    mapped = jax.pmap(advance, AXIS, donate_argnums=0, devices=jax.local_devices()[:devices])
+
+    def copy(leaf):
+        return jnp.broadcast_to(leaf, (devices, *leaf.shape))
+
+    def first(tree):
+        return jax.tree.map(lambda leaf: leaf[0], tree)
+
+    def run(*given):
+        state, metrics = mapped(*given)
+        return state, first(metrics)
+
+    return Mapping(run, lambda tree: jax.tree.map(copy, tree), first)
+
+
+def average(tree: Any) -> Any:
+    """Average over the devices of a `map_shared`."""
+    return jax.lax.pmean(tree, AXIS)

@@ -55,7 +55,8 @@ class Problem:
     """What is fitted, and how."""
 
     method: Method
-    blocks: Block  # every leaf [blocks of the volume, ...]
+    blocks: Block  # every leaf [blocks of the volume, ...]; [1, all of them, ...] where the method
+    # has one network for all
     key: jax.Array  # of the run; each block folds its own index in
     rates: Mapping[str, Any]  # learning rates, see `training.optimizer`
     start: Mapping[str, int]
@@ -148,13 +149,14 @@ def build_program(problem: Problem) -> Program:
     params = jax.eval_shape(start, one, keys)
     settings = problem.settings
     descend = optimizer.make_descend(params, problem.rates, problem.start, settings.steps)
-    step = make_step(problem.method, descend)
+    method = problem.method
+    mapped = parallel.map_blocks if method.per_block else parallel.map_shared
 
     @functools.cache
     def advance(count: int, devices: int) -> parallel.Mapping:
-        return parallel.map_blocks(make_advance(step, count), devices)
+        return mapped(make_advance(make_step(method, descend, devices), count), devices)
 
-    return Program(_makings(problem), start, step, advance)
+    return Program(_makings(problem), start, make_step(method, descend), advance)
 
 
 def check(problem: Problem) -> None:

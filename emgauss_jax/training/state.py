@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.training.optimizer import ADAM
+from emgauss_jax.training.shared import over_blocks
 
 
 class State(NamedTuple):
@@ -26,7 +27,8 @@ def init_params(method: Method, blocks: Block, keys: jax.Array) -> Any:
       blocks: every leaf [S, ...].
       keys: PRNG keys [S].
     """
-    params = jax.vmap(method.init)(keys, blocks)
+    init = method.init if method.per_block else over_blocks(method, 1).init
+    params = jax.vmap(init)(keys, blocks)
     # A weak type would turn strong in the first step, and compile everything a second time.
     return jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), params)
 

@@ -11,22 +11,31 @@ import optax
 from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.training.hyper import Hyper
 from emgauss_jax.training.optimizer import ADAM
+from emgauss_jax.training.parallel import average
+from emgauss_jax.training.shared import over_blocks
 from emgauss_jax.training.state import State
 
 Step = Callable[[State, Block, jax.Array, Hyper], tuple[State, dict[str, jax.Array]]]
 
 
-def make_step(method: Method, descend: Callable[..., tuple[Any, optax.OptState]]) -> Step:
-    """Build the pure step of a method whose blocks learn each for itself.
+def make_step(
+    method: Method, descend: Callable[..., tuple[Any, optax.OptState]], devices: int = 1
+) -> Step:
+    """Build the pure step of a method.
 
     Args:
-      method: written for one block.
+      method: written for one block. A shared network's only block is all of them, see `shared`.
       descend: from `training.optimizer`, for one block.
+      devices: over which a shared network's gradients are averaged; blocks that learn each for
+        itself need not know.
 
     Returns:
       step(state, blocks, keys [S], hyper [S]) -> (state, metrics with every value f32[S]).
     """
-    one = functools.partial(_learn, method, descend)
+    spread = devices > 1 and not method.per_block
+    if not method.per_block:
+        method = over_blocks(method, devices)
+    one = functools.partial(_learn, method, descend, average if spread else lambda tree: tree)
 
     def step(state, blocks, keys, hyper):
         learned = (state.params, state.teacher, state.opt_state)
@@ -37,12 +46,12 @@ def make_step(method: Method, descend: Callable[..., tuple[Any, optax.OptState]]
     return step
 
 
-def _learn(method, descend, step, learned, block, key, hyper):
+def _learn(method, descend, reduced, step, learned, block, key, hyper):
     """Step one block: gradient, Adam, teacher, upkeep."""
     params, teacher, moments = learned
     loss_key, upkeep_key = jax.random.split(jax.random.fold_in(key, step))
     grad = jax.grad(method.loss, has_aux=True)
-    grads, metrics = grad(params, teacher, block, loss_key, step, hyper.weights)
+    grads, metrics = reduced(grad(params, teacher, block, loss_key, step, hyper.weights))
     params, moments = descend(params, grads, moments, step, hyper.rates)
     teacher = optax.incremental_update(params, teacher, 1.0 - hyper.ema_decay)
     params, teacher, fresh = method.maintain(params, teacher, block, upkeep_key, step)

@@ -9,10 +9,10 @@ import optax
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from emgauss_jax.methods import interpolate
+from emgauss_jax.methods import interpolate, pairs
 from emgauss_jax.methods.base import Block
-from emgauss_jax.methods.lateral import method, pairs
-from emgauss_jax.methods.lateral.network import Conv3x3
+from emgauss_jax.methods.convolution import Conv3x3
+from emgauss_jax.methods.lateral import method
 
 
 def settings(factor=4, thick=False, **changes):

@@ -17,8 +17,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.methods import pairs
 from emgauss_jax.methods.base import Block, Method
-from emgauss_jax.methods.lateral import pairs
 from emgauss_jax.methods.lateral.network import LateralNet
 
 PLANES_AT_ONCE = 4  # axial planes through the network together: what a CPU's caches hold
@@ -80,13 +80,6 @@ def add(settings: Settings, params: Any, rows: jax.Array) -> jax.Array:
     return jnp.matmul(base, rows, precision="highest") + more[: len(base)]
 
 
-def contrast(block: Block) -> tuple[jax.Array, jax.Array]:
-    """Mean and standard deviation of the valid slices, f32[] each."""
-    share = block.valid / block.valid.sum() / block.slices[0].size
-    mean = jnp.einsum("k,khw->", share, block.slices)
-    return mean, jnp.sqrt(jnp.einsum("k,khw->", share, jnp.square(block.slices - mean))) + 1e-6
-
-
 def loss(
     settings: Settings,
     params: Any,
@@ -112,7 +105,7 @@ def loss(
     rows = min(settings.rows, (min(shape) - (not thick)) // factor + (not thick))
     planes = pairs.plane_count(rows, factor, thick)
     draw = functools.partial(pairs.draw_image, planes=planes, columns=min(settings.columns, *shape))
-    mean, deviation = contrast(block)
+    mean, deviation = pairs.contrast(block)
     images = jax.vmap(draw, (0, None))(jax.random.split(key, settings.batch), block.slices)
     images = (images - mean) / deviation
     filled = jax.vmap(lambda image: add(settings, params, pairs.degrade(image, factor, thick)))
@@ -163,7 +156,7 @@ def views(settings: Settings, params: Any, block: Block) -> list[jax.Array]:
       f32[P, H, W] each: from xz and yz planes, upright and turned by half a turn. All agree with
       what was observed.
     """
-    mean, deviation = contrast(block)
+    mean, deviation = pairs.contrast(block)
     stack = (block.slices - mean) / deviation
 
     def fill(stack):  # [K, H, W] -> [P, H, W], plane by plane along H

@@ -3,37 +3,12 @@
 Letters: R observed rows, k planes for every observed slice, C columns, F features.
 """
 
-from collections.abc import Callable
-
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
+
+from emgauss_jax.methods.convolution import Conv3x3
 
 REACH = (1, 2, 4, 8, 4, 2)  # px between the taps along a row, block by block
-
-
-class Conv3x3(nn.Module):
-    """A convolution as three matrix products of shifted copies, the border padded with zeros.
-
-    Not `nn.Conv`: inside a loop, and a fit is one, XLA's convolution takes 30 times as long on a
-    CPU, where the product is level with the convolution outside of one.
-    """
-
-    features: int
-    start: Callable[..., jax.Array]  # of the kernel
-    reach: int = 1  # px between its taps along a row
-
-    @nn.compact
-    def __call__(self, image: jax.Array) -> jax.Array:
-        """Map f32[R, C, F] to f32[R, C, features]."""
-        rows, columns, depth = image.shape
-        kernel = self.param("kernel", self.start, (3, 3, depth, self.features))
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        padded = jnp.pad(image, ((1, 1), (self.reach, self.reach), (0, 0)))
-        taps = [padded[:, j : j + columns] for j in (0, self.reach, 2 * self.reach)]
-        across = jnp.concatenate(taps, axis=-1)
-        flat = kernel.reshape(3, 3 * depth, self.features)
-        return sum(across[i : i + rows] @ flat[i] for i in range(3)) + bias
 
 
 class LateralNet(nn.Module):

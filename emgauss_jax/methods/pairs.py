@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import weights
 
 
@@ -39,6 +40,13 @@ def degrade(image: jax.Array, factor: int, thick: bool) -> jax.Array:
     if thick:
         return image.reshape(-1, factor, image.shape[1]).mean(axis=1)
     return image[::factor]
+
+
+def contrast(block: Block) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation of the valid slices, f32[] each."""
+    share = block.valid / block.valid.sum() / block.slices[0].size
+    mean = jnp.einsum("k,khw->", share, block.slices)
+    return mean, jnp.sqrt(jnp.einsum("k,khw->", share, jnp.square(block.slices - mean))) + 1e-6
 
 
 def halve(slices: jax.Array) -> jax.Array:

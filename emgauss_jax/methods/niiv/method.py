@@ -1,0 +1,194 @@
+"""niiv: a network learns from lateral images to undo what z suffered, for any stack like them.
+
+A lateral image is degraded along one axis as z was; an encoder makes a latent grid of its rows, a
+decoder the intensity at any place between them. xz and yz planes of a stack are then decoded at
+any depth. One network serves all blocks, and stacks that were never seen.
+Letters: R observed rows, C columns, k planes for every observed slice, K slices, Q queried planes,
+H W block size in px.
+
+Source: niiv (arXiv 2024). Differences: see `network.py`; rows have zero mean and unit variance.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emgauss_jax.methods import pairs
+from emgauss_jax.methods.base import Block, Method
+from emgauss_jax.methods.interpolate import weights as interpolation_weights
+from emgauss_jax.methods.niiv.network import Decoder, Encoder, between
+
+PLANES_AT_ONCE = 4  # axial planes through the network together: what a CPU's caches hold
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything static about the method; hashable.
+
+    Raises:
+      ValueError: a number that cannot work.
+    """
+
+    factor: int  # k of the training pairs, lateral px from slice to slice
+    thick: bool  # slices are means of k planes
+    features: int  # of the latent grid
+    blocks: int  # of two convolutions, in the encoder
+    width: int  # of the decoder's layers
+    layers: int
+    batch: int  # training images a step, each of a block of its own
+    rows: int  # R, of a training image; less where the field is smaller
+    columns: int  # C, px, likewise
+    queries: int  # rows asked for, of each training image
+
+    def __post_init__(self):
+        fields = dataclasses.asdict(self)
+        smallest = min(value for name, value in fields.items() if name != "thick")
+        if self.factor < 2 or self.rows < 3 or smallest < 1:
+            raise ValueError(f"niiv: got {fields}, wanted factor 2, rows 3 and all else 1 or more")
+
+
+def _networks(settings: Settings) -> tuple[Encoder, Decoder]:
+    return (
+        Encoder(settings.features, settings.blocks),
+        Decoder(settings.width, settings.layers),
+    )
+
+
+def init(settings: Settings, key: jax.Array, block: Block) -> Any:
+    """Start both networks; they add nothing to an interpolation yet.
+
+    Args:
+      key: PRNG key, consumed.
+      block: the observed slices.
+    """
+    del block
+    keys, (encoder, decoder) = jax.random.split(key), _networks(settings)
+    rows, place = jnp.zeros((3, 3)), jnp.zeros(1)
+    latents = jnp.zeros((*rows.shape, settings.features))
+    return {
+        "encoder": encoder.init(keys[0], rows)["params"],
+        "decoder": decoder.init(keys[1], latents, rows, place)["params"],
+    }
+
+
+def decode(settings: Settings, params: Any, rows: jax.Array, place: jax.Array) -> jax.Array:
+    """Give any rows of a plane.
+
+    Args:
+      params: of the networks.
+      rows: f32[R, C], of zero mean and unit variance.
+      place: f32[Q], counted in rows.
+
+    Returns:
+      f32[Q, C]: an interpolation and what the networks add to it.
+    """
+    encoder, decoder = _networks(settings)
+    latents = encoder.apply({"params": params["encoder"]}, rows)
+    base = mean_preserving(rows, place) if settings.thick else between(rows, place)
+    return base + decoder.apply({"params": params["decoder"]}, latents, rows, place)
+
+
+def mean_preserving(rows: jax.Array, place: jax.Array) -> jax.Array:
+    """Interpolate rows f32[R, C] that are means of an interval of 1, at f32[Q]; see "cubic_mean".
+
+    The spline's derivative is a parabola in each interval, hence three weights say all of it.
+    """
+    count = len(rows)
+    at = np.arange(count)[:, None] + (-0.5, 0.0, 0.5)
+    three = interpolation_weights("cubic_mean", np.arange(count), at.ravel())
+    three = jnp.asarray(three.reshape(count, 3, count), rows.dtype)
+    index = jnp.clip(jnp.round(place), 0, count - 1).astype(jnp.int32)
+    u = jnp.clip(place - index, -0.5, 0.5)
+    parabola = jnp.stack([2 * u * (u - 0.5), 1 - 4 * u**2, 2 * u * (u + 0.5)], axis=-1)
+    combined = jnp.einsum("qi,qir->qr", parabola, three[index])
+    return jnp.matmul(combined, rows, precision="highest")
+
+
+def loss(
+    settings: Settings,
+    params: Any,
+    teacher: Any,
+    block: Block,
+    key: jax.Array,
+    step: jax.Array,
+    weights: Mapping[str, jax.Array],
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Compare decoded rows of a piece of a lateral image with the piece itself.
+
+    Args:
+      params: of the networks.
+      block: the observed slices, all valid.
+      key: PRNG key, consumed.
+
+    Returns:
+      f32[], mean absolute error in units of the block's standard deviation, and metrics.
+    """
+    del teacher, step, weights
+    factor, thick, shape = settings.factor, settings.thick, block.slices.shape[1:]
+    rows = min(settings.rows, (min(shape) - (not thick)) // factor + (not thick))
+    planes = pairs.plane_count(rows, factor, thick)
+    image_key, query_key = jax.random.split(key)
+    mean, deviation = pairs.contrast(block)
+    image = pairs.draw_image(image_key, block.slices, planes, min(settings.columns, *shape))
+    image = (image - mean) / deviation
+    count = min(settings.queries, planes)
+    asked = jax.random.choice(query_key, planes, (count,), replace=False)
+    place = jnp.asarray(pairs.plane_depths(rows, factor, thick), jnp.float32)[asked]
+    decoded = decode(settings, params, pairs.degrade(image, factor, thick), place)
+    error = decoded - image[asked]
+    absolute = jnp.mean(jnp.abs(error))
+    return absolute, {"loss": absolute, "mse": jnp.mean(jnp.square(error)) * deviation**2}
+
+
+def predict(settings: Settings, params: Any, block: Block, z: jax.Array) -> jax.Array:
+    """Decode planes f32[Q, H, W] at any depth: the mean of the views."""
+    return sum(views(settings, params, block, z)) / 2
+
+
+def views(settings: Settings, params: Any, block: Block, z: jax.Array) -> tuple[jax.Array, ...]:
+    """Decode planes at any depth, from xz and from yz planes.
+
+    Args:
+      params: of the networks.
+      block: the observed slices, all valid; gaps are taken for equally wide.
+      z: f32[Q], input-slice units.
+
+    Returns:
+      f32[Q, H, W], twice.
+    """
+    mean, deviation = pairs.contrast(block)
+    stack = (block.slices - mean) / deviation
+    place = jnp.interp(z, block.z, jnp.arange(len(block.z), dtype=jnp.float32))
+    place += z - jnp.clip(z, block.z[0], block.z[-1])  # thick slices go on beyond
+
+    def fill(stack):  # [K, H, W] -> [Q, H, W], plane by plane along H
+        one = functools.partial(decode, settings, params, place=place)
+        planes = jax.lax.map(one, stack.swapaxes(0, 1), batch_size=PLANES_AT_ONCE)
+        return planes.swapaxes(0, 1) * deviation + mean
+
+    return fill(stack), fill(stack.swapaxes(1, 2)).swapaxes(1, 2)
+
+
+def maintain(params, teacher, block, key, step) -> tuple:
+    """Leave everything as it is."""
+    del block, key, step
+    return params, teacher, jax.tree.map(lambda leaf: jnp.zeros((1,) * leaf.ndim, bool), params)
+
+
+def build(settings: Settings) -> Method:
+    """Bind settings into the functions of a method."""
+    bind = functools.partial
+    return Method(
+        init=bind(init, settings),
+        loss=bind(loss, settings),
+        predict=bind(predict, settings),
+        maintain=maintain,
+        weights={},
+        per_block=False,
+        batch=settings.batch,
+    )

@@ -1,0 +1,93 @@
+"""The networks: a plane's observed rows to a latent grid, and any row of it to intensities.
+
+Letters: R observed rows, C columns, F features of the latent grid, Q queried rows.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emgauss_jax.methods.convolution import Conv3x3
+
+OCTAVES = 2
+
+
+class Encoder(nn.Module):
+    """Residual convolutions without batch norm on the observed grid.
+
+    Borders go on as they end, so that a plane of one intensity has one latent everywhere.
+
+    Source: EDSR, as niiv has it: no upsampling, residual scale 1, one global skip.
+    """
+
+    features: int
+    blocks: int
+
+    @nn.compact
+    def __call__(self, rows: jax.Array) -> jax.Array:
+        """Map f32[R, C], zero mean and unit variance, to f32[R, C, F]."""
+        he = nn.initializers.he_normal()
+        small = nn.initializers.variance_scaling(0.02, "fan_in", "truncated_normal")
+        head = hidden = Conv3x3(self.features, he, border="edge")(rows[..., None])
+        for _ in range(self.blocks):
+            inner = Conv3x3(self.features, he, border="edge")(hidden)
+            hidden = hidden + Conv3x3(self.features, small, border="edge")(nn.relu(inner))
+        return head + Conv3x3(self.features, he, border="edge")(hidden)
+
+
+class Decoder(nn.Module):
+    """Attention over the 3 x 3 latents around a query, then a perceptron.
+
+    Query, key and value are linear in the latent, and a query lies between two rows of one column:
+    they are made once for every latent and interpolated, which is the same as making them of
+    interpolated latents, for each of nine neighbours.
+
+    Source: niiv. Differences: the neighbours are those in space (a reshape scrambles them in the
+      published code), the positional code is of the place between two rows and not in the whole
+      image, so that it means the same at any size, and the output is added to an interpolation,
+      from nothing at the start, in place of a sigmoid.
+    """
+
+    width: int
+    layers: int
+
+    @nn.compact
+    def __call__(self, latents: jax.Array, rows: jax.Array, place: jax.Array) -> jax.Array:
+        """Map latents f32[R, C, F] and rows f32[R, C] at places f32[Q] to f32[Q, C]."""
+        features = latents.shape[-1]
+        projected = nn.Dense(3 * features, name="projections")(latents)
+        query, key, value = jnp.split(projected, 3, axis=-1)
+        keys, values = neighbours(key, place), neighbours(value, place)
+        scores = jnp.einsum("qcf,nqcf->nqc", between(query, place), keys) / np.sqrt(features)
+        attended = jnp.einsum("nqc,nqcf->qcf", nn.softmax(scores, axis=0), values)
+        attended = nn.Dense(features, name="attended")(attended)
+        code = jnp.broadcast_to(positional_code(place)[:, None], (*attended.shape[:2], 4 * OCTAVES))
+        hidden = jnp.concatenate([attended, between(rows, place)[..., None], code], axis=-1)
+        for _ in range(self.layers):
+            hidden = nn.relu(nn.Dense(self.width, kernel_init=nn.initializers.he_normal())(hidden))
+        return nn.Dense(1, kernel_init=nn.initializers.zeros_init())(hidden)[..., 0]
+
+
+def between(grid: jax.Array, place: jax.Array) -> jax.Array:
+    """Interpolate rows of f32[R, C, ...] linearly at f32[Q]; beyond the ends they go on."""
+    lower = jnp.floor(place)
+    share = (place - lower).reshape(-1, *[1] * (grid.ndim - 1))
+    index, last = lower.astype(jnp.int32), grid.shape[0] - 1
+    above, below = jnp.clip(index, 0, last), jnp.clip(index + 1, 0, last)
+    return (1 - share) * grid[above] + share * grid[below]
+
+
+def neighbours(grid: jax.Array, place: jax.Array) -> jax.Array:
+    """Collect what lies one row or column away from f32[Q]: f32[R, C, F] to f32[9, Q, C, F]."""
+    columns = grid.shape[1]
+    wide = jnp.pad(grid, ((0, 0), (1, 1), (0, 0)), "edge")
+    around = [between(wide, place + offset) for offset in (-1.0, 0.0, 1.0)]
+    return jnp.stack([rows[:, j : j + columns] for rows in around for j in range(3)])
+
+
+def positional_code(place: jax.Array) -> jax.Array:
+    """Code places f32[Q] between their rows, f32[Q, 8]; queried columns always lie on one."""
+    coordinates = jnp.stack([place, jnp.zeros_like(place)], axis=-1)
+    angles = coordinates[..., None] * (2 * np.pi * 2.0 ** np.arange(OCTAVES))
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(len(place), -1)

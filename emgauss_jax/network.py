@@ -1,0 +1,109 @@
+"""One network for all blocks: what it learns from, its fit, and the file that remains.
+
+Letters: B blocks.
+"""
+
+import dataclasses
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+
+from emgauss_jax.data.boxes import Box, Grid
+from emgauss_jax.data.observed import Observed, open_observed
+from emgauss_jax.experiment import Run, cut_grid, part_of
+from emgauss_jax.methods.base import Block
+from emgauss_jax.prior import whole_factor
+from emgauss_jax.training import checkpoint
+from emgauss_jax.training.fit import fit
+from emgauss_jax.training.problem import cut_blocks
+
+FITTED = "network.npz"
+MOST_BLOCKS = 64  # that are learned from: 340 MB of 64 x 144 x 144 voxels
+
+
+def is_fitted(workdir: pathlib.Path) -> bool:
+    """Tell whether the network has been fitted."""
+    return (workdir / FITTED).exists()
+
+
+def check_fitted(workdir: pathlib.Path) -> None:
+    """Raise where the network has not been fitted."""
+    if not is_fitted(workdir):
+        raise ValueError(
+            f"{workdir}: got no fitted network, wanted one: finish it with the train command"
+        )
+
+
+def fit_network(run: Run, workdir: pathlib.Path) -> None:
+    """Fit the network, unless that has been done; killed and started again, go on.
+
+    Raises:
+      ValueError: volumes that cannot be learned from together.
+      FloatingPointError: the fit failed, with the step.
+    """
+    if not is_fitted(workdir):
+        blocks = jax.tree.map(lambda leaf: leaf[None], draw_blocks(run))
+        params = fit(dataclasses.replace(run.problem, blocks=blocks), workdir)
+        checkpoint.save(workdir / FITTED, params)
+    shutil.rmtree(workdir / checkpoint.FOLDER, ignore_errors=True)
+
+
+def read_network(run: Run, workdir: pathlib.Path) -> Any:
+    """Read the network: numpy leaves."""
+    problem = run.problem
+    keys = jax.random.split(problem.key, 1)
+    like = jax.eval_shape(problem.program.start, problem.blocks, keys)
+    return jax.tree.map(lambda leaf: leaf[0], checkpoint.read(workdir / FITTED, like))
+
+
+def draw_blocks(run: Run) -> Block:
+    """Read blocks to learn from, of all volumes: at most MOST_BLOCKS, drawn with the run's seed.
+
+    Returns:
+      Leaves [B, ...]. Blocks of one intensity are left out.
+
+    Raises:
+      ValueError: volumes that cannot be learned from together, or hold nothing to learn.
+    """
+    config = run.config
+    factor = whole_factor(run.observed)
+    volumes = (run.observed, *(_open(config, path, factor) for path in config.data.paths))
+    shapes = [(len(volume.z_valid), *volume.shape[1:]) for volume in volumes]
+    size = np.minimum.reduce([run.grid.size, *shapes]).tolist()
+    places = [
+        (volume, box)
+        for volume, shape in zip(volumes, shapes, strict=True)
+        for box in cut_grid(shape, size, config.block.overlap).boxes
+    ]
+    found: list[np.ndarray] = []
+    for i in np.random.default_rng(config.seed).permutation(len(places)):
+        slices = _read(*places[i])
+        if np.ptp(slices) > 0 and len(found) < MOST_BLOCKS:
+            found.append(slices)
+    if not found:
+        raise ValueError("data.path: got voxels of one intensity alone, wanted some to learn from")
+    whole = (Box((0, 0, 0), tuple(size)),)
+    z = np.arange(size[0], dtype=np.float32)
+    blocks = [cut_blocks(slices, z, whole) for slices in found]
+    return jax.tree.map(lambda *leaf: np.concatenate(leaf), *blocks)
+
+
+def _open(config: Any, path: str, factor: int) -> Observed:
+    """Open a further volume, and make sure that it is sampled as the first is."""
+    data = config.data.copy_and_resolve_references().unlock()
+    data.update(path=path, crop="", missing=())
+    volume = open_observed(data)
+    if whole_factor(volume) != factor:
+        raise ValueError(
+            f"data.paths: got {path} with {whole_factor(volume)} px from slice to slice, wanted "
+            f"{factor} as in data.path"
+        )
+    return volume
+
+
+def _read(volume: Observed, box: Box) -> np.ndarray:
+    """Read the valid slices of a box, f32[V, H, W], intensity in [0, 1]."""
+    return part_of(volume, Grid(tuple((n,) for n in box.start), box.shape)).unit_valid
