@@ -1,6 +1,7 @@
 """Score a volume against a reference, beside every interpolation of the observed slices.
 
 python -m emgauss_jax.evaluate --prediction=PATH --reference=PATH --observed_every=K --output=DIR
+    [--degradation=average]
 """
 
 import pathlib
@@ -9,27 +10,33 @@ import numpy as np
 from absl import flags
 
 from emgauss_jax import cli
-from emgauss_jax.data.degrade import degrade_plan
+from emgauss_jax.data.boxes import Box
+from emgauss_jax.data.degrade import DEGRADATIONS, degrade_plan, read_observed
 from emgauss_jax.data.handles import Volume, check_absent
 from emgauss_jax.data.intensity import find_range, to_unit
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.methods.base import Block
-from emgauss_jax.methods.interpolate import baselines
+from emgauss_jax.methods.interpolate import TABLE, baselines
 from emgauss_jax.metrics.report import write_report
 
 METHOD = "prediction"
 
 
 def evaluate_volumes(
-    prediction: Volume, reference: Volume, observed_every: int, folder: pathlib.Path
+    prediction: Volume,
+    reference: Volume,
+    observed_every: int,
+    folder: pathlib.Path,
+    degradation: str = "subsample",
 ) -> dict:
-    """Score a prediction whose planes 0, k, 2k, ... were observed.
+    """Score a prediction made of every k-th plane, or of the means of k planes.
 
     Args:
-      prediction: [n k + 1, H, W], or more planes, which are left out.
-      reference: [D, H, W], isotropic, D at least n k + 1.
+      prediction: [n k + 1, H, W] ([n k, H, W] of means), or more planes, which are left out.
+      reference: [D, H, W], isotropic, of as many planes or more.
       observed_every: k.
       folder: for metrics.json and report.html; must not exist.
+      degradation: "subsample" or "average".
 
     Returns:
       What metrics.json holds.
@@ -52,19 +59,21 @@ def evaluate_volumes(
         )
     if prediction.dtype != reference.dtype:
         raise ValueError(f"prediction: got {prediction.dtype}, wanted {reference.dtype}")
-    plan = degrade_plan(min(prediction.shape[0], reference.shape[0]), observed_every)
+    planes = min(prediction.shape[0], reference.shape[0])
+    plan = degrade_plan(planes, observed_every, degradation)
     depth = len(plan.z_reference)
-    truth = reference[:depth, :, :]
-    levels = find_range(truth[::observed_every], reference.dtype)
-    truth, ours = to_unit(truth, levels), to_unit(prediction[:depth, :, :], levels)
-    slices = truth[::observed_every]
-    block = Block(slices, np.arange(len(slices), dtype=np.float32), plan.valid)
+    slices = read_observed(reference, plan, Box((0, 0, 0), (planes, *reference.shape[1:])))
+    levels = find_range(slices, reference.dtype)
+    truth, ours = (to_unit(volume[:depth, :, :], levels) for volume in (reference, prediction))
+    z = np.arange(len(slices), dtype=np.float32)
+    block = Block(to_unit(slices, levels), z, plan.valid)
     notes = {
         "prediction": str(prediction.path),
         "reference": str(reference.path),
-        "observed every": observed_every,
+        "observed every": f"{observed_every} ({degradation})",
     }
-    volumes = {**baselines(block, plan.z_reference), METHOD: ours}
+    names = (*TABLE, "cubic_mean") if plan.averaged else TABLE
+    volumes = {**baselines(block, plan.z_reference, names), METHOD: ours}
     title = f"{prediction.path.name} against {reference.path.name}"
     return write_report(
         folder, truth, volumes, plan.hidden, reference.voxel_nm, title, notes, method=METHOD
@@ -76,6 +85,7 @@ def define_flags() -> None:
     flags.DEFINE_string("prediction", None, "Volume to score.")
     flags.DEFINE_string("reference", None, "Isotropic volume it is compared with.")
     flags.DEFINE_integer("observed_every", None, "Planes 0, K, 2K, ... were observed.")
+    flags.DEFINE_enum("degradation", "subsample", DEGRADATIONS, "average: means of K were.")
     flags.DEFINE_string("output", None, "New folder for metrics.json and report.html.")
 
 
@@ -90,7 +100,7 @@ def main() -> None:
     nameless = pathlib.Path(values.prediction).suffix == ".npy"  # it cannot hold a voxel size
     prediction = open_volume(values.prediction, voxel_nm=reference.voxel_nm if nameless else None)
     folder = pathlib.Path(values.output)
-    evaluate_volumes(prediction, reference, values.observed_every, folder)
+    evaluate_volumes(prediction, reference, values.observed_every, folder, values.degradation)
     print(folder / "report.html")
 
 

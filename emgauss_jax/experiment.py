@@ -17,7 +17,7 @@ from emgauss_jax.data.intensity import IntensityRange
 from emgauss_jax.data.observed import Observed, open_observed
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.base import Block
-from emgauss_jax.prior import Prior, build_prior, obstacle, whole_factor
+from emgauss_jax.prior import Prior, build_prior, obstacle
 from emgauss_jax.training.problem import FitSettings, Problem, check, cut_blocks
 
 CONFIG = "config.json"
@@ -61,8 +61,8 @@ def prepare(config: Any, workdir: pathlib.Path | None = None) -> Run:
     first = part_of(observed, regions[0])
     why_not = obstacle(config, first)
     prior = None if why_not else build_prior(config, first)
-    thick = config.data.degradation == "average"
-    sampled = registry.Sampled(whole_factor(observed), thick, observed.thickness)
+    anisotropy = observed.voxel_nm[0] / observed.voxel_nm[1]
+    sampled = registry.Sampled(anisotropy, observed.thickness)
     method = registry.build(config.method, config, sampled)
     blank = _blank_block(first, grid.size, prior)
     problem = Problem(
@@ -75,6 +75,30 @@ def prepare(config: Any, workdir: pathlib.Path | None = None) -> Run:
     )
     check(problem)
     return Run(config, observed, grid, regions, problem, prior)
+
+
+def for_other(config: Any, path: str, simulate_factor: int) -> Any:
+    """Take the config of a run for another volume, which its network has not seen.
+
+    Args:
+      config: of the run.
+      path: of the volume; its voxel size must be in the file.
+      simulate_factor: as in a config; 0, the volume is taken as it is.
+
+    Raises:
+      ValueError: a method whose fit is of its own volume alone.
+    """
+    if "paths" not in config.data:
+        raise ValueError(
+            f"input: got a workdir of {config.method}, which fits every volume anew, wanted one of "
+            "a network (niiv)"
+        )
+    other = config_dict.ConfigDict(config.to_dict())
+    other.data.update(
+        path=path, paths=(), dataset="", voxel_nm=(0.0, 0.0, 0.0), crop="", missing=(),
+        simulate_factor=simulate_factor,
+    )  # fmt: skip
+    return other
 
 
 def _blank_block(observed: Observed, size: tuple[int, int, int], prior: Prior | None) -> Block:

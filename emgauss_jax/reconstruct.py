@@ -2,6 +2,7 @@
 
 python -m emgauss_jax.reconstruct --workdir=DIR --output=PATH [--factor=F | --z_voxel_nm=F | --z=..]
     [--uncertainty=PATH] [--cluster=local|slurm --workers=N | --hosts=auto]
+    [--input=ANOTHER_VOLUME]
 """
 
 import contextlib
@@ -14,16 +15,18 @@ from absl import flags
 from emgauss_jax import cli
 from emgauss_jax.crew import define_crew_flags, open_crew
 from emgauss_jax.data.volume import check_absent
-from emgauss_jax.experiment import locked, prepare, read_workdir
+from emgauss_jax.experiment import locked
 from emgauss_jax.region import check_fitted
 from emgauss_jax.sampling import sampling_of
-from emgauss_jax.work import Job, run_job
+from emgauss_jax.work import Job, open_run, run_job
 
 
 def define_flags() -> None:
     """Define the command's flags; importing this module defines none."""
     flags.DEFINE_string("workdir", None, "Folder of a finished train.")
     flags.DEFINE_string("output", None, "Volume to write; the suffix names the format.")
+    flags.DEFINE_string("input", None, "Another volume, which the workdir's network has not seen.")
+    flags.DEFINE_integer("simulate_factor", 0, "Of --input: keep every k-th slice of it.")
     flags.DEFINE_string("uncertainty", None, "A second volume: standard errors, float32.")
     flags.DEFINE_float("factor", None, "Output planes for every observed slice.")
     flags.DEFINE_float("z_voxel_nm", None, "Distance of the output planes, nm.")
@@ -64,10 +67,11 @@ def main() -> None:
     if not values.workdir or not values.output:
         raise ValueError("flags: wanted --workdir=DIR and --output=PATH")
     workdir, error = pathlib.Path(values.workdir), values.uncertainty or ""
-    job = Job(str(workdir), False, values.output, asked_of_flags(values), error)
+    source = (values.input, values.simulate_factor) if values.input else None
+    job = Job(str(workdir), False, values.output, asked_of_flags(values), error, source)
     with open_crew(values) as crew:
         check_outputs(job.output, job.uncertainty)
-        run = prepare(read_workdir(workdir), workdir)
+        run = open_run(job)
         check_fitted(run, workdir)
         output = pathlib.Path(job.output)
         lock = locked(output.with_name(f".{output.name}.lock"))

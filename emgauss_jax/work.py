@@ -19,7 +19,7 @@ from emgauss_jax import network
 from emgauss_jax.blend import SLAB, open_fits
 from emgauss_jax.cli import keep_compiled
 from emgauss_jax.crew import Crew
-from emgauss_jax.experiment import Run, prepare, read_workdir
+from emgauss_jax.experiment import Run, for_other, prepare, read_workdir
 from emgauss_jax.output import TILE, Phase, drawing, drawing_errors, output_phases
 from emgauss_jax.prior import whole_factor
 from emgauss_jax.region import fit_region, is_done
@@ -42,6 +42,18 @@ class Job(NamedTuple):
     output: str
     asked: tuple[str, Any] | None  # the sampling: a flag's name and value; None: isotropic
     uncertainty: str  # "": none
+    source: tuple[str, int] | None = None  # another volume than the run's own, its simulate_factor
+
+
+def open_run(job: Job) -> Run:
+    """Open what a job is about.
+
+    Raises:
+      ValueError: for every input that cannot be used.
+    """
+    workdir = pathlib.Path(job.workdir)
+    config = read_workdir(workdir)
+    return prepare(for_other(config, *job.source)) if job.source else prepare(config, workdir)
 
 
 def phases(run: Run, job: Job) -> tuple[Phase, ...]:
@@ -144,8 +156,7 @@ def perform(job: Job, name: str, unit: int) -> None:
 def _opened(job: Job) -> tuple[Phase, ...]:
     """Open a run once in a process that does its units."""
     keep_compiled()
-    workdir = pathlib.Path(job.workdir)
-    return phases(prepare(read_workdir(workdir), workdir), job)
+    return phases(open_run(job), job)
 
 
 def _perform(phase: Phase, job: Job, unit: int) -> None:

@@ -28,6 +28,13 @@ ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py"))
 
 
+SMALL = {
+    "emgauss": {},
+    "niiv": dict(features=4, blocks=1, width=8, layers=1, batch=2, columns=16),
+    "siren": dict(width=8, layers=2, points=32),
+}
+
+
 def tiny(name="emgauss", **changes):
     """A config of configs/ on a phantom of 17 x 32 x 28 voxels, for two steps and no prior."""
     config = runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"]()
@@ -35,8 +42,10 @@ def tiny(name="emgauss", **changes):
     config.data.phantom_shape = (17, 32, 28)
     config.data.simulate_factor = 4
     config.train.steps = 2
-    config.prior.steps, config.prior.probe_steps, config.prior.flow = 0, 2, False
-    config.lateral.update(features=4, blocks=1, batch=1)
+    config[config.method].update(SMALL[config.method])
+    if "prior" in config:
+        config.prior.steps, config.prior.probe_steps, config.prior.flow = 0, 2, False
+        config.lateral.update(features=4, blocks=1, batch=1)
     for key, value in changes.items():
         config.update_from_flattened_dict({key.replace("__", "."): value})
     return config
@@ -44,12 +53,13 @@ def tiny(name="emgauss", **changes):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_takes_a_step_to_its_report(path, tmp_path):
-    output = train_and_evaluate(tiny(path.stem), tmp_path / "run")
+    config = tiny(path.stem)
+    output = train_and_evaluate(config, tmp_path / "run")
     volume = open_volume(output)
     assert volume.shape == (17, 32, 28) and volume.dtype == np.uint8
     np.testing.assert_allclose(volume.voxel_nm, (10, 10, 10))
     scores = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["scores"]
-    assert set(scores) == {"nearest", "linear", "linear_blur", "cubic", "emgauss"}
+    assert set(scores) == {"nearest", "linear", "linear_blur", "cubic", config.method}
     assert (tmp_path / "run" / "report" / "report.html").stat().st_size > 10_000
 
 

@@ -48,6 +48,12 @@ class Method(NamedTuple):
     batch: int = 0  # 0 where `per_block`
 
 
+def no_upkeep(params, teacher, block, key, step) -> tuple[Params, Params, Params]:
+    """Leave everything as it is: `maintain` of a method without upkeep."""
+    del block, key, step
+    return params, teacher, jax.tree.map(lambda leaf: jnp.zeros((1,) * leaf.ndim, bool), params)
+
+
 class Bracket(NamedTuple):
     """Where a depth lies between its nearest valid slices."""
 

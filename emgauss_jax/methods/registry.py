@@ -9,14 +9,14 @@ from emgauss_jax.methods.emgauss.deformation import DEFORMATIONS
 from emgauss_jax.methods.emgauss.density import DensityControl
 from emgauss_jax.methods.emgauss.teacher import Stages
 from emgauss_jax.methods.niiv import method as niiv
+from emgauss_jax.methods.siren import method as siren
 from emgauss_jax.render.rasterize import RenderSettings
 
 
 class Sampled(NamedTuple):
     """How a stack's z differs from its y and x."""
 
-    factor: int = 2  # lateral px from slice to slice
-    thick: bool = False  # slices are means over their distance
+    anisotropy: float = 2.0  # lateral px from slice to slice
     offsets: tuple[float, ...] = (0.0,)  # planes averaged in one slice, input-slice units
 
 
@@ -46,10 +46,15 @@ def build_emgauss(config: Any, sampled: Sampled) -> Method:
 
 def build_niiv(config: Any, sampled: Sampled) -> Method:
     """Build niiv from the `niiv` section of a config, the fields of its `Settings`."""
-    return niiv.build(niiv.Settings(sampled.factor, sampled.thick, **config))
+    return niiv.build(niiv.Settings(round(sampled.anisotropy), len(sampled.offsets) > 1, **config))
 
 
-METHODS = {"emgauss": build_emgauss, "niiv": build_niiv}
+def build_siren(config: Any, sampled: Sampled) -> Method:
+    """Build SIREN from the `siren` section of a config, the fields of its `Settings`."""
+    return siren.build(siren.Settings(sampled.anisotropy, sampled.offsets, **config))
+
+
+METHODS = {"emgauss": build_emgauss, "niiv": build_niiv, "siren": build_siren}
 
 
 def build(name: str, config: Any, sampled: Sampled) -> Method:

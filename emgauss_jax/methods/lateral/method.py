@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from emgauss_jax.methods import pairs
-from emgauss_jax.methods.base import Block, Method
+from emgauss_jax.methods.base import Block, Method, no_upkeep
 from emgauss_jax.methods.lateral.network import LateralNet
 
 PLANES_AT_ONCE = 4  # axial planes through the network together: what a CPU's caches hold
@@ -180,12 +180,6 @@ def views(settings: Settings, params: Any, block: Block) -> list[jax.Array]:
     return [agree(view) * deviation + mean for view in (*both(stack), *turned)]
 
 
-def maintain(params, teacher, block, key, step) -> tuple:
-    """Leave everything as it is."""
-    del block, key, step
-    return params, teacher, jax.tree.map(lambda leaf: jnp.zeros((1,) * leaf.ndim, bool), params)
-
-
 def build(settings: Settings) -> Method:
     """Bind settings into the functions of a method."""
     bind = functools.partial
@@ -193,7 +187,7 @@ def build(settings: Settings) -> Method:
         init=bind(init, settings),
         loss=bind(loss, settings),
         predict=bind(predict, settings),
-        maintain=maintain,
+        maintain=no_upkeep,
         weights={},
         per_block=True,
     )

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emgauss_jax.methods import pairs
-from emgauss_jax.methods.base import Block, Method
+from emgauss_jax.methods.base import Block, Method, no_upkeep
 from emgauss_jax.methods.interpolate import weights as interpolation_weights
 from emgauss_jax.methods.niiv.network import Decoder, Encoder, between
 
@@ -174,12 +174,6 @@ def views(settings: Settings, params: Any, block: Block, z: jax.Array) -> tuple[
     return fill(stack), fill(stack.swapaxes(1, 2)).swapaxes(1, 2)
 
 
-def maintain(params, teacher, block, key, step) -> tuple:
-    """Leave everything as it is."""
-    del block, key, step
-    return params, teacher, jax.tree.map(lambda leaf: jnp.zeros((1,) * leaf.ndim, bool), params)
-
-
 def build(settings: Settings) -> Method:
     """Bind settings into the functions of a method."""
     bind = functools.partial
@@ -187,7 +181,7 @@ def build(settings: Settings) -> Method:
         init=bind(init, settings),
         loss=bind(loss, settings),
         predict=bind(predict, settings),
-        maintain=maintain,
+        maintain=no_upkeep,
         weights={},
         per_block=False,
         batch=settings.batch,

@@ -1,0 +1,39 @@
+"""The network: a place in a block to its intensity."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+OMEGA = 30.0  # of every layer
+
+
+def even(limit: float) -> Callable[..., jax.Array]:
+    """Start weights evenly between -limit and limit."""
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
+        key, shape, dtype, -limit, limit
+    )
+
+
+class Siren(nn.Module):
+    """A perceptron with sines.
+
+    Source: SIREN (Sitzmann et al. 2020), section 3.2: the first layer starts within 1 / inputs,
+      every other one within sqrt(6 / inputs) / omega (niiv's code starts all as first ones).
+    """
+
+    width: int
+    layers: int  # with sines
+
+    @nn.compact
+    def __call__(self, places: jax.Array) -> jax.Array:
+        """Map f32[..., 3], each coordinate about -1 to 1, to f32[...]."""
+        hidden = places
+        for i in range(self.layers):
+            inputs = hidden.shape[-1]
+            limit = np.sqrt(6 / inputs) / OMEGA if i else 1 / inputs
+            hidden = jnp.sin(OMEGA * nn.Dense(self.width, kernel_init=even(limit))(hidden))
+        limit = np.sqrt(6 / self.width) / OMEGA
+        return nn.Dense(1, kernel_init=even(limit))(hidden)[..., 0]

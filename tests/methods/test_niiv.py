@@ -1,0 +1,169 @@
+"""niiv: its networks see what lies around in space, at any resolution, up to the border."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from emgauss_jax.methods import interpolate
+from emgauss_jax.methods.base import Block
+from emgauss_jax.methods.niiv import method
+from emgauss_jax.methods.niiv.network import Decoder, Encoder, between, neighbours, positional_code
+
+
+def settings(factor=4, thick=False, **changes):
+    small = dict(features=4, blocks=2, width=8, layers=2, batch=2, rows=3, columns=16, queries=5)
+    return method.Settings(factor, thick, **(small | changes))
+
+
+def block(slices=5, shape=(20, 26), seed=0):
+    values = np.random.default_rng(seed).uniform(0.2, 0.8, (slices, *shape)).astype(np.float32)
+    return Block(jnp.asarray(values), jnp.arange(slices, dtype=jnp.float32), jnp.ones(slices, bool))
+
+
+def stirred(params, size=0.2):
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(3), len(leaves))
+    moved = [a + size * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(tree, moved)
+
+
+def started(some):
+    return stirred(method.init(some, jax.random.key(0), None))
+
+
+@pytest.mark.parametrize(("blocks", "count"), [(6, 779_713), (16, 1_518_273)])
+def test_as_many_parameters_as_published(blocks, count):
+    sizes = dict(features=64, blocks=blocks, width=256, layers=5)
+    params = jax.eval_shape(
+        functools.partial(method.init, settings(8, **sizes)), jax.random.key(0), None
+    )
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == count
+
+
+def test_at_the_start_planes_are_interpolated():
+    some, stack = settings(), block()
+    params, z = method.init(some, jax.random.key(0), stack), np.array([0.0, 1.3, 2.5, 4.0])
+    drawn = method.predict(some, params, stack, jnp.asarray(z, jnp.float32))
+    want = interpolate.baselines(stack, z, ("linear",))["linear"]
+    np.testing.assert_allclose(drawn, want, atol=1e-5)
+
+
+def test_the_mean_preserving_interpolation_is_that_of_the_baselines():
+    rows = np.random.default_rng(0).uniform(size=(7, 5)).astype(np.float32)
+    place = np.linspace(-0.7, 6.6, 41)
+    want = interpolate.weights("cubic_mean", np.arange(7), place) @ rows
+    got = method.mean_preserving(jnp.asarray(rows), jnp.asarray(place, jnp.float32))
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_neighbours_lie_around_in_space():
+    grid = np.arange(35.0).reshape(5, 7, 1)
+    around = np.asarray(neighbours(jnp.asarray(grid), jnp.array([2.0])))[:, 0, 3, 0]
+    np.testing.assert_array_equal(around.reshape(3, 3), grid[1:4, 2:5, 0])
+
+
+def test_what_is_made_of_latents_first_is_what_is_made_of_interpolated_ones():
+    """The decoder against one that attends as published: interpolate, then project, then attend."""
+    latents = jax.random.normal(jax.random.key(0), (4, 5, 6))
+    rows, place = jax.random.normal(jax.random.key(1), (4, 5)), jnp.array([0.0, 1.25, 2.5])
+    decoder = Decoder(8, 1)
+    params = stirred(decoder.init(jax.random.key(2), latents, rows, place))["params"]
+
+    def dense(name, value):
+        return value @ params[name]["kernel"] + params[name]["bias"]
+
+    around = neighbours(latents, place)  # [9, Q, C, F]
+    query, _, _ = jnp.split(dense("projections", around[4]), 3, axis=-1)
+    _, key, value = jnp.split(dense("projections", around), 3, axis=-1)
+    share = jax.nn.softmax((query * key).sum(-1) / np.sqrt(6), axis=0)
+    attended = dense("attended", (share[..., None] * value).sum(axis=0))
+    code = jnp.broadcast_to(positional_code(place)[:, None], (3, 5, 8))
+    inputs = jnp.concatenate([attended, between(rows, place)[..., None], code], -1)
+    want = dense("Dense_1", jax.nn.relu(dense("Dense_0", inputs)))[..., 0]
+    np.testing.assert_allclose(
+        decoder.apply({"params": params}, latents, rows, place), want, atol=1e-4
+    )
+
+
+def test_a_shifted_input_shifts_the_output():
+    """Away from the border, along columns by a px and along z by a slice."""
+    some = settings(blocks=1)
+    params, rows = started(some), jax.random.normal(jax.random.key(1), (16, 30))
+    place = jnp.linspace(5.0, 8.0, 10)
+    decode = functools.partial(method.decode, some, params)
+    want = decode(rows, place)
+    inner = slice(8, 22)
+    np.testing.assert_allclose(
+        decode(jnp.roll(rows, 2, axis=1), place)[:, 10:24], want[:, inner], atol=1e-4
+    )
+    np.testing.assert_allclose(
+        decode(jnp.roll(rows, 1, axis=0), place + 1)[:, inner], want[:, inner], atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("thick", [False, True])
+def test_a_stack_of_one_intensity_stays_one_up_to_the_border(thick):
+    some = settings(thick=thick)
+    stack = block()._replace(slices=jnp.full((5, 20, 26), 0.3))
+    drawn = method.predict(some, started(some), stack, jnp.linspace(0, 4, 9))
+    np.testing.assert_allclose(drawn, drawn[0, 10, 10], atol=1e-5)
+    encoder = Encoder(4, 2)
+    latents = encoder.apply(
+        stirred(encoder.init(jax.random.key(0), jnp.zeros((3, 3)))), jnp.ones((6, 9))
+    )
+    np.testing.assert_allclose(latents, jnp.broadcast_to(latents[3, 4], latents.shape), atol=1e-4)
+
+
+def test_planes_are_alike_whatever_else_is_asked():
+    some, stack = settings(), block()
+    draw = functools.partial(method.predict, some, started(some), stack)
+    fine, coarse = draw(jnp.arange(0, 4.01, 1 / 6)), draw(jnp.arange(0, 4.01, 1 / 2))
+    np.testing.assert_allclose(fine[::3], coarse, atol=1e-5)
+
+
+def test_planes_are_continuous_in_z():
+    some, stack = settings(), block()
+    near = method.predict(some, started(some), stack, jnp.array([2 - 1e-4, 2.0, 2 + 1e-4]))
+    np.testing.assert_allclose(near[0], near[1], atol=5e-3)
+    np.testing.assert_allclose(near[2], near[1], atol=5e-3)
+
+
+def test_a_turned_stack_gives_the_views_in_turn():
+    some, stack = settings(), block()
+    params, z = started(some), jnp.array([0.5, 3.2])
+    first, second = method.views(some, params, stack, z)
+    turned = stack._replace(slices=stack.slices.swapaxes(1, 2))
+    other, one = method.views(some, params, turned, z)
+    np.testing.assert_allclose(one.swapaxes(1, 2), first, atol=1e-5)
+    np.testing.assert_allclose(other.swapaxes(1, 2), second, atol=1e-5)
+
+
+@pytest.mark.parametrize("thick", [False, True])
+def test_it_learns(thick):
+    """Stripes that interpolation cannot follow."""
+    some = settings(factor=2, thick=thick, features=8, width=16, batch=4, queries=5)
+    y = np.arange(24)[:, None] + np.arange(20)
+    stack = block()._replace(
+        slices=jnp.asarray(0.5 + 0.3 * np.sin(1.1 * y + np.arange(5)[:, None, None]))
+    )
+    params = method.init(some, jax.random.key(0), stack)
+
+    @jax.jit
+    def step(params, key):
+        loss = lambda params: method.loss(some, params, None, stack, key, 0, {})  # noqa: E731
+        grads, metrics = jax.grad(loss, has_aux=True)(params)
+        return jax.tree.map(lambda a, g: a - 0.05 * g, params, grads), metrics["loss"]
+
+    losses = []
+    for key in jax.random.split(jax.random.key(1), 150):
+        params, one = step(params, key)
+        losses.append(float(one))
+    assert np.mean(losses[-20:]) < 0.8 * np.mean(losses[:20])
+
+
+def test_numbers_that_cannot_work():
+    with pytest.raises(ValueError, match="queries"):
+        settings(queries=0)
