@@ -50,7 +50,7 @@ def get_config() -> config_dict.ConfigDict:
     config.niiv.batch = 16  # training images a step
     config.niiv.rows = 13  # observed rows of a training image
     config.niiv.columns = 64  # px
-    config.niiv.queries = 32  # rows asked for, of each
+    config.niiv.queries = 24  # rows asked for, of each
 
     config.optimizer = config_dict.ConfigDict()
     # (learning rate, its fraction left at the end)

@@ -4,8 +4,10 @@ Letters: B blocks.
 """
 
 import dataclasses
+import itertools
 import pathlib
 import shutil
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,7 +15,7 @@ import numpy as np
 
 from emgauss_jax.data.boxes import Box, Grid
 from emgauss_jax.data.observed import Observed, open_observed
-from emgauss_jax.experiment import Run, cut_grid, part_of
+from emgauss_jax.experiment import Run, part_of
 from emgauss_jax.methods.base import Block
 from emgauss_jax.prior import whole_factor
 from emgauss_jax.training import checkpoint
@@ -76,7 +78,7 @@ def draw_blocks(run: Run) -> Block:
     places = [
         (volume, box)
         for volume, shape in zip(volumes, shapes, strict=True)
-        for box in cut_grid(shape, size, config.block.overlap).boxes
+        for box in boxes_of_size(shape, size)
     ]
     found: list[np.ndarray] = []
     for i in np.random.default_rng(config.seed).permutation(len(places)):
@@ -89,6 +91,15 @@ def draw_blocks(run: Run) -> Block:
     z = np.arange(size[0], dtype=np.float32)
     blocks = [cut_blocks(slices, z, whole) for slices in found]
     return jax.tree.map(lambda *leaf: np.concatenate(leaf), *blocks)
+
+
+def boxes_of_size(shape: Sequence[int], size: Sequence[int]) -> list[Box]:
+    """Cover a volume with the fewest boxes of one size, none larger than it."""
+    starts = [
+        np.linspace(0, length - n, -(-length // n)).round().astype(int).tolist()
+        for length, n in zip(shape, size, strict=True)
+    ]
+    return [Box(start, tuple(size)) for start in itertools.product(*starts)]
 
 
 def _open(config: Any, path: str, factor: int) -> Observed:

@@ -6,6 +6,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+REACH = (1, 2, 4, 8, 4, 2)
+
+
+def reach_of(block: int) -> int:
+    """Give the px between the taps along a row, in one of many residual blocks.
+
+    From row to row structures move by several px: taps that are spread out see together what
+    belongs together.
+
+    Source: dilation as in IRCNN.
+    """
+    return REACH[block % len(REACH)]
+
 
 class Conv3x3(nn.Module):
     """A convolution as three matrix products of shifted copies.

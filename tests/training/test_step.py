@@ -16,6 +16,7 @@ from emgauss_jax.training.state import init_params, init_state
 from emgauss_jax.training.step import make_advance, make_step
 
 RATES = {"x": (0.1, 1.0)}
+KEY = jax.random.key(0)
 
 
 def toy(upkeep_at=-1):
@@ -157,6 +158,7 @@ def test_two_devices_equal_one():
         "here = u.module_from_spec(spec); spec.loader.exec_module(here)\n"
         "assert jax.local_device_count() == 2\n"
         "here.compare_devices()\n"
+        "here.compare_devices_of_a_shared_network()\n"
     )
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
@@ -177,6 +179,36 @@ def compare_devices():
         results.append(mapping.gather(state))
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def shared(count, batch, devices=1):
+    """One network for some blocks: the state, the step, and what it is given beside the state."""
+    method = toy()._replace(per_block=False, batch=batch)
+    stacked, keys = jax.tree.map(lambda leaf: leaf[None], blocks(count)), jax.random.split(KEY, 1)
+    params = init_params(method, stacked, keys)
+    step = make_step(method, optimizer.make_descend(params, RATES, {}, 10), devices)
+    return init_state(params), step, (stacked, keys, stack([hyper()]))
+
+
+def test_a_shared_network_learns_from_all_blocks():
+    """Numbers of 0 to 4: what is learned ends between them, and nothing has a block axis."""
+    state, step, given = shared(5, 3)
+    state, metrics = make_advance(step, 200)(state, *given)
+    assert state.params["x"].shape == (1, 2) and metrics["x"].shape == (200, 1)
+    np.testing.assert_allclose(state.teacher["x"], 2.0, atol=0.5)
+
+
+def compare_devices_of_a_shared_network():
+    """Gradients averaged over two devices are those of one that takes all blocks of a step."""
+    results = []
+    for devices in (1, 2):
+        state, step, given = shared(5, 4, devices)
+        mapping = parallel.map_shared(make_advance(step, 3), devices)
+        state, metrics = mapping.run(*(mapping.spread(each) for each in (state, *given)))
+        assert metrics["x"].shape == (3, 1)
+        results.append((mapping.gather(state), metrics))
+    for a, b in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
 def test_the_log_forgets_what_is_done_again(tmp_path):

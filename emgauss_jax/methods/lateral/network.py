@@ -6,9 +6,7 @@ Letters: R observed rows, k planes for every observed slice, C columns, F featur
 import flax.linen as nn
 import jax
 
-from emgauss_jax.methods.convolution import Conv3x3
-
-REACH = (1, 2, 4, 8, 4, 2)  # px between the taps along a row, block by block
+from emgauss_jax.methods.convolution import Conv3x3, reach_of
 
 
 class LateralNet(nn.Module):
@@ -36,7 +34,7 @@ class LateralNet(nn.Module):
         )
         hidden = Conv3x3(self.features, he)(rows[..., None])
         for i in range(self.blocks):
-            reach = REACH[i % len(REACH)]
+            reach = reach_of(i)
             inner = Conv3x3(self.features, he, reach)(nn.relu(hidden))
             hidden = hidden + Conv3x3(self.features, small, reach)(nn.relu(inner))
         return Conv3x3(self.factor, nn.initializers.zeros_init())(nn.relu(hidden))

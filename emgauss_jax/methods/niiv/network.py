@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.methods.convolution import Conv3x3
+from emgauss_jax.methods.convolution import Conv3x3, reach_of
 
 OCTAVES = 2
 
@@ -18,7 +18,8 @@ class Encoder(nn.Module):
 
     Borders go on as they end, so that a plane of one intensity has one latent everywhere.
 
-    Source: EDSR, as niiv has it: no upsampling, residual scale 1, one global skip.
+    Source: EDSR, as niiv has it: no upsampling, residual scale 1, one global skip. Difference: taps
+      are spread out along the rows.
     """
 
     features: int
@@ -29,11 +30,15 @@ class Encoder(nn.Module):
         """Map f32[R, C], zero mean and unit variance, to f32[R, C, F]."""
         he = nn.initializers.he_normal()
         small = nn.initializers.variance_scaling(0.02, "fan_in", "truncated_normal")
-        head = hidden = Conv3x3(self.features, he, border="edge")(rows[..., None])
-        for _ in range(self.blocks):
-            inner = Conv3x3(self.features, he, border="edge")(hidden)
-            hidden = hidden + Conv3x3(self.features, small, border="edge")(nn.relu(inner))
-        return head + Conv3x3(self.features, he, border="edge")(hidden)
+
+        def convolve(start, image, reach=1):
+            return Conv3x3(self.features, start, reach, border="edge")(image)
+
+        head = hidden = convolve(he, rows[..., None])
+        for i in range(self.blocks):
+            inner = convolve(he, hidden, reach_of(i))
+            hidden = hidden + convolve(small, nn.relu(inner), reach_of(i))
+        return head + convolve(he, hidden)
 
 
 class Decoder(nn.Module):

@@ -1,0 +1,103 @@
+"""One network for many volumes: learned from all, gone on with, applied to one never seen."""
+
+import pathlib
+import runpy
+
+import numpy as np
+import pytest
+
+from emgauss_jax import network
+from emgauss_jax.crew import alone
+from emgauss_jax.data.phantom import tissue
+from emgauss_jax.data.volume import create_volume, open_volume
+from emgauss_jax.experiment import for_other, prepare, read_workdir
+from emgauss_jax.train import train_and_evaluate
+from emgauss_jax.work import Job, open_run, run_job
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def volume(path, seed=0, shape=(6, 24, 28), voxel_nm=(40.0, 10.0, 10.0)):
+    with create_volume(path, shape, np.uint8, voxel_nm) as writer:
+        writer[:, :, :] = tissue(shape, seed)
+    return str(path)
+
+
+def tiny(path, *others, **changes):
+    config = runpy.run_path(str(ROOT / "configs" / "niiv_tiny.py"))["get_config"]()
+    config.data.path, config.data.paths = path, others
+    config.niiv.update(features=4, blocks=1, width=8, layers=1, batch=2, rows=3, columns=16)
+    config.train.update(steps=4, steps_per_dispatch=2)
+    for key, value in changes.items():
+        config.update_from_flattened_dict({key.replace("__", "."): value})
+    return config
+
+
+def test_blocks_of_all_volumes_are_learned_from(tmp_path):
+    first, second = volume(tmp_path / "a.ome.tif"), volume(tmp_path / "b.ome.tif", 1, (4, 50, 20))
+    config = tiny(first, second, block__max_size=(64, 28, 28))
+    blocks = network.draw_blocks(prepare(config))
+    assert blocks.slices.shape[1:] == (4, 24, 20)  # what both can give
+    whole = {path: open_volume(path)[:, :, :] / np.float32(255) for path in (first, second)}
+    found = [
+        next(path for path, values in whole.items() if _holds(values, block))
+        for block in np.asarray(blocks.slices)
+    ]
+    assert set(found) == {first, second}
+
+
+def _holds(values, block):
+    d, h, w = block.shape
+    places = np.ndindex(*(n - m + 1 for n, m in zip(values.shape, block.shape, strict=True)))
+    return any(np.allclose(values[z : z + d, y : y + h, x : x + w], block) for z, y, x in places)
+
+
+def test_volumes_that_do_not_belong_together(tmp_path):
+    first = volume(tmp_path / "a.ome.tif")
+    other = volume(tmp_path / "b.ome.tif", voxel_nm=(80.0, 10.0, 10.0))
+    with pytest.raises(ValueError, match=r"b\.ome\.tif with 8 px from slice to slice, wanted 4"):
+        network.draw_blocks(prepare(tiny(first, other)))
+
+
+def test_a_volume_never_seen(tmp_path):
+    """What the network makes of a volume does not depend on which one it was trained with."""
+    first, second = volume(tmp_path / "a.ome.tif"), volume(tmp_path / "b.ome.tif", 1)
+    train_and_evaluate(tiny(first), tmp_path / "run")
+    before = (tmp_path / "run" / network.FITTED).read_bytes()
+    outputs = []
+    for name, source in (("own", None), ("same", (first, 0)), ("other", (second, 0))):
+        path = tmp_path / f"{name}.ome.tif"
+        job = Job(str(tmp_path / "run"), False, str(path), None, "", source)
+        run_job(open_run(job), job, alone())
+        outputs.append(open_volume(path)[:, :, :])
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    assert outputs[2].shape == (21, 24, 28)
+    # It starts as linear interpolation: after four steps observed slices are almost what they were.
+    np.testing.assert_allclose(outputs[2][::4], open_volume(second)[:, :, :], atol=40)
+    assert (tmp_path / "run" / network.FITTED).read_bytes() == before
+
+
+def test_a_fit_of_its_own_volume_is_for_no_other(tmp_path):
+    config = runpy.run_path(str(ROOT / "configs" / "emgauss.py"))["get_config"]()
+    with pytest.raises(ValueError, match="workdir of emgauss"):
+        for_other(config, "other.tif", 0)
+
+
+def test_killed_and_started_again(tmp_path, monkeypatch):
+    path = volume(tmp_path / "a.ome.tif")
+    whole = train_and_evaluate(tiny(path), tmp_path / "whole")
+    config = tiny(path, train__checkpoint_every=2)
+    saved = network.checkpoint.save
+
+    def killed(path, tree):
+        saved(path, tree)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(network.checkpoint, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_and_evaluate(config, tmp_path / "run")
+    monkeypatch.undo()
+    again = train_and_evaluate(config, tmp_path / "run")
+    np.testing.assert_array_equal(open_volume(again)[:, :, :], open_volume(whole)[:, :, :])
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert read_workdir(tmp_path / "run").method == "niiv"
