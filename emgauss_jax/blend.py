@@ -27,6 +27,7 @@ class Fits(NamedTuple):
 
     run: Run
     predict: Callable[..., Any]  # compiled
+    spread: Callable[..., Any] | None  # likewise; None, the method does not know its error
     open: Callable[[int], Fitted]
     errors: Callable[[int], Callable[[np.ndarray], np.ndarray]]  # of a region, by depth
 
@@ -39,8 +40,9 @@ def open_fits(run: Run, workdir: pathlib.Path) -> Fits:
         fitted = open_one(index)
         return standard_error(fitted.region.observed, fitted.labels)
 
-    predict = jax.jit(run.problem.method.predict)
-    return Fits(run, predict, open_one, functools.lru_cache(REGIONS)(errors))
+    method = run.problem.method
+    predict, spread = jax.jit(method.predict), method.spread and jax.jit(method.spread)
+    return Fits(run, predict, spread, open_one, functools.lru_cache(REGIONS)(errors))
 
 
 class Share(NamedTuple):
@@ -101,19 +103,26 @@ def render(fits: Fits, z: np.ndarray, part: Box) -> np.ndarray:
     Raises:
       FloatingPointError: a plane that could not be drawn.
     """
+    return _blended(fits, fits.predict, z, part)
+
+
+def _blended(fits: Fits, draw: Callable[..., Any], z: np.ndarray, part: Box) -> np.ndarray:
+    """Draw planes of all blocks that reach a part, and blend them."""
     total = np.zeros((len(z), *part.shape[1:]), np.float32)
     for index, region, _ in _reaching(fits.run, z, part):
         for i, start in enumerate(box.start for box in region.boxes):
             one = Grid(tuple((n,) for n in start), region.size)
             share = share_of(fits.run, one, z, part)
             if share:
-                planes = _draw(fits, index, i, z)
+                planes = _draw(fits, draw, index, i, z)
                 total[:, *share.window] += share.weight * planes[:, *share.source]
     return total
 
 
 def expected_error(fits: Fits, z: np.ndarray, part: Box) -> np.ndarray:
     """Estimate the standard error of planes f64[Q] of a part: f32[Q, H, W], intensity."""
+    if fits.spread:
+        return _blended(fits, fits.spread, z, part)
     total = np.zeros((len(z), *part.shape[1:]), np.float32)
     for index, _, share in _reaching(fits.run, z, part):
         total[:, *share.window] += share.weight * fits.errors(index)(z)[:, *share.source]
@@ -128,14 +137,17 @@ def _reaching(run: Run, z: np.ndarray, part: Box) -> Iterator[tuple[int, Grid, S
             yield index, region, share
 
 
-def _draw(fits: Fits, region: int, block: int, z: np.ndarray) -> np.ndarray:
+def _draw(
+    fits: Fits, draw: Callable[..., Any], region: int, block: int, z: np.ndarray
+) -> np.ndarray:
     """Draw planes of one block; padded to SLAB depths, so that one program serves all."""
     fitted = fits.open(region)
     constant = fitted.region.constants[block]
     if not np.isnan(constant):
-        return np.broadcast_to(constant, (len(z), *fitted.region.boxes[block].shape[1:]))
+        value = constant if draw is fits.predict else 0.0
+        return np.broadcast_to(value, (len(z), *fitted.region.boxes[block].shape[1:]))
     padded = np.concatenate([z, np.full(SLAB - len(z), z[-1])]).astype(np.float32)
-    planes = np.asarray(fits.predict(*fitted.block(block), padded))[: len(z)]
+    planes = np.asarray(draw(*fitted.block(block), padded))[: len(z)]
     if not np.isfinite(planes).all():
         raise FloatingPointError(
             f"region {region}, block {block}: got planes that could not be drawn, wanted finite "

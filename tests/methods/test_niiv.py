@@ -126,7 +126,7 @@ def test_planes_are_alike_whatever_else_is_asked():
 
 def test_planes_are_continuous_in_z():
     some, stack = settings(), block()
-    near = method.predict(some, started(some), stack, jnp.array([2 - 1e-4, 2.0, 2 + 1e-4]))
+    near = method.predict(some, started(some), stack, jnp.array([2 - 1e-5, 2.0, 2 + 1e-5]))
     np.testing.assert_allclose(near[0], near[1], atol=5e-3)
     np.testing.assert_allclose(near[2], near[1], atol=5e-3)
 

@@ -174,6 +174,42 @@ def views(settings: Settings, params: Any, block: Block, z: jax.Array) -> tuple[
     return fill(stack), fill(stack.swapaxes(1, 2)).swapaxes(1, 2)
 
 
+def spread(settings: Settings, params: Any, block: Block, z: jax.Array) -> jax.Array:
+    """Estimate the standard error of planes: how far the views differ, scaled.
+
+    Returns:
+      f32[Q, H, W], intensity.
+    """
+    first, second = views(settings, params, block, z)
+    return error_by_spread(settings, params, block) * jnp.abs(first - second) / 2
+
+
+def error_by_spread(settings: Settings, params: Any, block: Block) -> jax.Array:
+    """Measure the error by the spread of the views, both root mean squares.
+
+    The truth is known at half the resolution: every second slice is hidden, of thick ones two make
+    one.
+
+    Returns:
+      f32[]; 1 where too few slices are there to hide any.
+    """
+    fine, count = pairs.halve(block.slices), len(block.z) // 2
+    if settings.thick:
+        coarse = fine[: 2 * count].reshape(count, 2, *fine.shape[1:]).mean(axis=1)
+        hidden, parts = jnp.arange(2 * count), jnp.array([-0.25, 0.25])
+        place = (hidden[:, None] + parts - 0.5) / 2
+    else:
+        coarse, hidden = fine[::2], jnp.arange(1, 2 * len(fine[::2]) - 1, 2)
+        place = hidden[:, None] / 2
+    if len(coarse) < 2:
+        return jnp.float32(1)
+    stack = Block(coarse, jnp.arange(1.0 * len(coarse)), jnp.ones(len(coarse), bool))
+    planes = views(settings, params, stack, place.ravel())
+    first, second = (v.reshape(*place.shape, *v.shape[1:]).mean(axis=1) for v in planes)
+    error = jnp.mean(jnp.square((first + second) / 2 - fine[hidden]))
+    return jnp.sqrt(error / (jnp.mean(jnp.square(first - second) / 4) + 1e-12))
+
+
 def build(settings: Settings) -> Method:
     """Bind settings into the functions of a method."""
     bind = functools.partial
@@ -185,4 +221,5 @@ def build(settings: Settings) -> Method:
         weights={},
         per_block=False,
         batch=settings.batch,
+        spread=bind(spread, settings),
     )
