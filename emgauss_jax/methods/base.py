@@ -30,8 +30,8 @@ class Method(NamedTuple):
     `init(key, block) -> params`
     `loss(params, teacher, block, key, step, weights) -> (scalar, metrics)`
     `predict(params, block, z f32[Q]) -> f32[Q, H, W]` at any real z
-    `spread(params, block, z f32[Q]) -> f32[Q, H, W]`: standard error of what is predicted; None, the
-        method does not know.
+    `spread(params, block, z f32[Q]) -> f32[Q, H, W]`: standard error of what is predicted;
+        None, the method does not know it.
     `maintain(params, teacher, block, key, step) -> (params, teacher, fresh)`: upkeep without
         gradients; shapes never change. `fresh` is a pytree like params of bool, broadcastable to
         each leaf: where it is True the optimizer's moments start again.
