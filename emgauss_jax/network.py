@@ -1,4 +1,4 @@
-"""One network for all blocks: what it learns from, its fit, and the file that remains.
+"""One network for all blocks: what it learns from, and its fit.
 
 Letters: B blocks.
 """
@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from emgauss_jax import trained
 from emgauss_jax.data.boxes import Box, Grid
 from emgauss_jax.data.observed import Observed, open_observed
 from emgauss_jax.experiment import Run, part_of
@@ -22,21 +23,7 @@ from emgauss_jax.training import checkpoint
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.problem import cut_blocks
 
-FITTED = "network.npz"
 MOST_BLOCKS = 64  # that are learned from: 340 MB of 64 x 144 x 144 voxels
-
-
-def is_fitted(workdir: pathlib.Path) -> bool:
-    """Tell whether the network has been fitted."""
-    return (workdir / FITTED).exists()
-
-
-def check_fitted(workdir: pathlib.Path) -> None:
-    """Raise where the network has not been fitted."""
-    if not is_fitted(workdir):
-        raise ValueError(
-            f"{workdir}: got no fitted network, wanted one: finish it with the train command"
-        )
 
 
 def fit_network(run: Run, workdir: pathlib.Path) -> None:
@@ -46,19 +33,11 @@ def fit_network(run: Run, workdir: pathlib.Path) -> None:
       ValueError: volumes that cannot be learned from together.
       FloatingPointError: the fit failed, with the step.
     """
-    if not is_fitted(workdir):
+    if not trained.is_there(workdir):
         blocks = jax.tree.map(lambda leaf: leaf[None], draw_blocks(run))
         params = fit(dataclasses.replace(run.problem, blocks=blocks), workdir)
-        checkpoint.save(workdir / FITTED, params)
+        trained.write(workdir, jax.tree.map(lambda leaf: leaf[0], params))
     shutil.rmtree(workdir / checkpoint.FOLDER, ignore_errors=True)
-
-
-def read_network(run: Run, workdir: pathlib.Path) -> Any:
-    """Read the network: numpy leaves."""
-    problem = run.problem
-    keys = jax.random.split(problem.key, 1)
-    like = jax.eval_shape(problem.program.start, problem.blocks, keys)
-    return jax.tree.map(lambda leaf: leaf[0], checkpoint.read(workdir / FITTED, like))
 
 
 def draw_blocks(run: Run) -> Block:
@@ -83,8 +62,10 @@ def draw_blocks(run: Run) -> Block:
     found: list[np.ndarray] = []
     for i in np.random.default_rng(config.seed).permutation(len(places)):
         slices = _read(*places[i])
-        if np.ptp(slices) > 0 and len(found) < MOST_BLOCKS:
+        if np.ptp(slices) > 0:
             found.append(slices)
+        if len(found) == MOST_BLOCKS:
+            break
     if not found:
         raise ValueError("data.path: got voxels of one intensity alone, wanted some to learn from")
     whole = (Box((0, 0, 0), tuple(size)),)

@@ -8,22 +8,41 @@ Letters: k lateral px from slice to slice, V valid slices, P planes, H W field i
 
 import dataclasses
 import pathlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from emgauss_jax import trained
 from emgauss_jax.data.observed import Observed
 from emgauss_jax.labels import FOLDER, Labels, read_labels, write_labels
-from emgauss_jax.methods import flow, interpolate, pairs
+from emgauss_jax.methods import flow, interpolate, pairs, registry
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import between_slices
 from emgauss_jax.methods.lateral import method as lateral
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.problem import FitSettings, Problem, check
-from emgauss_jax.trust import BASE, NETWORK, Filled, Trust, coarsen, hidden_slices, mix, weigh
+from emgauss_jax.trust import (
+    BASE,
+    NETWORK,
+    OTHERS,
+    Filled,
+    Trust,
+    coarsen,
+    hidden_slices,
+    mix,
+    weigh,
+)
 
 FLOW = "flow"
+
+
+class Trained(NamedTuple):
+    """The network of another run."""
+
+    draw: tuple[Callable[..., Any], Callable[..., Any]]  # compiled: planes, their standard error
+    params: Any
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,6 +54,7 @@ class Prior:
     use_flow: bool  # interpolation along the flow is one of those asked
     settings: lateral.Settings
     problem: Problem | None  # the network's; None, it is not asked
+    trained: Trained | None  # a network of other stacks; None, none is asked
     probe_steps: int
 
     @property
@@ -74,7 +94,9 @@ def obstacle(config: Any, observed: Observed) -> str:
       ValueError: a number of steps that cannot work.
     """
     z, thick = observed.z_valid, observed.plan.averaged
-    if "prior" not in config or not (config.prior.steps or config.prior.flow):
+    if "prior" not in config or not (
+        config.prior.steps or config.prior.flow or config.prior.network
+    ):
         return "off"
     steps, probe_steps = config.prior.steps, config.prior.probe_steps
     if steps < 0 or (steps and probe_steps < 1):
@@ -84,7 +106,7 @@ def obstacle(config: Any, observed: Observed) -> str:
         )
     if not 0 <= config.prior.ema_decay < 1:
         raise ValueError(f"prior.ema_decay: got {config.prior.ema_decay}, wanted 0 <= decay < 1")
-    if not steps and thick:
+    if not steps and not config.prior.network and thick:
         return "averaged slices, which the flow alone cannot fill in"
     z_nm, y_nm, x_nm = observed.voxel_nm
     factor, shape = whole_factor(observed), observed.shape[1:]
@@ -144,7 +166,17 @@ def build_prior(config: Any, observed: Observed) -> Prior:
         settings=settings,
         problem=problem,
         probe_steps=config.prior.probe_steps,
+        trained=_open_trained(config, observed),
     )
+
+
+def _open_trained(config: Any, observed: Observed) -> Trained | None:
+    """Open the network of another run, if there is to be one."""
+    if not config.prior.network:
+        return None
+    sampled = registry.Sampled(float(whole_factor(observed)), observed.thickness)
+    method, params = trained.open_network(pathlib.Path(config.prior.network), sampled)
+    return Trained((jax.jit(method.predict), jax.jit(method.spread)), params)
 
 
 def _stack(slices: np.ndarray) -> Block:
@@ -236,6 +268,9 @@ def fill_in(prior: Prior, params: Any, stack: Block, depths: np.ndarray) -> dict
     if prior.problem:
         views = _views(prior.settings, params, stack, np.float32(depths))
         filled[NETWORK] = Filled(*map(np.asarray, views))
+    if prior.trained:
+        given = (prior.trained.params, stack, np.float32(depths))
+        filled[OTHERS] = Filled(*(np.asarray(draw(*given)) for draw in prior.trained.draw))
     return filled
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from emgauss_jax import network
+from emgauss_jax import trained
 from emgauss_jax.data.boxes import Box
 from emgauss_jax.data.intensity import to_unit
 from emgauss_jax.data.observed import Observed
@@ -69,7 +69,8 @@ def is_done(run: Run, index: int, workdir: pathlib.Path) -> bool:
 def check_fitted(run: Run, workdir: pathlib.Path) -> None:
     """Raise where a region is not done."""
     if not run.problem.method.per_block:
-        return network.check_fitted(workdir)
+        trained.read(workdir, run.problem.method)
+        return
     count = sum(is_fitted(run, index, workdir) for index in range(len(run.regions)))
     if count < len(run.regions):
         raise ValueError(
@@ -169,7 +170,7 @@ def read_fitted(run: Run, index: int, workdir: pathlib.Path) -> Fitted:
     if not region.live:
         return Fitted(region, None, None, True)
     if not problem.method.per_block:
-        return Fitted(region, None, network.read_network(run, workdir), False)
+        return Fitted(region, None, trained.read(workdir, problem.method), False)
     teachers = jax.eval_shape(
         problem.program.start, problem.blocks, jax.random.split(problem.key, 1)
     )

@@ -15,7 +15,8 @@ from emgauss_jax.methods.pairs import halve
 
 FEWEST = 5  # valid slices: three of five thin ones are left where every second one is hidden
 BASE = "interpolation"  # what is believed where nothing else is
-NETWORK = "network"  # it fills in plain gaps alone
+NETWORK = "network"  # of the stack itself; it fills in plain gaps alone
+OTHERS = "trained network"  # of other stacks; likewise
 
 
 class Filled(NamedTuple):
@@ -92,7 +93,7 @@ def weigh(filled: Mapping[str, Filled], truth: np.ndarray) -> Trust:
       filled: hidden slices as each fills them in, `BASE` among them.
       truth: f32[P, H, W], those slices.
     """
-    rest = {name: one for name, one in filled.items() if name != NETWORK}
+    rest = {name: one for name, one in filled.items() if name not in (NETWORK, OTHERS)}
     weights, wide_weights = least_squares(filled, truth), least_squares(rest, truth)
     mixed = mix(filled, weights)
     means = {name: one.mean for name, one in filled.items()} | {"all": mixed.mean}

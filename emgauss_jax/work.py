@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emgauss_jax import network
+from emgauss_jax import network, trained
 from emgauss_jax.blend import SLAB, open_fits
 from emgauss_jax.cli import keep_compiled
 from emgauss_jax.crew import Crew
@@ -85,7 +85,7 @@ def _fitting(run: Run, workdir: pathlib.Path) -> Phase:
         return Phase(
             name="fit",
             count=1,
-            done=lambda _: network.is_fitted(workdir),
+            done=lambda _: trained.is_there(workdir),
             do=lambda _: network.fit_network(run, workdir),
         )
     return Phase(

@@ -6,12 +6,13 @@ import runpy
 import numpy as np
 import pytest
 
-from emgauss_jax import network
+from emgauss_jax import network, trained
 from emgauss_jax.crew import alone
 from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import create_volume, open_volume
 from emgauss_jax.experiment import for_other, prepare, read_workdir
 from emgauss_jax.train import train_and_evaluate
+from emgauss_jax.training import fit as fit_module
 from emgauss_jax.work import Job, open_run, run_job
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -63,7 +64,7 @@ def test_a_volume_never_seen(tmp_path):
     """What the network makes of a volume does not depend on which one it was trained with."""
     first, second = volume(tmp_path / "a.ome.tif"), volume(tmp_path / "b.ome.tif", 1)
     train_and_evaluate(tiny(first), tmp_path / "run")
-    before = (tmp_path / "run" / network.FITTED).read_bytes()
+    before = (tmp_path / "run" / trained.FILE).read_bytes()
     outputs = []
     for name, source in (("own", None), ("same", (first, 0)), ("other", (second, 0))):
         path = tmp_path / f"{name}.ome.tif"
@@ -74,7 +75,7 @@ def test_a_volume_never_seen(tmp_path):
     assert outputs[2].shape == (21, 24, 28)
     # It starts as linear interpolation: after four steps observed slices are almost what they were.
     np.testing.assert_allclose(outputs[2][::4], open_volume(second)[:, :, :], atol=40)
-    assert (tmp_path / "run" / network.FITTED).read_bytes() == before
+    assert (tmp_path / "run" / trained.FILE).read_bytes() == before
 
 
 def test_a_fit_of_its_own_volume_is_for_no_other(tmp_path):
@@ -87,13 +88,13 @@ def test_killed_and_started_again(tmp_path, monkeypatch):
     path = volume(tmp_path / "a.ome.tif")
     whole = train_and_evaluate(tiny(path), tmp_path / "whole")
     config = tiny(path, train__checkpoint_every=2)
-    saved = network.checkpoint.save
+    saved = fit_module.checkpoint.save
 
     def killed(path, tree):
         saved(path, tree)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(network.checkpoint, "save", killed)
+    monkeypatch.setattr(fit_module.checkpoint, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         train_and_evaluate(config, tmp_path / "run")
     monkeypatch.undo()

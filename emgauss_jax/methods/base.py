@@ -27,7 +27,7 @@ class Block(NamedTuple):
 class Method(NamedTuple):
     """A method as pure functions of pytrees.
 
-    `init(key, block) -> params`
+    `init(key, block) -> params`; of a shared network the same for any block, and for None
     `loss(params, teacher, block, key, step, weights) -> (scalar, metrics)`
     `predict(params, block, z f32[Q]) -> f32[Q, H, W]` at any real z
     `spread(params, block, z f32[Q]) -> f32[Q, H, W]`: standard error of what is predicted;

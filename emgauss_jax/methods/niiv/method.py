@@ -59,12 +59,12 @@ def _networks(settings: Settings) -> tuple[Encoder, Decoder]:
     )
 
 
-def init(settings: Settings, key: jax.Array, block: Block) -> Any:
+def init(settings: Settings, key: jax.Array, block: Block | None) -> Any:
     """Start both networks; they add nothing to an interpolation yet.
 
     Args:
       key: PRNG key, consumed.
-      block: the observed slices.
+      block: not looked at.
     """
     del block
     keys, (encoder, decoder) = jax.random.split(key), _networks(settings)

@@ -1,0 +1,67 @@
+"""The file of a network that serves many volumes, read by whatever uses it."""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+from ml_collections import config_dict
+
+from emgauss_jax.methods import registry
+from emgauss_jax.methods.base import Method
+from emgauss_jax.training import checkpoint
+
+FILE = "network.npz"
+CONFIG = "config.json"
+
+
+def is_there(workdir: pathlib.Path) -> bool:
+    """Tell whether a network has been fitted."""
+    return (workdir / FILE).exists()
+
+
+def write(workdir: pathlib.Path, params: Any) -> None:
+    """Write a network, whole or not at all."""
+    checkpoint.save(workdir / FILE, params)
+
+
+def read(workdir: pathlib.Path, method: Method) -> Any:
+    """Read a network: numpy leaves.
+
+    Raises:
+      ValueError: there is none, or the file is damaged.
+    """
+    if not is_there(workdir):
+        raise ValueError(
+            f"{workdir}: got no fitted network, wanted one: finish it with the train command"
+        )
+    like = jax.eval_shape(method.init, jax.random.key(0), None)
+    return checkpoint.read(workdir / FILE, like)
+
+
+def open_network(workdir: pathlib.Path, sampled: registry.Sampled) -> tuple[Method, Any]:
+    """Open the network of another run for a stack.
+
+    Args:
+      workdir: of a finished train.
+      sampled: how z of the stack is; averaged as it was there, or not as it was there.
+
+    Raises:
+      ValueError: there is no network, or one that has learned from slices of another kind.
+    """
+    path = workdir / CONFIG
+    if not path.exists():
+        raise ValueError(f"network: got {workdir} without {CONFIG}, wanted a workdir of train")
+    config = config_dict.ConfigDict(json.loads(path.read_text()))
+    method = registry.build(config.method, config, sampled)
+    if method.per_block:
+        raise ValueError(
+            f"network: got a workdir of {config.method}, wanted one of a network (niiv)"
+        )
+    averaged = len(sampled.offsets) > 1
+    if averaged != (config.data.degradation == "average"):
+        raise ValueError(
+            f"network: got one that has learned from {config.data.degradation!r}, wanted "
+            f"{'average' if averaged else 'subsample'!r} as here"
+        )
+    return method, read(workdir, method)
