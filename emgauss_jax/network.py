@@ -18,12 +18,37 @@ from emgauss_jax.data.boxes import Box, Grid
 from emgauss_jax.data.observed import Observed, open_observed
 from emgauss_jax.experiment import Run, part_of
 from emgauss_jax.methods.base import Block
+from emgauss_jax.methods.pairs import plane_count
 from emgauss_jax.prior import whole_factor
 from emgauss_jax.training import checkpoint
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.problem import cut_blocks
 
 MOST_BLOCKS = 64  # that are learned from: 340 MB of 64 x 144 x 144 voxels
+
+
+def check_learnable(run: Run) -> None:
+    """Make sure that lateral images of a volume can be degraded as its z was.
+
+    Raises:
+      ValueError: saying why they cannot.
+    """
+    observed = run.observed
+    (z_nm, y_nm, x_nm), (_, height, width) = observed.voxel_nm, observed.shape
+    factor = whole_factor(observed)
+    if factor < 2 or not np.isclose(y_nm, x_nm, rtol=1e-3):  # float32 headers
+        raise ValueError(
+            f"voxel_nm: got {z_nm:g} x {y_nm:g} x {x_nm:g} (z, y, x), wanted y = x and z 1.5 times "
+            "that, to learn from lateral images"
+        )
+    smallest = plane_count(3, factor, observed.plan.averaged)
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"data.path: got a field of {height} x {width} px, wanted {smallest} px or more, three "
+            "slices' distance"
+        )
+    if len(observed.z_valid) < len(observed.z):
+        raise ValueError("data.missing: got slices, wanted none: a network takes gaps for equal")
 
 
 def fit_network(run: Run, workdir: pathlib.Path) -> None:

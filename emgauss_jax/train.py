@@ -15,6 +15,7 @@ from emgauss_jax import cli
 from emgauss_jax.assess import assess
 from emgauss_jax.crew import Crew, alone, define_crew_flags, open_crew
 from emgauss_jax.experiment import Run, claim_workdir, locked, prepare, write_levels
+from emgauss_jax.network import check_learnable
 from emgauss_jax.sampling import isotropic
 from emgauss_jax.work import Job, estimate, run_job
 
@@ -42,6 +43,8 @@ def train_and_evaluate(
         return finish(prepare(config, workdir), workdir, crew)
     run = prepare(config, workdir)
     isotropic(run.observed)  # or say why it cannot be
+    if not run.problem.method.per_block:
+        check_learnable(run)
     claim_workdir(workdir, config)
     with locked(workdir / ".lock"):
         print(estimate(run), file=sys.stderr)

@@ -46,7 +46,8 @@ def build_emgauss(config: Any, sampled: Sampled) -> Method:
 
 def build_niiv(config: Any, sampled: Sampled) -> Method:
     """Build niiv from the `niiv` section of a config, the fields of its `Settings`."""
-    return niiv.build(niiv.Settings(round(sampled.anisotropy), len(sampled.offsets) > 1, **config))
+    factor = max(2, round(sampled.anisotropy))  # of training pairs; to any stack it can be applied
+    return niiv.build(niiv.Settings(factor, len(sampled.offsets) > 1, **config))
 
 
 def build_siren(config: Any, sampled: Sampled) -> Method:
