@@ -22,7 +22,7 @@ from emgauss_jax.methods.pairs import plane_count
 from emgauss_jax.prior import whole_factor
 from emgauss_jax.training import checkpoint
 from emgauss_jax.training.fit import fit
-from emgauss_jax.training.problem import cut_blocks
+from emgauss_jax.training.problem import Problem, cut_blocks
 
 MOST_BLOCKS = 64  # that are learned from: 340 MB of 64 x 144 x 144 voxels
 
@@ -59,10 +59,15 @@ def fit_network(run: Run, workdir: pathlib.Path) -> None:
       FloatingPointError: the fit failed, with the step.
     """
     if not trained.is_there(workdir):
-        blocks = jax.tree.map(lambda leaf: leaf[None], draw_blocks(run))
-        params = fit(dataclasses.replace(run.problem, blocks=blocks), workdir)
+        params = fit(problem_of(run), workdir)
         trained.write(workdir, jax.tree.map(lambda leaf: leaf[0], params))
     shutil.rmtree(workdir / checkpoint.FOLDER, ignore_errors=True)
+
+
+def problem_of(run: Run) -> Problem:
+    """State what the network is to be fitted to: all blocks are its only one."""
+    blocks = jax.tree.map(lambda leaf: leaf[None], draw_blocks(run))
+    return dataclasses.replace(run.problem, blocks=blocks)
 
 
 def draw_blocks(run: Run) -> Block:

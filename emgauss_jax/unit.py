@@ -9,9 +9,11 @@ import shutil
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax
 from absl import logging
 from ml_collections import config_dict
 
+from emgauss_jax import network, trained
 from emgauss_jax.cli import BAD_INPUT, keep_compiled
 from emgauss_jax.crew import alone
 from emgauss_jax.experiment import CONFIG, Run, claim_workdir, prepare
@@ -97,7 +99,8 @@ def run_unit(workdir: pathlib.Path, unit: Unit) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
     try:
         run = prepare(unit.rows[0].config)
-        lost = _fit_rows(run, workdir, unit)
+        fit_rows = _fit_rows if run.problem.method.per_block else _fit_networks
+        lost = fit_rows(run, workdir, unit)
     except BAD_INPUT as error:
         return {row.name: Outcome(reason=str(error)) for row in unit.rows}
     for row in unit.rows:
@@ -152,6 +155,28 @@ def _fit_rows(run: Run, workdir: pathlib.Path, unit: Unit) -> dict[str, Failure]
             if region.live:
                 log.copy_metrics(fitted / log.FILE, place / log.FILE, which)
     return lost
+
+
+def _fit_networks(run: Run, workdir: pathlib.Path, unit: Unit) -> dict[str, Failure]:
+    """Fit a network for every row, and leave each in the row's folder.
+
+    Returns:
+      Row -> why it failed, of those that did.
+    """
+    network.check_learnable(run)
+    fitted = _folder_of_fit(workdir, unit)
+    sweep = tuple(row.hyper for row in unit.rows)
+    problem = dataclasses.replace(network.problem_of(run), sweep=sweep)
+    teachers = fit(problem, fitted)
+    failures = failed(problem, fitted)
+    for which, row in enumerate(unit.rows):
+        folder = row_folder(workdir, row.name)
+        claim_workdir(folder, row.config)
+        if which not in failures:
+            params = pick(problem, teachers, which)
+            trained.write(folder, jax.tree.map(lambda leaf: leaf[0], params))
+            log.copy_metrics(fitted / log.FILE, folder / log.FILE, which)
+    return {unit.rows[which].name: failure for which, failure in failures.items()}
 
 
 def _share_prior(prior: pathlib.Path, link: pathlib.Path) -> None:
