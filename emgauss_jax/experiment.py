@@ -1,11 +1,7 @@
 """From a config to what a command works on, and the workdir that remembers it."""
 
-import contextlib
-import dataclasses
-import fcntl
-import json
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,15 +9,12 @@ import numpy as np
 from ml_collections import config_dict
 
 from emgauss_jax.data.boxes import Box, Grid, block_grid
-from emgauss_jax.data.intensity import IntensityRange
 from emgauss_jax.data.observed import Observed, open_observed
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.base import Block
 from emgauss_jax.prior import Prior, build_prior, obstacle
 from emgauss_jax.training.problem import FitSettings, Problem, check, cut_blocks
-
-CONFIG = "config.json"
-LEVELS = "levels.json"
+from emgauss_jax.workdir import read_levels
 
 
 class Run(NamedTuple):
@@ -153,100 +146,3 @@ def _check_three(name: str, value: Any) -> None:
     whole = isinstance(value, list | tuple) and all(isinstance(n, int) for n in value)
     if not whole or len(value) != 3:
         raise ValueError(f"block.{name}: got {value}, wanted three whole numbers (z, y, x)")
-
-
-def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
-    """Write config.json into a new workdir, or check that the one there is the same.
-
-    Raises:
-      ValueError: the folder belongs to another config, or to something else.
-    """
-    path = workdir / CONFIG
-    wanted = json.loads(config.to_json(sort_keys=True))
-    if path.exists():
-        different = _first_difference(read_json(path), wanted)
-        if different:
-            raise ValueError(f"workdir {workdir}: {different}; choose another --workdir")
-        return
-    partial = path.with_suffix(".partial")
-    if workdir.exists() and (not workdir.is_dir() or set(workdir.iterdir()) - {partial}):
-        raise ValueError(f"workdir {workdir}: got a file or folder of something else, wanted none")
-    write_json(path, wanted)
-
-
-@contextlib.contextmanager
-def locked(path: pathlib.Path) -> Iterator[None]:
-    """Keep others from working on the same thing at the same time.
-
-    Args:
-      path: a file that stands for it; the lock goes when the process does.
-
-    Raises:
-      ValueError: another run holds it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"{path.parent}: got another run at work there, wanted one at a time"
-            ) from None
-        yield
-        path.unlink(missing_ok=True)
-
-
-def read_workdir(workdir: pathlib.Path) -> config_dict.ConfigDict:
-    """Read the config of a workdir.
-
-    Raises:
-      ValueError: there is none.
-    """
-    path = workdir / CONFIG
-    if not path.exists():
-        raise ValueError(f"workdir {workdir}: got no {CONFIG}, wanted one made by train")
-    return config_dict.ConfigDict(read_json(path))
-
-
-def read_levels(workdir: pathlib.Path) -> IntensityRange | None:
-    """Read the grey levels that were measured when the workdir was made."""
-    path = workdir / LEVELS
-    return IntensityRange(**read_json(path)) if path.exists() else None
-
-
-def write_levels(workdir: pathlib.Path, levels: IntensityRange) -> None:
-    """Keep the grey levels, so that no other process has to read the whole volume for them."""
-    write_json(workdir / LEVELS, dataclasses.asdict(levels))
-
-
-def read_json(path: pathlib.Path) -> Any:
-    """Read a file of the workdir.
-
-    Raises:
-      ValueError: it is no JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        raise ValueError(f"{path}: got a damaged file, wanted JSON as train writes it") from None
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Write a file of the workdir, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
-
-
-def _first_difference(there: Any, wanted: Any, name: str = "config") -> str:
-    """Name the first value in which two nested dicts differ; empty if none does."""
-    if isinstance(there, dict) and isinstance(wanted, dict):
-        for key in sorted(there.keys() | wanted.keys()):
-            found = _first_difference(there.get(key), wanted.get(key), f"{name}.{key}")
-            if found:
-                return found
-        return ""
-    if there == wanted:
-        return ""
-    return f"was made with {name}={there!r}, got {name}={wanted!r}"

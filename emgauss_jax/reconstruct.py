@@ -15,10 +15,10 @@ from absl import flags
 from emgauss_jax import cli
 from emgauss_jax.crew import define_crew_flags, open_crew
 from emgauss_jax.data.volume import check_absent
-from emgauss_jax.experiment import locked
 from emgauss_jax.region import check_fitted
 from emgauss_jax.sampling import sampling_of
 from emgauss_jax.work import Job, open_run, run_job
+from emgauss_jax.workdir import locked
 
 
 def define_flags() -> None:

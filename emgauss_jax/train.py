@@ -14,10 +14,11 @@ from ml_collections import config_flags
 from emgauss_jax import cli
 from emgauss_jax.assess import assess
 from emgauss_jax.crew import Crew, alone, define_crew_flags, open_crew
-from emgauss_jax.experiment import Run, claim_workdir, locked, prepare, write_levels
+from emgauss_jax.experiment import Run, prepare
 from emgauss_jax.network import check_learnable
 from emgauss_jax.sampling import isotropic
 from emgauss_jax.work import Job, estimate, run_job
+from emgauss_jax.workdir import claim_workdir, locked, write_levels
 
 
 def train_and_evaluate(

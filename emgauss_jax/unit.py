@@ -16,7 +16,7 @@ from ml_collections import config_dict
 from emgauss_jax import network, trained
 from emgauss_jax.cli import BAD_INPUT, keep_compiled
 from emgauss_jax.crew import alone
-from emgauss_jax.experiment import CONFIG, Run, claim_workdir, prepare
+from emgauss_jax.experiment import Run, prepare
 from emgauss_jax.prior import teach
 from emgauss_jax.region import folder_of, open_region, prior_of, problem_of, write_fitted
 from emgauss_jax.train import finish
@@ -25,6 +25,7 @@ from emgauss_jax.training.failures import Failure
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.hyper import Hyper
 from emgauss_jax.training.swept import failed, pick
+from emgauss_jax.workdir import CONFIG, claim_workdir
 
 OUTCOME = "outcome.json"
 

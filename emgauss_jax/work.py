@@ -19,11 +19,12 @@ from emgauss_jax import network, trained
 from emgauss_jax.blend import SLAB, open_fits
 from emgauss_jax.cli import keep_compiled
 from emgauss_jax.crew import Crew
-from emgauss_jax.experiment import Run, for_other, prepare, read_workdir
+from emgauss_jax.experiment import Run, for_other, prepare
 from emgauss_jax.output import TILE, Phase, drawing, drawing_errors, output_phases
 from emgauss_jax.prior import whole_factor
 from emgauss_jax.region import fit_region, is_done
 from emgauss_jax.sampling import sampling_of
+from emgauss_jax.workdir import read_workdir
 
 LOG = "work.jsonl"
 PATIENCE_S = 60.0  # until other hosts' files must be seen

@@ -16,8 +16,8 @@ from typing import Any
 
 from emgauss_jax import cluster, sweep
 from emgauss_jax.cli import BAD_INPUT, fail
-from emgauss_jax.experiment import locked
 from emgauss_jax.metrics.ranking import to_markdown
+from emgauss_jax.workdir import locked
 
 
 def parse() -> tuple[argparse.Namespace, dict[str, str]]:

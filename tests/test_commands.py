@@ -18,11 +18,12 @@ from emgauss_jax.blend import open_fits, render
 from emgauss_jax.data.boxes import Box
 from emgauss_jax.data.volume import create_volume, open_volume
 from emgauss_jax.evaluate import evaluate_volumes
-from emgauss_jax.experiment import claim_workdir, prepare
+from emgauss_jax.experiment import prepare
 from emgauss_jax.labels import read_labels
 from emgauss_jax.region import open_region, prior_of
 from emgauss_jax.sampling import at_depths, by_factor, isotropic
 from emgauss_jax.train import train_and_evaluate
+from emgauss_jax.workdir import claim_workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py"))

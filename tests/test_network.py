@@ -10,10 +10,11 @@ from emgauss_jax import network, trained
 from emgauss_jax.crew import alone
 from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import create_volume, open_volume
-from emgauss_jax.experiment import for_other, prepare, read_workdir
+from emgauss_jax.experiment import for_other, prepare
 from emgauss_jax.train import train_and_evaluate
 from emgauss_jax.training import fit as fit_module
 from emgauss_jax.work import Job, open_run, run_job
+from emgauss_jax.workdir import read_workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 

@@ -17,12 +17,13 @@ from emgauss_jax import crew, work
 from emgauss_jax.data.observed import open_observed
 from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import create_volume, open_volume
-from emgauss_jax.experiment import claim_workdir, locked, prepare, read_workdir, write_levels
+from emgauss_jax.experiment import prepare
 from emgauss_jax.output import Phase
 from emgauss_jax.reconstruct import check_outputs
 from emgauss_jax.sweep import read_config
 from emgauss_jax.train import train_and_evaluate
 from emgauss_jax.work import Job, phases
+from emgauss_jax.workdir import claim_workdir, locked, read_workdir, write_levels
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "emgauss.py"

@@ -13,9 +13,10 @@ import pytest
 
 from emgauss_jax import prior, sweep, train, unit
 from emgauss_jax.data.volume import open_volume
-from emgauss_jax.experiment import prepare, read_workdir
+from emgauss_jax.experiment import prepare
 from emgauss_jax.region import fit_region, read_fitted
 from emgauss_jax.training import fit
+from emgauss_jax.workdir import read_workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 COMMAND = ROOT / "launch" / "sweep.py"
