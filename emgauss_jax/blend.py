@@ -27,7 +27,7 @@ class Fits(NamedTuple):
 
     run: Run
     predict: Callable[..., Any]  # compiled
-    spread: Callable[..., Any] | None  # likewise; None, the method does not know its error
+    draw_error: Callable[..., Any] | None  # likewise; None, the method does not know its error
     open: Callable[[int], Fitted]
     errors: Callable[[int], Callable[[np.ndarray], np.ndarray]]  # of a region, by depth
 
@@ -41,8 +41,10 @@ def open_fits(run: Run, workdir: pathlib.Path) -> Fits:
         return standard_error(fitted.region.observed, fitted.labels)
 
     method = run.problem.method
-    predict, spread = jax.jit(method.predict), method.spread and jax.jit(method.spread)
-    return Fits(run, predict, spread, open_one, functools.lru_cache(REGIONS)(errors))
+    both = method.predict_with_error
+    draw_error = both and jax.jit(lambda *given: both(*given)[1])
+    errors = functools.lru_cache(REGIONS)(errors)
+    return Fits(run, jax.jit(method.predict), draw_error, open_one, errors)
 
 
 class Share(NamedTuple):
@@ -121,8 +123,8 @@ def _blended(fits: Fits, draw: Callable[..., Any], z: np.ndarray, part: Box) -> 
 
 def expected_error(fits: Fits, z: np.ndarray, part: Box) -> np.ndarray:
     """Estimate the standard error of planes f64[Q] of a part: f32[Q, H, W], intensity."""
-    if fits.spread:
-        return _blended(fits, fits.spread, z, part)
+    if fits.draw_error:
+        return _blended(fits, fits.draw_error, z, part)
     total = np.zeros((len(z), *part.shape[1:]), np.float32)
     for index, _, share in _reaching(fits.run, z, part):
         total[:, *share.window] += share.weight * fits.errors(index)(z)[:, *share.source]
@@ -151,6 +153,6 @@ def _draw(
     if not np.isfinite(planes).all():
         raise FloatingPointError(
             f"region {region}, block {block}: got planes that could not be drawn, wanted finite "
-            "ones: raise emgauss.render.capacity"
+            "ones: the fit is damaged, or (emgauss) tiles overflow: raise emgauss.render.capacity"
         )
     return planes

@@ -7,42 +7,21 @@ Letters: k lateral px from slice to slice, V valid slices, P planes, H W field i
 """
 
 import dataclasses
-import pathlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from emgauss_jax import trained
 from emgauss_jax.data.observed import Observed
-from emgauss_jax.labels import FOLDER, Labels, read_labels, write_labels
-from emgauss_jax.methods import flow, interpolate, pairs, registry
+from emgauss_jax.methods import pairs, registry
 from emgauss_jax.methods.base import Block
-from emgauss_jax.methods.interpolate import between_slices
 from emgauss_jax.methods.lateral import method as lateral
-from emgauss_jax.training.fit import fit
 from emgauss_jax.training.problem import FitSettings, Problem, check
 from emgauss_jax.trust import (
-    BASE,
-    NETWORK,
-    OTHERS,
-    Filled,
-    Trust,
-    coarsen,
     hidden_slices,
-    mix,
-    weigh,
 )
 
 FLOW = "flow"
-
-
-class Trained(NamedTuple):
-    """The network of another run."""
-
-    draw: tuple[Callable[..., Any], Callable[..., Any]]  # compiled: planes, their standard error
-    params: Any
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,7 +33,8 @@ class Prior:
     use_flow: bool  # interpolation along the flow is one of those asked
     settings: lateral.Settings
     problem: Problem | None  # the network's; None, it is not asked
-    trained: Trained | None  # a network of other stacks; None, none is asked
+    network: str  # workdir of one of other stacks; "", none is asked
+    sampled: registry.Sampled  # how z of the stack is
     probe_steps: int
 
     @property
@@ -77,13 +57,13 @@ class Prior:
     def like(self, observed: Observed) -> "Prior":
         """The same prior for other slices, which are not read: its depths and blank labels."""
         shape = (len(observed.z_valid), *observed.shape[1:])
-        stack = _stack(np.broadcast_to(np.float32(0), shape))
+        stack = stack_of(np.broadcast_to(np.float32(0), shape))
         return dataclasses.replace(self, stack=stack, z=observed.z_valid, problem=None)
 
     def of(self, observed: Observed) -> "Prior":
         """The same prior, of other slices, which are read."""
-        stack = _stack(observed.unit_valid)
-        problem = self.problem and dataclasses.replace(self.problem, blocks=_only_block(stack))
+        stack = stack_of(observed.unit_valid)
+        problem = self.problem and dataclasses.replace(self.problem, blocks=only_block(stack))
         return dataclasses.replace(self, stack=stack, z=observed.z_valid, problem=problem)
 
 
@@ -94,9 +74,7 @@ def obstacle(config: Any, observed: Observed) -> str:
       ValueError: a number of steps that cannot work.
     """
     z, thick = observed.z_valid, observed.plan.averaged
-    if "prior" not in config or not (
-        config.prior.steps or config.prior.flow or config.prior.network
-    ):
+    if "prior" not in config or not (config.prior.steps or config.prior.flow or network_of(config)):
         return "off"
     steps, probe_steps = config.prior.steps, config.prior.probe_steps
     if steps < 0 or (steps and probe_steps < 1):
@@ -106,7 +84,7 @@ def obstacle(config: Any, observed: Observed) -> str:
         )
     if not 0 <= config.prior.ema_decay < 1:
         raise ValueError(f"prior.ema_decay: got {config.prior.ema_decay}, wanted 0 <= decay < 1")
-    if not steps and not config.prior.network and thick:
+    if not steps and not network_of(config) and thick:
         return "averaged slices, which the flow alone cannot fill in"
     z_nm, y_nm, x_nm = observed.voxel_nm
     factor, shape = whole_factor(observed), observed.shape[1:]
@@ -141,7 +119,7 @@ def build_prior(config: Any, observed: Observed) -> Prior:
       ValueError: a setting that cannot work.
     """
     shape = (len(observed.z_valid), *observed.shape[1:])
-    stack = _stack(np.broadcast_to(np.float32(0), shape))
+    stack = stack_of(np.broadcast_to(np.float32(0), shape))
     settings = lateral.Settings(
         factor=whole_factor(observed),
         thick=observed.plan.averaged,
@@ -152,7 +130,7 @@ def build_prior(config: Any, observed: Observed) -> Prior:
         changes = {"steps": config.prior.steps, "ema_decay": config.prior.ema_decay}
         problem = Problem(
             method=lateral.build(settings),
-            blocks=_only_block(stack),
+            blocks=only_block(stack),
             key=jax.random.key(config.seed),
             rates={"network": tuple(config.prior.rate)},
             start={},
@@ -166,112 +144,24 @@ def build_prior(config: Any, observed: Observed) -> Prior:
         settings=settings,
         problem=problem,
         probe_steps=config.prior.probe_steps,
-        trained=_open_trained(config, observed),
+        network=network_of(config),
+        sampled=registry.Sampled(float(settings.factor), observed.thickness),
     )
 
 
-def _open_trained(config: Any, observed: Observed) -> Trained | None:
-    """Open the network of another run, if there is to be one."""
-    if not config.prior.network:
-        return None
-    sampled = registry.Sampled(float(whole_factor(observed)), observed.thickness)
-    method, params = trained.open_network(pathlib.Path(config.prior.network), sampled)
-    return Trained((jax.jit(method.predict), jax.jit(method.spread)), params)
+def network_of(config: Any) -> str:
+    """Name the workdir of the network of other stacks that is asked; older configs name none."""
+    return config.prior.get("network", "")
 
 
-def _stack(slices: np.ndarray) -> Block:
+def stack_of(slices: np.ndarray) -> Block:
     """Count valid slices f32[V, H, W] as a stack without gaps."""
     return Block(slices, np.arange(len(slices), dtype=np.float32), np.ones(len(slices), bool))
 
 
-def _only_block(stack: Block) -> Block:
+def only_block(stack: Block) -> Block:
     """Give a stack the block axis of a volume that is one block."""
     return jax.tree.map(lambda leaf: leaf[None], stack)
-
-
-def _fit_only_block(problem: Problem, workdir: pathlib.Path) -> Any:
-    """Fit a problem of one block, or read its fit: parameters without the block axis."""
-    return jax.tree.map(lambda leaf: leaf[0], fit(problem, workdir))
-
-
-def teach(prior: Prior, workdir: pathlib.Path) -> Labels:
-    """Fit the prior, judge it, and make pseudo-labels of it, unless that has been done.
-
-    Args:
-      prior: what to fit.
-      workdir: gets prior/, with the network's fits and the labels.
-    """
-    if found := read_labels(workdir, prior.plane_z, prior.settings.factor):
-        return found
-    folder = workdir / FOLDER
-    params = _fit_only_block(prior.problem, folder / "fit") if prior.problem else None
-    trust = judge(prior, params, folder / "probe")
-    filled = fill_in(prior, params, prior.stack, prior.depths)
-    weights = weights_along(prior.depths, prior.z, trust)
-    mixed = mix(filled, {name: weight[:, None, None] for name, weight in weights.items()})
-    wide = _is_wide(prior.depths, prior.z)[:, None, None]
-    spread = np.where(wide, trust.wide_scale, trust.scale).astype(np.float32) * mixed.spread
-    write_labels(workdir, mixed.mean, spread, trust)
-    return read_labels(workdir, prior.plane_z, prior.settings.factor)
-
-
-def judge(prior: Prior, params: Any, workdir: pathlib.Path) -> Trust:
-    """Measure how far to believe each, at half the resolution, where the truth is observed.
-
-    Args:
-      params: of the network; it first gets used to that resolution, on what is not hidden there.
-      workdir: for that fit.
-    """
-    thick = prior.settings.thick
-    slices, truth = coarsen(prior.stack.slices, thick)
-    coarse = _stack(slices)
-    if prior.problem:
-        probe = dataclasses.replace(
-            prior.problem,
-            method=prior.problem.method._replace(init=lambda key, block: params),
-            blocks=_only_block(coarse),
-            settings=dataclasses.replace(prior.problem.settings, steps=prior.probe_steps),
-        )
-        params = _fit_only_block(probe, workdir)
-    index = hidden_slices(prior.z, thick)
-    if thick:  # the planes of a half of a coarse slice make a fine one
-        depths = (index[:, None] + pairs.offsets(prior.settings.factor, thick) - 0.5) / 2
-    else:
-        depths = index[:, None] / 2
-    filled = {
-        name: Filled(*(v.reshape(*depths.shape, *v.shape[1:]).mean(axis=1) for v in one))
-        for name, one in fill_in(prior, params, coarse, depths.ravel()).items()
-    }
-    return weigh(filled, truth[index])
-
-
-_views = jax.jit(lateral.fill_in, static_argnums=0)
-
-
-def fill_in(prior: Prior, params: Any, stack: Block, depths: np.ndarray) -> dict[str, Filled]:
-    """Fill in planes in every way there is.
-
-    Args:
-      params: of the network, if it is asked.
-      stack: thin or thick slices, counted 0, 1, 2, ...
-      depths: f64[P], so counted.
-
-    Returns:
-      name -> planes f32[P, H, W] and their spread.
-    """
-    thick = prior.settings.thick
-    name = "cubic_mean" if thick else "linear_blur"
-    base = interpolate.baselines(stack, depths, (name,))[name]
-    filled = {BASE: Filled(base, between_slices(stack.slices, stack.z, depths, thick))}
-    if prior.use_flow:
-        filled[FLOW] = Filled(*map(np.asarray, flow.fill_in(stack.slices, np.float32(depths))))
-    if prior.problem:
-        views = _views(prior.settings, params, stack, np.float32(depths))
-        filled[NETWORK] = Filled(*map(np.asarray, views))
-    if prior.trained:
-        given = (prior.trained.params, stack, np.float32(depths))
-        filled[OTHERS] = Filled(*(np.asarray(draw(*given)) for draw in prior.trained.draw))
-    return filled
 
 
 def _depths_of_run(depths: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -279,18 +169,3 @@ def _depths_of_run(depths: np.ndarray, z: np.ndarray) -> np.ndarray:
     places = np.arange(len(z))
     beyond = depths - np.clip(depths, 0, len(z) - 1)
     return (np.interp(depths, places, z) + beyond).astype(np.float32)
-
-
-def weights_along(depths: np.ndarray, z: np.ndarray, trust: Trust) -> dict[str, np.ndarray]:
-    """Weigh each at depths counted in valid slices, f32[P]; the network plain gaps alone."""
-    wide = _is_wide(depths, z)
-    return {
-        name: np.where(wide, trust.wide_weights.get(name, 0.0), weight).astype(np.float32)
-        for name, weight in trust.weights.items()
-    }
-
-
-def _is_wide(depths: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Find the depths, counted in valid slices, in a gap where a slice is missing, bool[P]."""
-    lower = np.clip(np.floor(depths).astype(int), 0, len(z) - 2)
-    return np.diff(z)[lower] > 1

@@ -21,7 +21,8 @@ from emgauss_jax.data.observed import Observed
 from emgauss_jax.experiment import Run, part_of
 from emgauss_jax.labels import Labels, forget, read_labels
 from emgauss_jax.methods.base import Block
-from emgauss_jax.prior import Prior, build_prior, obstacle, teach
+from emgauss_jax.prior import Prior, build_prior, obstacle
+from emgauss_jax.teach import teach
 from emgauss_jax.training import checkpoint
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.problem import Problem, cut_blocks

@@ -17,6 +17,7 @@ from emgauss_jax.crew import Crew, alone, define_crew_flags, open_crew
 from emgauss_jax.experiment import Run, prepare
 from emgauss_jax.network import check_learnable
 from emgauss_jax.sampling import isotropic
+from emgauss_jax.teach import open_network
 from emgauss_jax.work import Job, estimate, run_job
 from emgauss_jax.workdir import claim_workdir, locked, write_levels
 
@@ -46,6 +47,8 @@ def train_and_evaluate(
     isotropic(run.observed)  # or say why it cannot be
     if not run.problem.method.per_block:
         check_learnable(run)
+    if run.prior and run.prior.network:
+        open_network(run.prior.network, run.prior.sampled)
     claim_workdir(workdir, config)
     with locked(workdir / ".lock"):
         print(estimate(run), file=sys.stderr)

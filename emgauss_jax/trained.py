@@ -1,18 +1,16 @@
 """The file of a network that serves many volumes, read by whatever uses it."""
 
-import json
 import pathlib
 from typing import Any
 
 import jax
-from ml_collections import config_dict
 
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.base import Method
 from emgauss_jax.training import checkpoint
+from emgauss_jax.workdir import read_workdir
 
 FILE = "network.npz"
-CONFIG = "config.json"
 
 
 def is_there(workdir: pathlib.Path) -> bool:
@@ -49,19 +47,16 @@ def open_network(workdir: pathlib.Path, sampled: registry.Sampled) -> tuple[Meth
     Raises:
       ValueError: there is no network, or one that has learned from slices of another kind.
     """
-    path = workdir / CONFIG
-    if not path.exists():
-        raise ValueError(f"network: got {workdir} without {CONFIG}, wanted a workdir of train")
-    config = config_dict.ConfigDict(json.loads(path.read_text()))
+    config = read_workdir(workdir)
     method = registry.build(config.method, config, sampled)
     if method.per_block:
         raise ValueError(
-            f"network: got a workdir of {config.method}, wanted one of a network (niiv)"
+            f"prior.network: got a workdir of {config.method}, wanted one of a network (niiv)"
         )
     averaged = len(sampled.offsets) > 1
     if averaged != (config.data.degradation == "average"):
         raise ValueError(
-            f"network: got one that has learned from {config.data.degradation!r}, wanted "
+            f"prior.network: got one that has learned from {config.data.degradation!r}, wanted "
             f"{'average' if averaged else 'subsample'!r} as here"
         )
     return method, read(workdir, method)

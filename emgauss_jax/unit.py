@@ -17,8 +17,8 @@ from emgauss_jax import network, trained
 from emgauss_jax.cli import BAD_INPUT, keep_compiled
 from emgauss_jax.crew import alone
 from emgauss_jax.experiment import Run, prepare
-from emgauss_jax.prior import teach
 from emgauss_jax.region import folder_of, open_region, prior_of, problem_of, write_fitted
+from emgauss_jax.teach import teach
 from emgauss_jax.train import finish
 from emgauss_jax.training import log
 from emgauss_jax.training.failures import Failure

@@ -12,7 +12,8 @@ from emgauss_jax.data.volume import create_volume
 from emgauss_jax.labels import read_labels
 from emgauss_jax.methods import flow, interpolate
 from emgauss_jax.metrics.calibration import calibrate
-from emgauss_jax.prior import build_prior, obstacle, teach
+from emgauss_jax.prior import build_prior, obstacle
+from emgauss_jax.teach import teach
 from emgauss_jax.uncertainty import standard_error
 
 ROOT = pathlib.Path(__file__).parents[1]

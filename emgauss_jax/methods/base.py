@@ -30,8 +30,8 @@ class Method(NamedTuple):
     `init(key, block) -> params`; of a shared network the same for any block, and for None
     `loss(params, teacher, block, key, step, weights) -> (scalar, metrics)`
     `predict(params, block, z f32[Q]) -> f32[Q, H, W]` at any real z
-    `spread(params, block, z f32[Q]) -> f32[Q, H, W]`: standard error of what is predicted;
-        None, the method does not know it.
+    `predict_with_error(params, block, z f32[Q])`: what `predict` gives, and its standard error,
+        f32[Q, H, W] each; None, the method does not know it.
     `maintain(params, teacher, block, key, step) -> (params, teacher, fresh)`: upkeep without
         gradients; shapes never change. `fresh` is a pytree like params of bool, broadcastable to
         each leaf: where it is True the optimizer's moments start again.
@@ -48,7 +48,7 @@ class Method(NamedTuple):
     weights: Mapping[str, float]
     per_block: bool
     batch: int = 0  # 0 where `per_block`
-    spread: Callable[..., jax.Array] | None = None
+    predict_with_error: Callable[..., tuple[jax.Array, jax.Array]] | None = None
 
 
 def no_upkeep(params, teacher, block, key, step) -> tuple[Params, Params, Params]:

@@ -174,14 +174,13 @@ def views(settings: Settings, params: Any, block: Block, z: jax.Array) -> tuple[
     return fill(stack), fill(stack.swapaxes(1, 2)).swapaxes(1, 2)
 
 
-def spread(settings: Settings, params: Any, block: Block, z: jax.Array) -> jax.Array:
-    """Estimate the standard error of planes: how far the views differ, scaled.
-
-    Returns:
-      f32[Q, H, W], intensity.
-    """
+def predict_with_error(
+    settings: Settings, params: Any, block: Block, z: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Decode planes f32[Q, H, W], and tell their standard error: how far views differ, scaled."""
     first, second = views(settings, params, block, z)
-    return error_by_spread(settings, params, block) * jnp.abs(first - second) / 2
+    scale = error_by_spread(settings, params, block)
+    return (first + second) / 2, scale * jnp.abs(first - second) / 2
 
 
 def error_by_spread(settings: Settings, params: Any, block: Block) -> jax.Array:
@@ -221,5 +220,5 @@ def build(settings: Settings) -> Method:
         weights={},
         per_block=False,
         batch=settings.batch,
-        spread=bind(spread, settings),
+        predict_with_error=bind(predict_with_error, settings),
     )
