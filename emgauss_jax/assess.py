@@ -136,11 +136,14 @@ def describe_run(run: Run, workdir: pathlib.Path) -> dict[str, str]:
         "prior": _describe_prior(run, workdir),
     }
     if len(run.regions) > 1:
-        notes["regions"] = f"{len(run.regions)}, each with a prior of its own"
+        own = ", each with a prior of its own" if run.prior else ""
+        notes["regions"] = f"{len(run.regions)}{own}"
     fitted = range(len(run.regions) if run.problem.method.per_block else 0)
     constant = sum(_constant_blocks(run, i, workdir) for i in fitted)
     if constant:
         notes["blocks of one intensity"] = f"{constant}, passed through"
+    if run.config.data.get("paths"):
+        notes["learned from, too"] = ", ".join(run.config.data.paths)
     if plan.factor:
         notes["simulated"] = f"{plan.degradation}, factor {plan.factor}"
     return notes

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import config_dict
 
 from emgauss_jax.data.boxes import Box, Grid, block_grid
+from emgauss_jax.data.intensity import IntensityRange
 from emgauss_jax.data.observed import Observed, open_observed
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.base import Block
@@ -32,12 +32,15 @@ class Run(NamedTuple):
         return sum(region.count for region in self.regions[:index])
 
 
-def prepare(config: Any, workdir: pathlib.Path | None = None) -> Run:
+def prepare(
+    config: Any, workdir: pathlib.Path | None = None, levels: IntensityRange | None = None
+) -> Run:
     """Open the volume a config names and cut it into regions of blocks.
 
     Args:
       config: the whole config.
       workdir: where grey levels may have been measured already.
+      levels: or these.
 
     Returns:
       The run; nothing has been written, and no slice is held.
@@ -46,7 +49,7 @@ def prepare(config: Any, workdir: pathlib.Path | None = None) -> Run:
       ValueError: for every input or setting that cannot be used.
     """
     settings = FitSettings(**config.train)
-    levels = read_levels(workdir) if workdir else None
+    levels = read_levels(workdir) if workdir else levels
     observed = open_observed(config.data, levels)
     shape = (int(observed.plan.valid.sum()), *observed.shape[1:])
     grid = cut_grid(shape, config.block.max_size, config.block.overlap)
@@ -66,32 +69,9 @@ def prepare(config: Any, workdir: pathlib.Path | None = None) -> Run:
         start=dict(config.optimizer.start),
         settings=settings,
     )
-    check(problem)
+    if method.per_block:  # a network is checked when it is to learn
+        check(problem)
     return Run(config, observed, grid, regions, problem, prior)
-
-
-def for_other(config: Any, path: str, simulate_factor: int) -> Any:
-    """Take the config of a run for another volume, which its network has not seen.
-
-    Args:
-      config: of the run.
-      path: of the volume; its voxel size must be in the file.
-      simulate_factor: as in a config; 0, the volume is taken as it is.
-
-    Raises:
-      ValueError: a method whose fit is of its own volume alone.
-    """
-    if "paths" not in config.data:
-        raise ValueError(
-            f"input: got a workdir of {config.method}, which fits every volume anew, wanted one of "
-            "a network (niiv)"
-        )
-    other = config_dict.ConfigDict(config.to_dict())
-    other.data.update(
-        path=path, paths=(), dataset="", voxel_nm=(0.0, 0.0, 0.0), crop="", missing=(),
-        simulate_factor=simulate_factor,
-    )  # fmt: skip
-    return other
 
 
 def _blank_block(observed: Observed, size: tuple[int, int, int], prior: Prior | None) -> Block:

@@ -7,8 +7,7 @@ import dataclasses
 import itertools
 import pathlib
 import shutil
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
@@ -22,33 +21,58 @@ from emgauss_jax.methods.pairs import plane_count
 from emgauss_jax.prior import whole_factor
 from emgauss_jax.training import checkpoint
 from emgauss_jax.training.fit import fit
-from emgauss_jax.training.problem import Problem, cut_blocks
+from emgauss_jax.training.problem import Problem, check, cut_blocks
 
 MOST_BLOCKS = 64  # that are learned from: 340 MB of 64 x 144 x 144 voxels
 
 
-def check_learnable(run: Run) -> None:
-    """Make sure that lateral images of a volume can be degraded as its z was.
+def is_done(workdir: pathlib.Path) -> bool:
+    """Tell whether the network is fitted and nothing is left to be taken away."""
+    return trained.is_there(workdir) and not (workdir / checkpoint.FOLDER).exists()
+
+
+def open_volumes(run: Run) -> list[Observed]:
+    """Open all volumes that are to be learned from; none is read.
 
     Raises:
-      ValueError: saying why they cannot.
+      ValueError: one from whose lateral images nothing can be learned, or unlike the first.
     """
-    observed = run.observed
-    (z_nm, y_nm, x_nm), (_, height, width) = observed.voxel_nm, observed.shape
-    factor = whole_factor(observed)
-    if factor < 2 or not np.isclose(y_nm, x_nm, rtol=1e-3):  # float32 headers
-        raise ValueError(
-            f"voxel_nm: got {z_nm:g} x {y_nm:g} x {x_nm:g} (z, y, x), wanted y = x and z 1.5 times "
-            "that, to learn from lateral images"
-        )
-    smallest = plane_count(3, factor, observed.plan.averaged)
-    if min(height, width) < smallest:
-        raise ValueError(
-            f"data.path: got a field of {height} x {width} px, wanted {smallest} px or more, three "
-            "slices' distance"
-        )
+    config, volumes = run.config, [run.observed]
+    for path in config.data.paths:
+        data = config.data.copy_and_resolve_references().unlock()
+        data.update(path=str(path), crop="", missing=())
+        volumes.append(open_observed(data))
+    for path, volume in zip((config.data.path, *config.data.paths), volumes, strict=True):
+        why_not = _obstacle(volume, whole_factor(run.observed), run.grid.size)
+        if why_not:
+            raise ValueError(f"{path}: got {why_not}, to learn from lateral images")
+    return volumes
+
+
+def _obstacle(observed: Observed, factor: int, size: Sequence[int]) -> str:
+    """Say why a volume cannot be learned from, after "got"; empty where it can."""
+    z_nm, y_nm, x_nm = observed.voxel_nm
+    if whole_factor(observed) < 2 or not np.isclose(y_nm, x_nm, rtol=1e-3):  # float32 headers
+        return f"voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm, wanted y = x and z 1.5 times that"
+    if whole_factor(observed) != factor:
+        return f"{whole_factor(observed)} px from slice to slice, wanted {factor} as in data.path"
     if len(observed.z_valid) < len(observed.z):
-        raise ValueError("data.missing: got slices, wanted none: a network takes gaps for equal")
+        return "missing slices, wanted none"
+    smallest = plane_count(3, factor, observed.plan.averaged)
+    field = tuple(min(pair) for pair in zip(size[1:], observed.shape[1:], strict=True))
+    if min(field) < smallest:
+        return f"blocks of {field[0]} x {field[1]} px, wanted {smallest} px or more"
+    return ""
+
+
+def check_learnable(run: Run) -> None:
+    """Make sure that a network can learn from the volumes of a run, before it is begun.
+
+    Raises:
+      ValueError: saying why it cannot.
+    """
+    open_volumes(run)
+    check(run.problem)
 
 
 def fit_network(run: Run, workdir: pathlib.Path) -> None:
@@ -79,19 +103,14 @@ def draw_blocks(run: Run) -> Block:
     Raises:
       ValueError: volumes that cannot be learned from together, or hold nothing to learn.
     """
-    config = run.config
-    factor = whole_factor(run.observed)
-    volumes = (run.observed, *(_open(config, path, factor) for path in config.data.paths))
+    volumes = open_volumes(run)
     shapes = [(len(volume.z_valid), *volume.shape[1:]) for volume in volumes]
     size = np.minimum.reduce([run.grid.size, *shapes]).tolist()
-    places = [
-        (volume, box)
-        for volume, shape in zip(volumes, shapes, strict=True)
-        for box in boxes_of_size(shape, size)
-    ]
+    random = np.random.default_rng(run.config.seed)
+    drawn = [random.permutation(starts_of_boxes(shape, size)) for shape in shapes]
     found: list[np.ndarray] = []
-    for i in np.random.default_rng(config.seed).permutation(len(places)):
-        slices = _read(*places[i])
+    for volume, start in _in_turn(volumes, drawn):
+        slices = _read(volume, Box(start, tuple(size)))
         if np.ptp(slices) > 0:
             found.append(slices)
         if len(found) == MOST_BLOCKS:
@@ -104,26 +123,23 @@ def draw_blocks(run: Run) -> Block:
     return jax.tree.map(lambda *leaf: np.concatenate(leaf), *blocks)
 
 
-def boxes_of_size(shape: Sequence[int], size: Sequence[int]) -> list[Box]:
-    """Cover a volume with the fewest boxes of one size, none larger than it."""
+def starts_of_boxes(shape: Sequence[int], size: Sequence[int]) -> np.ndarray:
+    """Cover a volume with the fewest boxes of one size, none larger than it: i64[boxes, 3]."""
     starts = [
-        np.linspace(0, length - n, -(-length // n)).round().astype(int).tolist()
+        np.linspace(0, length - n, -(-length // n)).round().astype(int)
         for length, n in zip(shape, size, strict=True)
     ]
-    return [Box(start, tuple(size)) for start in itertools.product(*starts)]
+    return np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
-def _open(config: Any, path: str, factor: int) -> Observed:
-    """Open a further volume, and make sure that it is sampled as the first is."""
-    data = config.data.copy_and_resolve_references().unlock()
-    data.update(path=path, crop="", missing=())
-    volume = open_observed(data)
-    if whole_factor(volume) != factor:
-        raise ValueError(
-            f"data.paths: got {path} with {whole_factor(volume)} px from slice to slice, wanted "
-            f"{factor} as in data.path"
-        )
-    return volume
+def _in_turn(
+    volumes: Sequence[Observed], starts: Sequence[np.ndarray]
+) -> Iterator[tuple[Observed, tuple[int, ...]]]:
+    """Go through the boxes of all volumes, one of each in turn, so that small ones count too."""
+    for turn in itertools.zip_longest(*starts):
+        for volume, start in zip(volumes, turn, strict=True):
+            if start is not None:
+                yield volume, tuple(start.tolist())
 
 
 def _read(volume: Observed, box: Box) -> np.ndarray:

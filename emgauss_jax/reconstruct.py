@@ -2,7 +2,8 @@
 
 python -m emgauss_jax.reconstruct --workdir=DIR --output=PATH [--factor=F | --z_voxel_nm=F | --z=..]
     [--uncertainty=PATH] [--cluster=local|slurm --workers=N | --hosts=auto]
-    [--input=ANOTHER_VOLUME]
+    [--input=ANOTHER_VOLUME [--input_voxel_nm=50,5,5] [--input_dataset=NAME]
+    [--input_simulate_factor=K]]
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from absl import flags
 from emgauss_jax import cli
 from emgauss_jax.crew import define_crew_flags, open_crew
 from emgauss_jax.data.volume import check_absent
+from emgauss_jax.other import Other
 from emgauss_jax.region import check_fitted
 from emgauss_jax.sampling import sampling_of
 from emgauss_jax.work import Job, open_run, run_job
@@ -26,7 +28,9 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of a finished train.")
     flags.DEFINE_string("output", None, "Volume to write; the suffix names the format.")
     flags.DEFINE_string("input", None, "Another volume, which the workdir's network has not seen.")
-    flags.DEFINE_integer("simulate_factor", 0, "Of --input: keep every k-th slice of it.")
+    flags.DEFINE_list("input_voxel_nm", None, "Its voxel size (z, y, x), where the file has none.")
+    flags.DEFINE_string("input_dataset", "", "The array inside a container (HDF5, zarr, N5).")
+    flags.DEFINE_integer("input_simulate_factor", 0, "k: keep every k-th slice of it.")
     flags.DEFINE_string("uncertainty", None, "A second volume: standard errors, float32.")
     flags.DEFINE_float("factor", None, "Output planes for every observed slice.")
     flags.DEFINE_float("z_voxel_nm", None, "Distance of the output planes, nm.")
@@ -53,6 +57,29 @@ def asked_of_flags(values: Any) -> tuple[str, Any] | None:
         raise ValueError(f"z: got {values.z}, wanted numbers like 1.5,2.25") from None
 
 
+def other_of_flags(values: Any) -> Other | None:
+    """Tell which volume the flags name beside the workdir's own.
+
+    Raises:
+      ValueError: settings of a volume that is not named, or a voxel size that is none.
+    """
+    names = ("input_voxel_nm", "input_dataset", "input_simulate_factor")
+    if not values.input:
+        given = [name for name in names if values[name].value]
+        if given:
+            raise ValueError(f"flags: got {given} without --input, wanted it too")
+        return None
+    sizes = values.input_voxel_nm or ("0", "0", "0")
+    try:
+        voxel_nm = tuple(float(nm) for nm in sizes)
+    except ValueError:
+        voxel_nm = ()
+    if len(voxel_nm) != 3:
+        raise ValueError(f"input_voxel_nm: got {sizes}, wanted three numbers (z, y, x)")
+    factor = values.input_simulate_factor
+    return Other(values.input, values.input_dataset, voxel_nm, factor)
+
+
 def check_outputs(output: str, uncertainty: str) -> None:
     """Raise where an output cannot be: it is there, or both are one."""
     for path in filter(None, (output, uncertainty)):
@@ -67,12 +94,14 @@ def main() -> None:
     if not values.workdir or not values.output:
         raise ValueError("flags: wanted --workdir=DIR and --output=PATH")
     workdir, error = pathlib.Path(values.workdir), values.uncertainty or ""
-    source = (values.input, values.simulate_factor) if values.input else None
-    job = Job(str(workdir), False, values.output, asked_of_flags(values), error, source)
+    asked, other = asked_of_flags(values), other_of_flags(values)
+    job = Job(str(workdir), False, values.output, asked, error, other)
     with open_crew(values) as crew:
         check_outputs(job.output, job.uncertainty)
         run = open_run(job)
         check_fitted(run, workdir)
+        if other:  # its levels are measured once, not by every process
+            job = job._replace(other=other._replace(levels=run.observed.levels))
         output = pathlib.Path(job.output)
         lock = locked(output.with_name(f".{output.name}.lock"))
         with lock if crew.leads else contextlib.nullcontext():

@@ -23,6 +23,7 @@ from emgauss_jax.experiment import prepare
 from emgauss_jax.methods import registry
 from emgauss_jax.metrics import ranking
 from emgauss_jax.metrics.ranking import Entry
+from emgauss_jax.network import check_learnable
 from emgauss_jax.training import optimizer
 from emgauss_jax.training.hyper import Hyper
 from emgauss_jax.training.problem import FitSettings
@@ -167,8 +168,13 @@ def describe(units: Sequence[Unit], workdir: pathlib.Path) -> tuple[list[str], d
         problems |= {name: str(one) for name, one in known.items() if one and not one.scores}
         fits = f"{len(known)} rows"
         try:
-            blocks = prepare(unit.rows[0].config).grid.count
-            fits += f" x {blocks} blocks = {len(known) * blocks} fits"
+            run = prepare(unit.rows[0].config)
+            if run.problem.method.per_block:
+                blocks = run.grid.count
+                fits += f" x {blocks} blocks = {len(known) * blocks} fits"
+            else:
+                check_learnable(run)
+                fits += f" = {len(known)} networks"
         except BAD_INPUT as error:
             problems |= dict.fromkeys(known, str(error))
         lines.append(f"unit {unit.key}: {fits}")

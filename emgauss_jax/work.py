@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emgauss_jax import network, trained
+from emgauss_jax import network
 from emgauss_jax.blend import SLAB, open_fits
 from emgauss_jax.cli import keep_compiled
 from emgauss_jax.crew import Crew
-from emgauss_jax.experiment import Run, for_other, prepare
+from emgauss_jax.experiment import Run, prepare
+from emgauss_jax.other import Other, open_other
 from emgauss_jax.output import TILE, Phase, drawing, drawing_errors, output_phases
 from emgauss_jax.prior import whole_factor
 from emgauss_jax.region import fit_region, is_done
@@ -43,7 +44,7 @@ class Job(NamedTuple):
     output: str
     asked: tuple[str, Any] | None  # the sampling: a flag's name and value; None: isotropic
     uncertainty: str  # "": none
-    source: tuple[str, int] | None = None  # another volume than the run's own, its simulate_factor
+    other: Other | None = None  # a volume that is not the run's own
 
 
 def open_run(job: Job) -> Run:
@@ -53,8 +54,7 @@ def open_run(job: Job) -> Run:
       ValueError: for every input that cannot be used.
     """
     workdir = pathlib.Path(job.workdir)
-    config = read_workdir(workdir)
-    return prepare(for_other(config, *job.source)) if job.source else prepare(config, workdir)
+    return open_other(workdir, job.other) if job.other else prepare(read_workdir(workdir), workdir)
 
 
 def phases(run: Run, job: Job) -> tuple[Phase, ...]:
@@ -86,7 +86,7 @@ def _fitting(run: Run, workdir: pathlib.Path) -> Phase:
         return Phase(
             name="fit",
             count=1,
-            done=lambda _: trained.is_there(workdir),
+            done=lambda _: network.is_done(workdir),
             do=lambda _: network.fit_network(run, workdir),
         )
     return Phase(

@@ -10,11 +10,12 @@ from emgauss_jax import network, trained
 from emgauss_jax.crew import alone
 from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import create_volume, open_volume
-from emgauss_jax.experiment import for_other, prepare
+from emgauss_jax.experiment import prepare
+from emgauss_jax.other import Other, open_other
 from emgauss_jax.train import train_and_evaluate
 from emgauss_jax.training import fit as fit_module
 from emgauss_jax.work import Job, open_run, run_job
-from emgauss_jax.workdir import read_workdir
+from emgauss_jax.workdir import claim_workdir, read_workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -57,8 +58,8 @@ def _holds(values, block):
 def test_volumes_that_do_not_belong_together(tmp_path):
     first = volume(tmp_path / "a.ome.tif")
     other = volume(tmp_path / "b.ome.tif", voxel_nm=(80.0, 10.0, 10.0))
-    with pytest.raises(ValueError, match=r"b\.ome\.tif with 8 px from slice to slice, wanted 4"):
-        network.draw_blocks(prepare(tiny(first, other)))
+    with pytest.raises(ValueError, match=r"b\.ome\.tif: got 8 px from slice to slice, wanted 4"):
+        network.check_learnable(prepare(tiny(first, other)))
 
 
 def test_a_volume_never_seen(tmp_path):
@@ -67,9 +68,9 @@ def test_a_volume_never_seen(tmp_path):
     train_and_evaluate(tiny(first), tmp_path / "run")
     before = (tmp_path / "run" / trained.FILE).read_bytes()
     outputs = []
-    for name, source in (("own", None), ("same", (first, 0)), ("other", (second, 0))):
+    for name, other in (("own", None), ("same", Other(first)), ("other", Other(second))):
         path = tmp_path / f"{name}.ome.tif"
-        job = Job(str(tmp_path / "run"), False, str(path), None, "", source)
+        job = Job(str(tmp_path / "run"), False, str(path), None, "", other)
         run_job(open_run(job), job, alone())
         outputs.append(open_volume(path)[:, :, :])
     np.testing.assert_array_equal(outputs[0], outputs[1])
@@ -81,8 +82,55 @@ def test_a_volume_never_seen(tmp_path):
 
 def test_a_fit_of_its_own_volume_is_for_no_other(tmp_path):
     config = runpy.run_path(str(ROOT / "configs" / "emgauss.py"))["get_config"]()
+    claim_workdir(tmp_path / "run", config)
     with pytest.raises(ValueError, match="workdir of emgauss"):
-        for_other(config, "other.tif", 0)
+        open_other(tmp_path / "run", Other(volume(tmp_path / "a.ome.tif")))
+
+
+@pytest.mark.parametrize(
+    ("voxel_nm", "degradation", "other", "match"),
+    [
+        ((10.0, 10.0, 10.0), "subsample", {}, "input: got voxels of 10 x 10 x 10 nm"),
+        ((40.0, 10.0, 10.0), "average", {}, "network of averaged slices"),
+        ((40.0, 10.0, 10.0), "subsample", {"dataset": "raw"}, "dataset"),
+    ],
+)
+def test_a_volume_it_cannot_be_applied_to(tmp_path, voxel_nm, degradation, other, match):
+    config = tiny("somewhere", data__degradation=degradation)
+    claim_workdir(tmp_path / "run", config)
+    path = volume(tmp_path / "a.ome.tif", voxel_nm=voxel_nm)
+    with pytest.raises(ValueError, match=match):
+        open_other(tmp_path / "run", Other(path, **other))
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape", "match"),
+    [
+        (
+            {"block__max_size": (64, 6, 6), "block__overlap": (1, 1, 1)},
+            (6, 24, 28),
+            "blocks of 6 x 6 px, wanted 9 px",
+        ),
+        ({"data__missing": (1,)}, (6, 24, 28), "missing slices"),
+        ({}, (6, 8, 28), "blocks of 8 x 28 px, wanted 9 px"),
+        ({"data__voxel_nm": (40.0, 10.0, 5.0)}, (6, 24, 28), "wanted y = x"),
+    ],
+)
+def test_what_cannot_be_learned_from(tmp_path, changes, shape, match):
+    path = volume(tmp_path / "a.ome.tif", shape=shape)
+    with pytest.raises(ValueError, match=match):
+        train_and_evaluate(tiny(path, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_small_volumes_are_learned_from_as_often_as_large_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(network, "MOST_BLOCKS", 4)
+    large = volume(tmp_path / "a.ome.tif", shape=(6, 96, 96))
+    small = volume(tmp_path / "b.ome.tif", 1, (6, 24, 24))
+    blocks = network.draw_blocks(prepare(tiny(large, small, block__max_size=(64, 24, 24))))
+    values = open_volume(small)[:, :, :] / np.float32(255)
+    assert len(blocks.z) == 4
+    assert sum(np.allclose(block, values) for block in blocks.slices) == 1
 
 
 def test_killed_and_started_again(tmp_path, monkeypatch):

@@ -23,6 +23,11 @@ def plane_count(rows: int, factor: int, thick: bool) -> int:
     return rows * factor if thick else (rows - 1) * factor + 1
 
 
+def rows_of_image(most: int, size: int, factor: int, thick: bool) -> int:
+    """Count the observed rows of a training image: what is wanted, or what so many px hold."""
+    return min(most, (size - (not thick)) // factor + (not thick))
+
+
 def plane_depths(rows: int, factor: int, thick: bool) -> np.ndarray:
     """Give the depths f64[planes] of all planes of R rows that lie at 0, 1, 2, ..."""
     depths = np.arange(rows)[:, None] + offsets(factor, thick)

@@ -45,6 +45,8 @@ def blocks_at_once(problem: Problem) -> int:
     settings, on_cpu = problem.settings, jax.default_backend() == "cpu"
     if settings.blocks_per_chunk:
         return settings.blocks_per_chunk
+    if not problem.method.per_block:
+        return 1  # every fit has a copy of all blocks
     at_most = min(CPU_BLOCKS if on_cpu else problem.count, problem.count)
     if at_most == 1 or (on_cpu and not settings.memory_gb):
         return at_most

@@ -61,10 +61,10 @@ def map_shared(advance: Callable[..., Any], devices: int) -> Mapping:
     """
     if devices == 1:
         return map_blocks(advance, 1)
-    mapped = jax.pmap(advance, AXIS, donate_argnums=0, devices=jax.local_devices()[:devices])
+    own = jax.local_devices()[:devices]
+    mapped = jax.pmap(advance, AXIS, donate_argnums=0, devices=own)
 
-    def copy(leaf):
-        return jnp.broadcast_to(leaf, (devices, *leaf.shape))
+    copy = jax.pmap(lambda tree: tree, in_axes=None, axis_size=devices, devices=own)
 
     def first(tree):
         return jax.tree.map(lambda leaf: leaf[0], tree)
@@ -73,7 +73,7 @@ def map_shared(advance: Callable[..., Any], devices: int) -> Mapping:
         state, metrics = mapped(*given)
         return state, first(metrics)
 
-    return Mapping(run, lambda tree: jax.tree.map(copy, tree), first)
+    return Mapping(run, copy, first)
 
 
 def average(tree: Any) -> Any:

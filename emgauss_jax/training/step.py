@@ -12,7 +12,7 @@ from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.training.hyper import Hyper
 from emgauss_jax.training.optimizer import ADAM
 from emgauss_jax.training.parallel import average
-from emgauss_jax.training.shared import over_blocks
+from emgauss_jax.training.pooled import over_blocks
 from emgauss_jax.training.state import State
 
 Step = Callable[[State, Block, jax.Array, Hyper], tuple[State, dict[str, jax.Array]]]
@@ -24,7 +24,7 @@ def make_step(
     """Build the pure step of a method.
 
     Args:
-      method: written for one block. A shared network's only block is all of them, see `shared`.
+      method: written for one block. A shared network's only block is all of them, see `pooled`.
       descend: from `training.optimizer`, for one block.
       devices: over which a shared network's gradients are averaged; blocks that learn each for
         itself need not know.

@@ -102,7 +102,7 @@ def loss(
     del teacher, step, weights
     factor, thick = settings.factor, settings.thick
     shape = block.slices.shape[1:]
-    rows = min(settings.rows, (min(shape) - (not thick)) // factor + (not thick))
+    rows = pairs.rows_of_image(settings.rows, min(shape), factor, thick)
     planes = pairs.plane_count(rows, factor, thick)
     draw = functools.partial(pairs.draw_image, planes=planes, columns=min(settings.columns, *shape))
     mean, deviation = pairs.contrast(block)

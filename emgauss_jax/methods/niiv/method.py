@@ -130,7 +130,7 @@ def loss(
     """
     del teacher, step, weights
     factor, thick, shape = settings.factor, settings.thick, block.slices.shape[1:]
-    rows = min(settings.rows, (min(shape) - (not thick)) // factor + (not thick))
+    rows = pairs.rows_of_image(settings.rows, min(shape), factor, thick)
     planes = pairs.plane_count(rows, factor, thick)
     image_key, query_key = jax.random.split(key)
     mean, deviation = pairs.contrast(block)

@@ -1,0 +1,62 @@
+"""Another volume than a run's own, for a network that has not seen it."""
+
+import pathlib
+from typing import Any, NamedTuple
+
+from ml_collections import config_dict
+
+from emgauss_jax.data.intensity import IntensityRange
+from emgauss_jax.experiment import Run, prepare
+from emgauss_jax.prior import whole_factor
+from emgauss_jax.workdir import read_workdir
+
+
+class Other(NamedTuple):
+    """What is known of the volume; picklable."""
+
+    path: str
+    dataset: str = ""  # array inside a container
+    voxel_nm: tuple[float, ...] = (0.0, 0.0, 0.0)  # z, y, x; needed only where the file has none
+    simulate_factor: int = 0  # k: keep every k-th slice of it
+    levels: IntensityRange | None = None  # its grey levels, once they have been measured
+
+
+def open_other(workdir: pathlib.Path, other: Other) -> Run:
+    """Open a volume as the run of a workdir opened its own: all of it, no slice missing.
+
+    Raises:
+      ValueError: a method whose fit is of its own volume alone, or a volume that cannot be used.
+    """
+    config = read_workdir(workdir)
+    if config.data.degradation == "average" and not other.simulate_factor:
+        raise ValueError(
+            f"input: got {other.path} for a network of averaged slices, wanted an isotropic volume "
+            "and --input_simulate_factor"
+        )
+    run = prepare(_config_of(config, other), levels=other.levels)
+    if run.problem.method.per_block:
+        raise ValueError(
+            f"input: got a workdir of {config.method}, which fits every volume anew, wanted one of "
+            "a network (niiv)"
+        )
+    if whole_factor(run.observed) < 2:
+        z_nm, y_nm, x_nm = run.observed.voxel_nm
+        raise ValueError(
+            f"input: got voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm (z, y, x), wanted z 1.5 times "
+            "y and more (or --input_simulate_factor)"
+        )
+    return run
+
+
+def _config_of(config: Any, other: Other) -> Any:
+    """Take the config of a run, and another volume for its own."""
+    changed = config_dict.ConfigDict(config.to_dict())
+    changed.data.update(
+        path=other.path,
+        dataset=other.dataset,
+        voxel_nm=other.voxel_nm,
+        simulate_factor=other.simulate_factor,
+        crop="",
+        missing=(),
+    )
+    return changed
