@@ -1,5 +1,6 @@
 """One network for many volumes: learned from all, gone on with, applied to one never seen."""
 
+import json
 import pathlib
 import runpy
 
@@ -12,10 +13,13 @@ from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import create_volume, open_volume
 from emgauss_jax.experiment import prepare
 from emgauss_jax.other import Other, open_other
+from emgauss_jax.sweep import hyper_of
 from emgauss_jax.train import train_and_evaluate
 from emgauss_jax.training import fit as fit_module
+from emgauss_jax.unit import Row, Unit, run_unit
 from emgauss_jax.work import Job, open_run, run_job
 from emgauss_jax.workdir import claim_workdir, read_workdir
+from tests import test_commands as commands
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -151,3 +155,62 @@ def test_killed_and_started_again(tmp_path, monkeypatch):
     np.testing.assert_array_equal(open_volume(again)[:, :, :], open_volume(whole)[:, :, :])
     assert not (tmp_path / "run" / "checkpoints").exists()
     assert read_workdir(tmp_path / "run").method == "niiv"
+
+
+def emgauss(path, teacher):
+    config = commands.tiny(data__path=path, data__simulate_factor=0, prior__flow=True)
+    config.prior.network = str(teacher)
+    return config
+
+
+def test_a_network_of_other_stacks_teaches(tmp_path):
+    """Its planes are weighed with the rest; once labels are made it is needed no more."""
+    first, second = volume(tmp_path / "a.ome.tif"), volume(tmp_path / "b.ome.tif", 1)
+    train_and_evaluate(tiny(first), tmp_path / "network")
+    config = emgauss(second, tmp_path / "network")
+    output = train_and_evaluate(config, tmp_path / "run")
+    trust = json.loads((tmp_path / "run" / "prior" / "outcome.json").read_text())
+    assert set(trust["weights"]) == {"interpolation", "flow", "trained network"}
+    assert set(trust["wide_weights"]) == {"interpolation", "flow"}
+    (tmp_path / "network" / trained.FILE).unlink()
+    job = Job(str(tmp_path / "run"), False, str(tmp_path / "again.ome.tif"), None, "")
+    run_job(open_run(job), job, alone())
+    again = open_volume(tmp_path / "again.ome.tif")[:, :, :]
+    np.testing.assert_array_equal(again, open_volume(output)[:, :, :])
+
+
+def test_a_network_that_cannot_teach(tmp_path):
+    first = volume(tmp_path / "a.ome.tif")
+    claim_workdir(tmp_path / "averaged", tiny(first, data__degradation="average"))
+    claim_workdir(tmp_path / "unfitted", tiny(first))
+    for name, match in (
+        ("nowhere", "wanted one made by train"),
+        ("averaged", "learned from 'average', wanted 'subsample'"),
+        ("unfitted", "got no fitted network"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            train_and_evaluate(emgauss(first, tmp_path / name), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_rows_of_a_sweep_are_the_networks_of_each_alone(tmp_path):
+    """Two that differ in a traced number; one that fails takes none with it."""
+    first = volume(tmp_path / "a.ome.tif", shape=(21, 24, 28), voxel_nm=(10.0, 10.0, 10.0))
+    rates = {"fine": 1e-3, "faster": 2e-3, "lost": 3e38}
+    configs = {
+        name: tiny(first, data__simulate_factor=4, optimizer__rates__decoder=(rate, 0.1))
+        for name, rate in rates.items()
+    }
+    rows = tuple(
+        Row(name, {}, config.copy_and_resolve_references(), hyper_of(config))
+        for name, config in configs.items()
+    )
+    outcomes = run_unit(tmp_path / "sweep", Unit("key", rows))
+    assert "nonfinite" in outcomes["lost"].reason
+    for name in ("fine", "faster"):
+        alone_ = train_and_evaluate(configs[name], tmp_path / name)
+        row = tmp_path / "sweep" / "rows" / name / alone_.name
+        np.testing.assert_allclose(
+            open_volume(row)[:, :, :] * 1.0, open_volume(alone_)[:, :, :], atol=1.0
+        )
+        assert outcomes[name].scores
