@@ -61,8 +61,8 @@ def test_the_mean_preserving_interpolation_is_that_of_the_baselines():
 
 def test_neighbours_lie_around_in_space():
     grid = np.arange(35.0).reshape(5, 7, 1)
-    around = np.asarray(neighbours(jnp.asarray(grid), jnp.array([2.0])))[:, 0, 3, 0]
-    np.testing.assert_array_equal(around.reshape(3, 3), grid[1:4, 2:5, 0])
+    around = np.asarray(neighbours(jnp.asarray(grid), jnp.float32(2)))  # of columns 1 to 5
+    np.testing.assert_array_equal(around[:, 2, 0].reshape(3, 3), grid[1:4, 2:5, 0])
 
 
 def test_what_is_made_of_latents_first_is_what_is_made_of_interpolated_ones():
@@ -75,7 +75,8 @@ def test_what_is_made_of_latents_first_is_what_is_made_of_interpolated_ones():
     def dense(name, value):
         return value @ params[name]["kernel"] + params[name]["bias"]
 
-    around = neighbours(latents, place)  # [9, Q, C, F]
+    wide = jnp.pad(latents, ((0, 0), (1, 1), (0, 0)), "edge")
+    around = jnp.stack([neighbours(wide, z) for z in place], axis=1)  # [9, Q, C, F]
     query, _, _ = jnp.split(dense("projections", around[4]), 3, axis=-1)
     _, key, value = jnp.split(dense("projections", around), 3, axis=-1)
     share = jax.nn.softmax((query * key).sum(-1) / np.sqrt(6), axis=0)
