@@ -10,7 +10,13 @@ import pytest
 from emgauss_jax.methods import interpolate
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.niiv import method
-from emgauss_jax.methods.niiv.network import Decoder, Encoder, between, neighbours, positional_code
+from emgauss_jax.methods.niiv.network import (
+    Decoder,
+    Encoder,
+    attend,
+    between,
+    positional_code,
+)
 
 
 def settings(factor=4, thick=False, **changes):
@@ -59,34 +65,56 @@ def test_the_mean_preserving_interpolation_is_that_of_the_baselines():
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
-def test_neighbours_lie_around_in_space():
-    grid = np.arange(35.0).reshape(5, 7, 1)
-    around = np.asarray(neighbours(jnp.asarray(grid), jnp.float32(2)))  # of columns 1 to 5
-    np.testing.assert_array_equal(around[:, 2, 0].reshape(3, 3), grid[1:4, 2:5, 0])
+def test_attention_looks_at_what_lies_around_in_space():
+    """Which latents the attention at row 3.25, column 4 depends on: those of rows 2 to 5."""
+    grid, place = jax.random.normal(jax.random.key(0), (8, 9, 2)), jnp.array([3.25])
+    slope = jax.jacrev(lambda grid: attend(grid, grid, grid, place)[0, 4].sum())(grid)
+    seen = np.argwhere(np.abs(slope).sum(axis=-1) > 0)
+    assert seen.tolist() == [[r, c] for r in (2, 3, 4, 5) for c in (3, 4, 5)]
 
 
-def test_what_is_made_of_latents_first_is_what_is_made_of_interpolated_ones():
-    """The decoder against one that attends as published: interpolate, then project, then attend."""
-    latents = jax.random.normal(jax.random.key(0), (4, 5, 6))
-    rows, place = jax.random.normal(jax.random.key(1), (4, 5)), jnp.array([0.0, 1.25, 2.5])
-    decoder = Decoder(8, 1)
-    params = stirred(decoder.init(jax.random.key(2), latents, rows, place))["params"]
+def published(params, latents, rows, place):
+    """Decode as published, without its reshape: interpolate, project, attend; place by place."""
 
     def dense(name, value):
         return value @ params[name]["kernel"] + params[name]["bias"]
 
-    wide = jnp.pad(latents, ((0, 0), (1, 1), (0, 0)), "edge")
-    around = jnp.stack([neighbours(wide, z) for z in place], axis=1)  # [9, Q, C, F]
-    query, _, _ = jnp.split(dense("projections", around[4]), 3, axis=-1)
-    _, key, value = jnp.split(dense("projections", around), 3, axis=-1)
-    share = jax.nn.softmax((query * key).sum(-1) / np.sqrt(6), axis=0)
-    attended = dense("attended", (share[..., None] * value).sum(axis=0))
-    code = jnp.broadcast_to(positional_code(place)[:, None], (3, 5, 8))
-    inputs = jnp.concatenate([attended, between(rows, place)[..., None], code], -1)
-    want = dense("Dense_1", jax.nn.relu(dense("Dense_0", inputs)))[..., 0]
-    np.testing.assert_allclose(
-        decoder.apply({"params": params}, latents, rows, place), want, atol=1e-4
-    )
+    columns = rows.shape[1]
+
+    def one(z, c):
+        beside = jnp.clip(c + jnp.arange(-1, 2), 0, columns - 1)
+        around = between(latents[:, beside], z + jnp.arange(-1.0, 2.0))
+        projected = dense("projections", around.reshape(9, -1))
+        query, key, value = jnp.split(projected, 3, axis=-1)
+        share = jax.nn.softmax(key @ query[4] / np.sqrt(latents.shape[-1]))
+        code, intensity = positional_code(z[None])[0], between(rows[:, c], z[None])
+        hidden = jnp.concatenate([dense("attended", share @ value), intensity, code])
+        return dense("Dense_1", jax.nn.relu(dense("Dense_0", hidden)))[0]
+
+    along = jax.vmap(one, in_axes=(None, 0))
+    return jax.vmap(along, in_axes=(0, None))(place, jnp.arange(columns))
+
+
+def test_the_decoder_is_the_published_one_in_value_and_gradient():
+    latents = jax.random.normal(jax.random.key(0), (4, 5, 6))
+    rows, place = jax.random.normal(jax.random.key(1), (4, 5)), jnp.array([-0.4, 0, 1.25, 2.5, 3.3])
+    decoder = Decoder(8, 1)
+    params = stirred(jax.jit(decoder.init)(jax.random.key(2), latents, rows, place))["params"]
+    weigh = jax.random.normal(jax.random.key(4), (5, 5))
+
+    def ours(params, latents):
+        planes = decoder.apply({"params": params}, latents, rows, place)
+        return jnp.sum(weigh * planes), planes
+
+    def theirs(params, latents):
+        planes = published(params, latents, rows, place)
+        return jnp.sum(weigh * planes), planes
+
+    both = [
+        jax.jit(jax.value_and_grad(f, (0, 1), has_aux=True))(params, latents)
+        for f in (ours, theirs)
+    ]
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-3), *both)
 
 
 def test_a_shifted_input_shifts_the_output():
