@@ -200,6 +200,17 @@ def test_evaluate_scores_a_file(tmp_path):
         evaluate_volumes(reference, reference, 4, tmp_path / "out")
 
 
+def test_evaluate_scores_what_was_made_of_averages(tmp_path):
+    """Every plane is scored, beside the interpolation that keeps the means."""
+    values = np.random.default_rng(0).integers(0, 255, (14, 24, 24), dtype=np.uint8)
+    reference = open_volume(write(tmp_path / "r.ome.tif", values))
+    means = values[:12].reshape(3, 4, 24, 24).mean(axis=1).repeat(4, axis=0)
+    prediction = open_volume(write(tmp_path / "p.ome.tif", means.round().astype(np.uint8)))
+    scores = evaluate_volumes(prediction, reference, 4, tmp_path / "out", "average")["scores"]
+    assert "cubic_mean" in scores
+    assert scores["prediction"]["psnr"] == pytest.approx(scores["nearest"]["psnr"], abs=0.05)
+
+
 def write(path, values, voxel_nm=(10.0, 10.0, 10.0)):
     with create_volume(path, values.shape, values.dtype, voxel_nm) as writer:
         writer[:, :, :] = values

@@ -7,8 +7,8 @@ import runpy
 import numpy as np
 import pytest
 
-from emgauss_jax import network, trained
-from emgauss_jax.crew import alone
+from emgauss_jax import cluster, network, trained
+from emgauss_jax.crew import alone, workers_of
 from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import create_volume, open_volume
 from emgauss_jax.experiment import prepare
@@ -82,6 +82,29 @@ def test_a_volume_never_seen(tmp_path):
     # It starts as linear interpolation: after four steps observed slices are almost what they were.
     np.testing.assert_allclose(outputs[2][::4], open_volume(second)[:, :, :], atol=40)
     assert (tmp_path / "run" / trained.FILE).read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_volume_never_seen_is_drawn_by_a_cluster(tmp_path):
+    """In blocks, by two workers: to the bit what one process draws."""
+    pytest.importorskip("distributed", reason="wanted: pip install -e '.[cluster]'")
+    first, second = volume(tmp_path / "a.ome.zarr"), volume(tmp_path / "b.ome.zarr", 1, (6, 90, 90))
+    sizes = {
+        "block__max_size": (6, 48, 48),
+        "block__overlap": (1, 8, 8),
+        "block__region": (1, 1, 1),
+    }
+    train_and_evaluate(tiny(first, **sizes), tmp_path / "run")
+    jobs = [
+        Job(str(tmp_path / "run"), False, str(tmp_path / name), None, "", Other(second))
+        for name in ("alone.ome.zarr", "crew.ome.zarr")
+    ]
+    run_job(open_run(jobs[0]), jobs[0], alone())
+    with cluster.open_client("local", 2) as client:
+        run_job(open_run(jobs[1]), jobs[1], workers_of(client))
+    one, two = (open_volume(job.output)[:, :, :] for job in jobs)
+    assert one.shape == (21, 90, 90)
+    np.testing.assert_array_equal(one, two)
 
 
 def test_a_fit_of_its_own_volume_is_for_no_other(tmp_path):

@@ -172,6 +172,33 @@ def test_a_turned_stack_gives_the_views_in_turn():
 
 
 @pytest.mark.parametrize("thick", [False, True])
+def test_the_expected_error_has_the_size_of_the_true_one_where_that_is_known(thick):
+    """At half the resolution: every second slice is hidden; of thick ones two make one."""
+    some, stack = settings(thick=thick), block(slices=6)
+    params = started(some)
+    y, x = (n // 2 * 2 for n in stack.slices.shape[1:])
+    fine = np.asarray(stack.slices[:, :y, :x]).reshape(6, y // 2, 2, x // 2, 2).mean((2, 4))
+    if thick:
+        coarse, truth = (fine[::2] + fine[1::2]) / 2, fine
+        depths = np.arange(12) / 4 - 0.375  # halves of the fine slices
+    else:
+        coarse, truth, depths = fine[::2], fine[1:-1:2], np.array([0.5, 1.5])
+    known = Block(jnp.asarray(coarse), jnp.arange(3.0), jnp.ones(3, bool))
+    parts = [
+        view.reshape(len(truth), -1, *view.shape[1:]).mean(1)
+        for view in method.views(some, params, known, jnp.asarray(depths, jnp.float32))
+    ]
+    error = np.sqrt(np.mean((np.mean(parts, axis=0) - truth) ** 2))
+    spread = np.sqrt(np.mean((parts[0] - parts[1]) ** 2)) / 2
+    z = jnp.array([0.5, 2.25])
+    first, second = method.views(some, params, stack, z)
+    _, expected = method.predict_with_error(some, params, stack, z)
+    np.testing.assert_allclose(
+        expected, error / spread * abs(first - second) / 2, rtol=1e-3, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("thick", [False, True])
 def test_it_learns(thick):
     """Stripes that interpolation cannot follow."""
     some = settings(factor=2, thick=thick, features=8, width=16, batch=4, queries=5)

@@ -29,7 +29,7 @@ class Siren(nn.Module):
 
     @nn.compact
     def __call__(self, places: jax.Array) -> jax.Array:
-        """Map f32[..., 3], each coordinate about -1 to 1, to f32[...]."""
+        """Map places f32[..., 3], in halves of the block's longer side, to f32[...]."""
         hidden = places
         for i in range(self.layers):
             inputs = hidden.shape[-1]
