@@ -184,15 +184,16 @@ def test_the_expected_error_has_the_size_of_the_true_one_where_that_is_known(thi
     else:
         coarse, truth, depths = fine[::2], fine[1:-1:2], np.array([0.5, 1.5])
     known = Block(jnp.asarray(coarse), jnp.arange(3.0), jnp.ones(3, bool))
+    views = jax.jit(functools.partial(method.views, some, params))
     parts = [
         view.reshape(len(truth), -1, *view.shape[1:]).mean(1)
-        for view in method.views(some, params, known, jnp.asarray(depths, jnp.float32))
+        for view in views(known, jnp.asarray(depths, jnp.float32))
     ]
     error = np.sqrt(np.mean((np.mean(parts, axis=0) - truth) ** 2))
     spread = np.sqrt(np.mean((parts[0] - parts[1]) ** 2)) / 2
     z = jnp.array([0.5, 2.25])
-    first, second = method.views(some, params, stack, z)
-    _, expected = method.predict_with_error(some, params, stack, z)
+    first, second = views(stack, z)
+    _, expected = jax.jit(functools.partial(method.predict_with_error, some, params))(stack, z)
     np.testing.assert_allclose(
         expected, error / spread * abs(first - second) / 2, rtol=1e-3, atol=1e-5
     )
