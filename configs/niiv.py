@@ -19,13 +19,13 @@ def get_config() -> config_dict.ConfigDict:
 
     config.data = config_dict.ConfigDict()
     config.data.path = ""  # learned from and reconstructed
-    config.data.paths = ()  # further volumes, learned from
+    config.data.paths = ()  # further volumes, learned from; all below is for them too but crop
     config.data.dataset = ""  # array inside a container (HDF5, zarr, N5)
     config.data.voxel_nm = (0.0, 0.0, 0.0)  # z, y, x; needed only where the file has none
     config.data.crop = ""  # z0:z1,y0:y1,x0:x1
     config.data.simulate_factor = 0  # k: keep every k-th slice, hold the rest out
     config.data.degradation = "subsample"  # or "average": a slice is the mean over its distance
-    config.data.missing = ()  # damaged slices, counted from 0 after crop and simulation
+    config.data.missing = ()  # must be none: a network cannot learn from such a stack yet
     config.data.phantom_shape = (97, 96, 96)  # of data.path=phantom
     config.data.phantom_seed = 0
 

@@ -20,6 +20,7 @@ from emgauss_jax.methods.interpolate import TABLE, baselines
 from emgauss_jax.metrics.report import write_gallery, write_report
 from emgauss_jax.prior import obstacle
 from emgauss_jax.region import CONSTANTS, folder_of
+from emgauss_jax.trained import read_learned
 from emgauss_jax.trust import describe
 
 SAMPLE = 2**23  # voxels of the output that are looked at; each method's copy takes 32 MiB
@@ -142,6 +143,8 @@ def describe_run(run: Run, workdir: pathlib.Path) -> dict[str, str]:
     constant = sum(_constant_blocks(run, i, workdir) for i in fitted)
     if constant:
         notes["blocks of one intensity"] = f"{constant}, passed through"
+    if not run.problem.method.per_block:
+        notes["learned from"] = str(read_learned(workdir))
     if run.config.data.get("paths"):
         notes["learned from, too"] = ", ".join(run.config.data.paths)
     if plan.factor:

@@ -14,11 +14,11 @@ import numpy as np
 
 from emgauss_jax import trained
 from emgauss_jax.data.boxes import Box, Grid
-from emgauss_jax.data.observed import Observed, open_observed
+from emgauss_jax.data.observed import Observed, measured, open_unmeasured
 from emgauss_jax.experiment import Run, part_of
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.pairs import plane_count
-from emgauss_jax.prior import whole_factor
+from emgauss_jax.prior import no_likeness, whole_factor
 from emgauss_jax.training import checkpoint
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.problem import Problem, check, cut_blocks
@@ -32,7 +32,7 @@ def is_done(workdir: pathlib.Path) -> bool:
 
 
 def open_volumes(run: Run) -> list[Observed]:
-    """Open all volumes that are to be learned from; none is read.
+    """Open all volumes that are to be learned from; of the further ones none is read.
 
     Raises:
       ValueError: one from whose lateral images nothing can be learned, or unlike the first.
@@ -41,7 +41,7 @@ def open_volumes(run: Run) -> list[Observed]:
     for path in config.data.paths:
         data = config.data.copy_and_resolve_references().unlock()
         data.update(path=str(path), crop="", missing=())
-        volumes.append(open_observed(data))
+        volumes.append(open_unmeasured(data))
     for path, volume in zip((config.data.path, *config.data.paths), volumes, strict=True):
         why_not = _obstacle(volume, whole_factor(run.observed), run.grid.size)
         if why_not:
@@ -51,9 +51,8 @@ def open_volumes(run: Run) -> list[Observed]:
 
 def _obstacle(observed: Observed, factor: int, size: Sequence[int]) -> str:
     """Say why a volume cannot be learned from, after "got"; empty where it can."""
-    z_nm, y_nm, x_nm = observed.voxel_nm
-    if whole_factor(observed) < 2 or not np.isclose(y_nm, x_nm, rtol=1e-3):  # float32 headers
-        return f"voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm, wanted y = x and z 1.5 times that"
+    if no_likeness(observed):
+        return no_likeness(observed)
     if whole_factor(observed) != factor:
         return f"{whole_factor(observed)} px from slice to slice, wanted {factor} as in data.path"
     if len(observed.z_valid) < len(observed.z):
@@ -83,27 +82,30 @@ def fit_network(run: Run, workdir: pathlib.Path) -> None:
       FloatingPointError: the fit failed, with the step.
     """
     if not trained.is_there(workdir):
-        params = fit(problem_of(run), workdir)
-        trained.write(workdir, jax.tree.map(lambda leaf: leaf[0], params))
+        problem, learned = problem_of(run)
+        params = fit(problem, workdir)
+        trained.write(workdir, jax.tree.map(lambda leaf: leaf[0], params), learned)
     shutil.rmtree(workdir / checkpoint.FOLDER, ignore_errors=True)
 
 
-def problem_of(run: Run) -> Problem:
+def problem_of(run: Run) -> tuple[Problem, trained.Learned]:
     """State what the network is to be fitted to: all blocks are its only one."""
-    blocks = jax.tree.map(lambda leaf: leaf[None], draw_blocks(run))
-    return dataclasses.replace(run.problem, blocks=blocks)
+    drawn, learned = draw_blocks(run)
+    blocks = jax.tree.map(lambda leaf: leaf[None], drawn)
+    return dataclasses.replace(run.problem, blocks=blocks), learned
 
 
-def draw_blocks(run: Run) -> Block:
-    """Read blocks to learn from, of all volumes: at most MOST_BLOCKS, drawn with the run's seed.
+def draw_blocks(run: Run) -> tuple[Block, trained.Learned]:
+    """Read blocks to learn from, drawn with the run's seed: MOST_BLOCKS, or one of each volume.
 
     Returns:
-      Leaves [B, ...]. Blocks of one intensity are left out.
+      Leaves [B, ...]; blocks of one intensity are left out. And what they are.
 
     Raises:
       ValueError: volumes that cannot be learned from together, or hold nothing to learn.
     """
-    volumes = open_volumes(run)
+    first, *others = open_volumes(run)
+    volumes = [first, *map(measured, others)]
     shapes = [(len(volume.z_valid), *volume.shape[1:]) for volume in volumes]
     size = np.minimum.reduce([run.grid.size, *shapes]).tolist()
     random = np.random.default_rng(run.config.seed)
@@ -113,14 +115,17 @@ def draw_blocks(run: Run) -> Block:
         slices = _read(volume, Box(start, tuple(size)))
         if np.ptp(slices) > 0:
             found.append(slices)
-        if len(found) == MOST_BLOCKS:
+        if len(found) == max(MOST_BLOCKS, len(volumes)):
             break
     if not found:
         raise ValueError("data.path: got voxels of one intensity alone, wanted some to learn from")
     whole = (Box((0, 0, 0), tuple(size)),)
     z = np.arange(size[0], dtype=np.float32)
     blocks = [cut_blocks(slices, z, whole) for slices in found]
-    return jax.tree.map(lambda *leaf: np.concatenate(leaf), *blocks)
+    learned = trained.Learned(
+        whole_factor(first), len(found), sum(map(len, drawn)), len(volumes), tuple(size)
+    )
+    return jax.tree.map(lambda *leaf: np.concatenate(leaf), *blocks), learned
 
 
 def starts_of_boxes(shape: Sequence[int], size: Sequence[int]) -> np.ndarray:

@@ -5,9 +5,12 @@ from typing import Any, NamedTuple
 
 from ml_collections import config_dict
 
+from emgauss_jax import trained
 from emgauss_jax.data.intensity import IntensityRange
+from emgauss_jax.data.observed import open_unmeasured
 from emgauss_jax.experiment import Run, prepare
-from emgauss_jax.prior import whole_factor
+from emgauss_jax.methods import registry
+from emgauss_jax.prior import no_likeness
 from emgauss_jax.workdir import read_workdir
 
 
@@ -33,19 +36,18 @@ def open_other(workdir: pathlib.Path, other: Other) -> Run:
             f"input: got {other.path} for a network of averaged slices, wanted an isotropic volume "
             "and --input_simulate_factor"
         )
-    run = prepare(_config_of(config, other), levels=other.levels)
-    if run.problem.method.per_block:
+    method = registry.build(config.method, config, registry.Sampled())
+    if method.per_block:
         raise ValueError(
             f"input: got a workdir of {config.method}, which fits every volume anew, wanted one of "
             "a network (niiv)"
         )
-    if whole_factor(run.observed) < 2:
-        z_nm, y_nm, x_nm = run.observed.voxel_nm
-        raise ValueError(
-            f"input: got voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm (z, y, x), wanted z 1.5 times "
-            "y and more (or --input_simulate_factor)"
-        )
-    return run
+    trained.read(workdir, method)
+    changed = _config_of(config, other)
+    why_not = no_likeness(open_unmeasured(changed.data))
+    if why_not:
+        raise ValueError(f"input: got {why_not} (or --input_simulate_factor)")
+    return prepare(changed, levels=other.levels)
 
 
 def _config_of(config: Any, other: Other) -> Any:

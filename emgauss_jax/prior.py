@@ -1,8 +1,8 @@
 """The prior: what is believed of the planes between slices before any Gaussian is fitted.
 
-Three fill them in: interpolation, interpolation along the flow from slice to slice, and a network
-that has learned from the stack's own lateral images. How much of each enters the pseudo-labels is
-measured, not assumed (`emgauss_jax.trust`).
+Up to four fill them in: interpolation, interpolation along the flow from slice to slice, a network
+that has learned from the stack's own lateral images, and one that has learned from other stacks.
+How much of each enters the pseudo-labels is measured, not assumed (`emgauss_jax.trust`).
 Letters: k lateral px from slice to slice, V valid slices, P planes, H W field in px.
 """
 
@@ -17,9 +17,7 @@ from emgauss_jax.methods import pairs, registry
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.lateral import method as lateral
 from emgauss_jax.training.problem import FitSettings, Problem, check
-from emgauss_jax.trust import (
-    hidden_slices,
-)
+from emgauss_jax.trust import hidden_slices
 
 FLOW = "flow"
 
@@ -86,11 +84,10 @@ def obstacle(config: Any, observed: Observed) -> str:
         raise ValueError(f"prior.ema_decay: got {config.prior.ema_decay}, wanted 0 <= decay < 1")
     if not steps and not network_of(config) and thick:
         return "averaged slices, which the flow alone cannot fill in"
-    z_nm, y_nm, x_nm = observed.voxel_nm
-    factor, shape = whole_factor(observed), observed.shape[1:]
-    smallest = 2 * pairs.plane_count(3, factor, thick)
-    if factor < 2 or not np.isclose(y_nm, x_nm, rtol=1e-3):  # float32 headers
-        return f"voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm, wanted y = x and z 1.5 times that"
+    shape = observed.shape[1:]
+    smallest = 2 * pairs.plane_count(3, whole_factor(observed), thick)
+    if no_likeness(observed):
+        return no_likeness(observed)
     if not len(hidden_slices(z, thick)):
         return (
             f"{len(z)} valid slices of {len(observed.z)}, wanted 5 or more, and a second, fourth, "
@@ -101,6 +98,14 @@ def obstacle(config: Any, observed: Observed) -> str:
     if min(shape) < smallest:
         return f"a field of {shape[0]} x {shape[1]} px, wanted {smallest} px or more"
     return ""
+
+
+def no_likeness(observed: Observed) -> str:
+    """Say why lateral images cannot be like xz and yz planes; empty where they can."""
+    z_nm, y_nm, x_nm = observed.voxel_nm
+    if whole_factor(observed) >= 2 and np.isclose(y_nm, x_nm, rtol=1e-3):  # float32 headers
+        return ""
+    return f"voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm, wanted y = x and z 1.5 times that"
 
 
 def whole_factor(observed: Observed) -> int:

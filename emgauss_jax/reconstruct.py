@@ -9,6 +9,7 @@ python -m emgauss_jax.reconstruct --workdir=DIR --output=PATH [--factor=F | --z_
 import contextlib
 import os
 import pathlib
+import sys
 from typing import Any
 
 from absl import flags
@@ -16,9 +17,12 @@ from absl import flags
 from emgauss_jax import cli
 from emgauss_jax.crew import define_crew_flags, open_crew
 from emgauss_jax.data.volume import check_absent
+from emgauss_jax.experiment import Run
 from emgauss_jax.other import Other
+from emgauss_jax.prior import whole_factor
 from emgauss_jax.region import check_fitted
 from emgauss_jax.sampling import sampling_of
+from emgauss_jax.trained import read_learned
 from emgauss_jax.work import Job, open_run, run_job
 from emgauss_jax.workdir import locked
 
@@ -88,6 +92,17 @@ def check_outputs(output: str, uncertainty: str) -> None:
         raise ValueError(f"uncertainty: got {uncertainty}, wanted another path than the output's")
 
 
+def warn_of_factor(run: Run, workdir: pathlib.Path) -> None:
+    """Say on stderr that a network is asked for another volume than it has learned to draw."""
+    here, learned = whole_factor(run.observed), read_learned(workdir).factor
+    if here != learned:
+        print(
+            f"input: {here} px from slice to slice, the network has learned from {learned}: "
+            "nothing is known of how well it does",
+            file=sys.stderr,
+        )
+
+
 def main() -> None:
     """Read the flags and render."""
     values = flags.FLAGS
@@ -100,7 +115,9 @@ def main() -> None:
         check_outputs(job.output, job.uncertainty)
         run = open_run(job)
         check_fitted(run, workdir)
-        if other:  # its levels are measured once, not by every process
+        if other:
+            warn_of_factor(run, workdir)
+            # Measured once, not by every worker.
             job = job._replace(other=other._replace(levels=run.observed.levels))
         output = pathlib.Path(job.output)
         lock = locked(output.with_name(f".{output.name}.lock"))

@@ -15,10 +15,8 @@ from emgauss_jax import cli
 from emgauss_jax.assess import assess
 from emgauss_jax.crew import Crew, alone, define_crew_flags, open_crew
 from emgauss_jax.experiment import Run, prepare
-from emgauss_jax.network import check_learnable
 from emgauss_jax.sampling import isotropic
-from emgauss_jax.teach import open_network
-from emgauss_jax.work import Job, estimate, run_job
+from emgauss_jax.work import Job, check_inputs, estimate, run_job
 from emgauss_jax.workdir import claim_workdir, locked, write_levels
 
 
@@ -45,10 +43,7 @@ def train_and_evaluate(
         return finish(prepare(config, workdir), workdir, crew)
     run = prepare(config, workdir)
     isotropic(run.observed)  # or say why it cannot be
-    if not run.problem.method.per_block:
-        check_learnable(run)
-    if run.prior and run.prior.network:
-        open_network(run.prior.network, run.prior.sampled)
+    check_inputs(run, workdir)
     claim_workdir(workdir, config)
     with locked(workdir / ".lock"):
         print(estimate(run), file=sys.stderr)

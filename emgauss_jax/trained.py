@@ -1,16 +1,31 @@
-"""The file of a network that serves many volumes, read by whatever uses it."""
+"""The files of a network that serves many volumes, read by whatever uses it."""
 
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.base import Method
 from emgauss_jax.training import checkpoint
-from emgauss_jax.workdir import read_workdir
+from emgauss_jax.workdir import read_json, read_workdir, write_json
 
 FILE = "network.npz"
+LEARNED = "learned.json"
+
+
+class Learned(NamedTuple):
+    """What a network has learned from."""
+
+    factor: int  # lateral px from slice to slice
+    blocks: int
+    of: int  # blocks that its volumes have
+    volumes: int
+    size: tuple[int, int, int]  # of a block: slices, px, px
+
+    def __str__(self) -> str:
+        size = " x ".join(map(str, self.size))
+        return f"{self.blocks} blocks of {size}, of {self.of} in {self.volumes} volumes"
 
 
 def is_there(workdir: pathlib.Path) -> bool:
@@ -18,9 +33,15 @@ def is_there(workdir: pathlib.Path) -> bool:
     return (workdir / FILE).exists()
 
 
-def write(workdir: pathlib.Path, params: Any) -> None:
-    """Write a network, whole or not at all."""
+def write(workdir: pathlib.Path, params: Any, learned: Learned) -> None:
+    """Write a network, whole or not at all, and what it has learned from."""
+    write_json(workdir / LEARNED, learned._asdict())
     checkpoint.save(workdir / FILE, params)
+
+
+def read_learned(workdir: pathlib.Path) -> Learned:
+    """Read what a fitted network has learned from."""
+    return Learned(**read_json(workdir / LEARNED))
 
 
 def read(workdir: pathlib.Path, method: Method) -> Any:

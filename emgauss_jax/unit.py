@@ -25,6 +25,7 @@ from emgauss_jax.training.failures import Failure
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.hyper import Hyper
 from emgauss_jax.training.swept import failed, pick
+from emgauss_jax.work import check_inputs
 from emgauss_jax.workdir import CONFIG, claim_workdir
 
 OUTCOME = "outcome.json"
@@ -100,6 +101,7 @@ def run_unit(workdir: pathlib.Path, unit: Unit) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
     try:
         run = prepare(unit.rows[0].config)
+        check_inputs(run, row_folder(workdir, unit.rows[0].name))
         fit_rows = _fit_rows if run.problem.method.per_block else _fit_networks
         lost = fit_rows(run, workdir, unit)
     except BAD_INPUT as error:
@@ -164,10 +166,10 @@ def _fit_networks(run: Run, workdir: pathlib.Path, unit: Unit) -> dict[str, Fail
     Returns:
       Row -> why it failed, of those that did.
     """
-    network.check_learnable(run)
     fitted = _folder_of_fit(workdir, unit)
     sweep = tuple(row.hyper for row in unit.rows)
-    problem = dataclasses.replace(network.problem_of(run), sweep=sweep)
+    problem, learned = network.problem_of(run)
+    problem = dataclasses.replace(problem, sweep=sweep)
     teachers = fit(problem, fitted)
     failures = failed(problem, fitted)
     for which, row in enumerate(unit.rows):
@@ -175,7 +177,7 @@ def _fit_networks(run: Run, workdir: pathlib.Path, unit: Unit) -> dict[str, Fail
         claim_workdir(folder, row.config)
         if which not in failures:
             params = pick(problem, teachers, which)
-            trained.write(folder, jax.tree.map(lambda leaf: leaf[0], params))
+            trained.write(folder, jax.tree.map(lambda leaf: leaf[0], params), learned)
             log.copy_metrics(fitted / log.FILE, folder / log.FILE, which)
     return {unit.rows[which].name: failure for which, failure in failures.items()}
 

@@ -1,7 +1,8 @@
 """A run as phases of units that know nothing of each other, and who does them.
 
-A unit is a region to fit, a tile of the output to draw, or a box of its pyramid to make. Each is
-done once: what it writes says that it is done, and it can be killed and done again at any time.
+A unit is a region or a network to fit, a tile of the output to draw, or a box of its pyramid to
+make. Each is done once: what it writes says that it is done, and it can be killed and done again at
+any time.
 """
 
 import ctypes
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emgauss_jax import network
+from emgauss_jax import network, trained
 from emgauss_jax.blend import SLAB, open_fits
 from emgauss_jax.cli import keep_compiled
 from emgauss_jax.crew import Crew
@@ -23,8 +24,9 @@ from emgauss_jax.experiment import Run, prepare
 from emgauss_jax.other import Other, open_other
 from emgauss_jax.output import TILE, Phase, drawing, drawing_errors, output_phases
 from emgauss_jax.prior import whole_factor
-from emgauss_jax.region import fit_region, is_done
+from emgauss_jax.region import fit_region, is_done, is_fitted
 from emgauss_jax.sampling import sampling_of
+from emgauss_jax.teach import open_network
 from emgauss_jax.workdir import read_workdir
 
 LOG = "work.jsonl"
@@ -34,6 +36,7 @@ PROCESS_GIB = 0.8  # JAX, compiled programs, decoded chunks
 BYTES_OF_SLICES = 40  # for each voxel of a region's slices
 BYTES_OF_PLANES = 55  # for each voxel that a prior fills in
 BYTES_OF_TILE = 30  # for each voxel of the output that is drawn at once
+BYTES_OF_BLOCKS = 12  # for each voxel that a network learns from: read, put together, on a device
 
 
 class Job(NamedTuple):
@@ -97,6 +100,21 @@ def _fitting(run: Run, workdir: pathlib.Path) -> Phase:
     )
 
 
+def check_inputs(run: Run, workdir: pathlib.Path) -> None:
+    """Make sure, before a fit is begun, that all it will ask for can be had.
+
+    Raises:
+      ValueError: volumes that cannot be learned from, or no such network of other stacks.
+    """
+    if not run.problem.method.per_block:
+        if not trained.is_there(workdir):
+            network.check_learnable(run)
+        return
+    fitted = all(is_fitted(run, index, workdir) for index in range(len(run.regions)))
+    if run.prior and run.prior.network and not fitted:
+        open_network(run.prior.network, run.prior.sampled)
+
+
 def estimate(run: Run) -> str:
     """Say how much work there is, and how much memory a process will take.
 
@@ -108,6 +126,8 @@ def estimate(run: Run) -> str:
     planes = voxels * whole_factor(run.observed) if run.prior else 0
     tile = SLAB * min(run.observed.shape[1], TILE[1]) * min(run.observed.shape[2], TILE[2])
     size = BYTES_OF_SLICES * voxels + BYTES_OF_PLANES * planes + BYTES_OF_TILE * tile
+    if not run.problem.method.per_block:
+        size += BYTES_OF_BLOCKS * network.MOST_BLOCKS * math.prod(run.grid.size)
     return (
         f"blocks: {run.grid.count}, regions: {len(run.regions)}, of {' x '.join(map(str, shape))} "
         f"(slices, px) at most; a process takes about {PROCESS_GIB + size / 2**30:.1f} GiB"

@@ -108,6 +108,6 @@ def _first_difference(there: Any, wanted: Any, name: str = "config") -> str:
             if found:
                 return found
         return ""
-    if there == wanted:
+    if there == wanted or (there is None and not wanted):  # a setting younger than the workdir
         return ""
     return f"was made with {name}={there!r}, got {name}={wanted!r}"

@@ -135,6 +135,12 @@ def open_observed(config: Any, levels: IntensityRange | None = None) -> Observed
     Raises:
       ValueError: for every input that cannot be used, naming the setting.
     """
+    observed = open_unmeasured(config)
+    return dataclasses.replace(observed, levels=levels) if levels else measured(observed)
+
+
+def open_unmeasured(config: Any) -> Observed:
+    """Open a volume without a look at its voxels: what is not uint8 has no range of its own yet."""
     volume = _open(config)
     form = volume.format if volume.format == "zarr2" else None
     box = parse_crop(config.crop, volume.shape)
@@ -144,9 +150,12 @@ def open_observed(config: Any, levels: IntensityRange | None = None) -> Observed
     z_nm, y_nm, x_nm = volume.voxel_nm
     spacing = (z_nm * max(plan.factor, 1), y_nm, x_nm)
     suffix = output_suffix(volume)
-    unknown = IntensityRange(0.0, 255.0)
-    observed = Observed(volume, box, plan, 0, levels or unknown, spacing, suffix, form)
-    if levels or observed.dtype == np.uint8:
+    return Observed(volume, box, plan, 0, IntensityRange(0.0, 255.0), spacing, suffix, form)
+
+
+def measured(observed: Observed) -> Observed:
+    """Give a volume its range of grey levels; all of it is read, unless it is uint8."""
+    if observed.dtype == np.uint8:
         return observed
     return dataclasses.replace(observed, levels=find_levels(observed))
 

@@ -71,4 +71,8 @@ def build(name: str, config: Any, sampled: Sampled) -> Method:
     """
     if name not in METHODS:
         raise ValueError(f"method: got {name!r}, wanted one of {sorted(METHODS)}")
+    if name not in config:
+        raise ValueError(
+            f"method: got {name!r} in a config without settings of it, wanted a config of {name}"
+        )
     return METHODS[name](config[name], sampled)

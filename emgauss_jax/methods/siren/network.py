@@ -17,6 +17,11 @@ def even(limit: float) -> Callable[..., jax.Array]:
     )
 
 
+def linear(features: int, limit: float, inputs: int) -> nn.Dense:
+    """A layer whose weights start within a limit, its biases within 1 / sqrt(inputs)."""
+    return nn.Dense(features, kernel_init=even(limit), bias_init=even(inputs**-0.5))
+
+
 class Siren(nn.Module):
     """A perceptron with sines.
 
@@ -34,6 +39,5 @@ class Siren(nn.Module):
         for i in range(self.layers):
             inputs = hidden.shape[-1]
             limit = np.sqrt(6 / inputs) / OMEGA if i else 1 / inputs
-            hidden = jnp.sin(OMEGA * nn.Dense(self.width, kernel_init=even(limit))(hidden))
-        limit = np.sqrt(6 / self.width) / OMEGA
-        return nn.Dense(1, kernel_init=even(limit))(hidden)[..., 0]
+            hidden = jnp.sin(OMEGA * linear(self.width, limit, inputs)(hidden))
+        return linear(1, np.sqrt(6 / self.width) / OMEGA, self.width)(hidden)[..., 0]
