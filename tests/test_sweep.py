@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from emgauss_jax import prior, sweep, train, unit
+from emgauss_jax import sweep, teach, train, unit
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.experiment import prepare
 from emgauss_jax.region import fit_region, read_fitted
@@ -150,7 +150,7 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
     made = volume.stat().st_mtime_ns
     with monkeypatch.context() as patch:
         patch.setattr(fit, "_dispatches", None)  # every step has been done
-        patch.setattr(prior, "judge", None)
+        patch.setattr(teach, "judge", None)
         table = run(tmp_path, rows)
     assert volume.stat().st_mtime_ns == made
     assert [bool(table[row.name].failure) for row in rows] == [False, True, False]

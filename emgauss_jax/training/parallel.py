@@ -63,8 +63,10 @@ def map_shared(advance: Callable[..., Any], devices: int) -> Mapping:
         return map_blocks(advance, 1)
     own = jax.local_devices()[:devices]
     mapped = jax.pmap(advance, AXIS, donate_argnums=0, devices=own)
+    copied = jax.pmap(lambda _, tree: tree, in_axes=(0, None), devices=own)
 
-    copy = jax.pmap(lambda tree: tree, in_axes=None, axis_size=devices, devices=own)
+    def copy(tree):
+        return copied(jnp.arange(devices), tree)
 
     def first(tree):
         return jax.tree.map(lambda leaf: leaf[0], tree)
