@@ -27,7 +27,7 @@ from emgauss_jax.workdir import claim_workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py"))
-
+SLOW = {"niiv"}  # niiv_tiny is the same code
 
 SMALL = {
     "emgauss": {},
@@ -52,7 +52,13 @@ def tiny(name="emgauss", **changes):
     return config
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
+        for path in CONFIGS
+    ],
+)
 def test_every_config_takes_a_step_to_its_report(path, tmp_path):
     config = tiny(path.stem)
     output = train_and_evaluate(config, tmp_path / "run")

@@ -263,7 +263,8 @@ def emgauss(path, teacher):
 def test_a_network_of_other_stacks_teaches(tmp_path):
     """Its planes are weighed with the rest; once labels are made it is needed no more."""
     first, second = volume(tmp_path / "a.ome.tif"), volume(tmp_path / "b.ome.tif", 1)
-    train_and_evaluate(tiny(first), tmp_path / "network")
+    claim_workdir(tmp_path / "network", tiny(first))
+    fake_network(tmp_path / "network", tiny(first))
     config = emgauss(second, tmp_path / "network")
     output = train_and_evaluate(config, tmp_path / "run")
     trust = json.loads((tmp_path / "run" / "prior" / "outcome.json").read_text())
@@ -290,6 +291,7 @@ def test_a_network_that_cannot_teach(tmp_path):
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_rows_of_a_sweep_are_the_networks_of_each_alone(tmp_path):
     """Two that differ in a traced number; one that fails takes none with it."""
     first = volume(tmp_path / "a.ome.tif", shape=(21, 24, 28), voxel_nm=(10.0, 10.0, 10.0))

@@ -171,7 +171,7 @@ def test_a_turned_stack_gives_the_views_in_turn():
     assert np.abs(first - second).max() > 0.1
 
 
-@pytest.mark.parametrize("thick", [False, True])
+@pytest.mark.parametrize("thick", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_expected_error_has_the_size_of_the_true_one_where_that_is_known(thick):
     """At half the resolution: every second slice is hidden; of thick ones two make one."""
     some, stack = settings(thick=thick), block(slices=6)
