@@ -20,7 +20,7 @@ from emgauss_jax.data.volume import create_volume, open_volume
 from emgauss_jax.evaluate import evaluate_volumes
 from emgauss_jax.experiment import prepare
 from emgauss_jax.labels import read_labels
-from emgauss_jax.region import open_region, prior_of
+from emgauss_jax.region import fit_region, open_region, prior_of
 from emgauss_jax.sampling import at_depths, by_factor, isotropic
 from emgauss_jax.train import train_and_evaluate
 from emgauss_jax.workdir import claim_workdir
@@ -159,7 +159,7 @@ def test_an_unscorable_reference_costs_no_volume(tmp_path):
 
 
 def test_a_plane_that_lacks_gaussians_is_not_written(tmp_path):
-    train_and_evaluate(tiny("emgauss_paper"), tmp_path / "run")
+    fit_region(prepare(tiny("emgauss_paper")), 0, tmp_path / "run")
     run = prepare(tiny("emgauss_paper", emgauss__render__capacity=2))
     fits = open_fits(run, tmp_path / "run")
     with pytest.raises(FloatingPointError, match=r"raise emgauss\.render\.capacity"):
