@@ -1,7 +1,7 @@
 """Fit an anisotropic volume, write the isotropic one, and say how good it is.
 
 python -m emgauss_jax.train --config=configs/emgauss.py --workdir=DIR [--config.KEY=VALUE ...]
-    [--cluster=local|slurm --workers=N | --hosts=auto]
+    [--detect_missing] [--cluster=local|slurm --workers=N | --hosts=auto]
 """
 
 import pathlib
@@ -14,6 +14,8 @@ from ml_collections import config_flags
 from emgauss_jax import cli
 from emgauss_jax.assess import assess
 from emgauss_jax.crew import Crew, alone, define_crew_flags, open_crew
+from emgauss_jax.data.damage import find_damaged
+from emgauss_jax.data.observed import open_unmeasured
 from emgauss_jax.experiment import Run, prepare
 from emgauss_jax.sampling import isotropic
 from emgauss_jax.work import Job, check_inputs, estimate, run_job
@@ -65,10 +67,26 @@ def finish(run: Run, workdir: pathlib.Path, crew: Crew) -> pathlib.Path:
     return path
 
 
+def leave_out_damaged(config: Any) -> Any:
+    """List slices that look damaged on stderr, and call them missing in a copy of the config.
+
+    Raises:
+      ValueError: a stack that cannot be used, or most of which looks damaged.
+    """
+    found = find_damaged(open_unmeasured(config.data))
+    for index, reason in found:
+        print(f"slice {index}: {reason}", file=sys.stderr)
+    print(f"{len(found)} slices look damaged and are left out", file=sys.stderr)
+    changed = config.copy_and_resolve_references()
+    changed.data.missing = (*config.data.missing, *(each.index for each in found))
+    return changed
+
+
 def define_flags() -> None:
     """Define the command's flags; importing this module defines none."""
     config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
     flags.DEFINE_string("workdir", None, "Folder for everything this run makes.")
+    flags.DEFINE_bool("detect_missing", False, "Look for damaged slices, list and leave out.")
     define_crew_flags()
 
 
@@ -77,8 +95,9 @@ def main() -> None:
     values = flags.FLAGS
     if values.config is None or not values.workdir:
         raise ValueError("flags: wanted --config=FILE and --workdir=DIR")
+    config = leave_out_damaged(values.config) if values.detect_missing else values.config
     with open_crew(values) as crew:
-        path = train_and_evaluate(values.config, pathlib.Path(values.workdir), crew)
+        path = train_and_evaluate(config, pathlib.Path(values.workdir), crew)
         if crew.leads:
             print(f"{path}\n{path.parent / 'report' / 'report.html'}")
 
