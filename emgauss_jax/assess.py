@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emgauss_jax.blend import SLAB, expected_error, open_fits
+from emgauss_jax.blend import expected_error, open_fits
 from emgauss_jax.data.boxes import Box, border_mask
 from emgauss_jax.data.intensity import to_unit
 from emgauss_jax.data.observed import Observed
@@ -100,7 +100,7 @@ def assess(run: Run, z: np.ndarray, path: pathlib.Path, workdir: pathlib.Path) -
     write_report(
         folder, reference, {**others, run.config.method: ours}, observed.plan.hidden,
         volume.voxel_nm, title, notes, seams if seams.any() else None, expected,
-        run.config.method,
+        run.config.method, observed.plan.lost,
     )  # fmt: skip
 
 
@@ -110,8 +110,8 @@ def _expected(run: Run, workdir: pathlib.Path, z: np.ndarray, box: Box) -> np.nd
     The regions it takes are opened here, so that none is held while the planes are scored.
     """
     fits = open_fits(run, workdir)
-    slabs = [expected_error(fits, z[i : i + SLAB], box) for i in range(0, len(z), SLAB)]
-    return np.concatenate(slabs)
+    slabs = range(0, len(z), fits.slab)
+    return np.concatenate([expected_error(fits, z[i : i + fits.slab], box) for i in slabs])
 
 
 def _hidden(observed: Observed, z: np.ndarray) -> np.ndarray:
@@ -147,6 +147,8 @@ def describe_run(run: Run, workdir: pathlib.Path) -> dict[str, str]:
         notes["learned from"] = str(read_learned(workdir))
     if run.config.data.get("paths"):
         notes["learned from, too"] = ", ".join(run.config.data.paths)
+    if not plan.valid.all():
+        notes["missing slices"] = ", ".join(map(str, np.flatnonzero(~plan.valid)))
     if plan.factor:
         notes["simulated"] = f"{plan.degradation}, factor {plan.factor}"
     return notes

@@ -1,10 +1,11 @@
 """Score a volume against a reference, beside every interpolation of the observed slices.
 
 python -m emgauss_jax.evaluate --prediction=PATH --reference=PATH --observed_every=K --output=DIR
-    [--degradation=average]
+    [--degradation=average] [--missing=7,12] [--uncertainty=PATH]
 """
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
@@ -28,6 +29,8 @@ def evaluate_volumes(
     observed_every: int,
     folder: pathlib.Path,
     degradation: str = "subsample",
+    missing: Sequence[int] = (),
+    uncertainty: Volume | None = None,
 ) -> dict:
     """Score a prediction made of every k-th plane, or of the means of k planes.
 
@@ -37,6 +40,8 @@ def evaluate_volumes(
       observed_every: k.
       folder: for metrics.json and report.html; must not exist.
       degradation: "subsample" or "average".
+      missing: observed slices that the prediction was made without, counted from 0.
+      uncertainty: [D, H, W], standard errors of the prediction, in its grey levels.
 
     Returns:
       What metrics.json holds.
@@ -59,11 +64,16 @@ def evaluate_volumes(
         )
     if prediction.dtype != reference.dtype:
         raise ValueError(f"prediction: got {prediction.dtype}, wanted {reference.dtype}")
+    if uncertainty is not None and uncertainty.shape != prediction.shape:
+        raise ValueError(
+            f"uncertainty: got shape {uncertainty.shape}, wanted {prediction.shape}, that of the "
+            "prediction"
+        )
     planes = min(prediction.shape[0], reference.shape[0])
-    plan = degrade_plan(planes, observed_every, degradation)
+    plan = degrade_plan(planes, observed_every, degradation, missing)
     depth = len(plan.z_reference)
     slices = read_observed(reference, plan, Box((0, 0, 0), (planes, *reference.shape[1:])))
-    levels = find_range(slices, reference.dtype)
+    levels = find_range(slices[plan.valid], reference.dtype)
     truth, ours = (to_unit(volume[:depth, :, :], levels) for volume in (reference, prediction))
     z = np.arange(len(slices), dtype=np.float32)
     block = Block(to_unit(slices, levels), z, plan.valid)
@@ -74,10 +84,15 @@ def evaluate_volumes(
     }
     names = (*TABLE, "cubic_mean") if plan.averaged else TABLE
     volumes = {**baselines(block, plan.z_reference, names), METHOD: ours}
+    expected = None
+    if uncertainty is not None:
+        span = np.float32(levels.high - levels.low)
+        expected = uncertainty[:depth, :, :].astype(np.float32) / span
     title = f"{prediction.path.name} against {reference.path.name}"
     return write_report(
-        folder, truth, volumes, plan.hidden, reference.voxel_nm, title, notes, method=METHOD
-    )
+        folder, truth, volumes, plan.hidden, reference.voxel_nm, title, notes,
+        expected=expected, method=METHOD, lost=plan.lost,
+    )  # fmt: skip
 
 
 def define_flags() -> None:
@@ -86,6 +101,8 @@ def define_flags() -> None:
     flags.DEFINE_string("reference", None, "Isotropic volume it is compared with.")
     flags.DEFINE_integer("observed_every", None, "Planes 0, K, 2K, ... were observed.")
     flags.DEFINE_enum("degradation", "subsample", DEGRADATIONS, "average: means of K were.")
+    flags.DEFINE_list("missing", None, "Observed slices it was made without, counted from 0.")
+    flags.DEFINE_string("uncertainty", None, "Standard errors of the prediction, to be judged.")
     flags.DEFINE_string("output", None, "New folder for metrics.json and report.html.")
 
 
@@ -100,7 +117,10 @@ def main() -> None:
     nameless = pathlib.Path(values.prediction).suffix == ".npy"  # it cannot hold a voxel size
     prediction = open_volume(values.prediction, voxel_nm=reference.voxel_nm if nameless else None)
     folder = pathlib.Path(values.output)
-    evaluate_volumes(prediction, reference, values.observed_every, folder, values.degradation)
+    lost = cli.whole_numbers("missing", values.missing)
+    error = values.uncertainty and open_volume(values.uncertainty, voxel_nm=reference.voxel_nm)
+    asked = (values.observed_every, folder, values.degradation, lost, error or None)
+    evaluate_volumes(prediction, reference, *asked)
     print(folder / "report.html")
 
 

@@ -30,7 +30,7 @@ from emgauss_jax.training.problem import FitSettings
 from emgauss_jax.unit import Outcome, Row, Unit, recall, row_folder, run_unit
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
-RIVALS = ("linear", "linear_blur", "cubic", "cubic_mean")
+RIVALS = ("nearest", "linear", "linear_blur", "cubic", "cubic_mean")
 
 
 def read_rows(sweep: pathlib.Path, prefix: str, common: Mapping[str, str]) -> list[Row]:

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from emgauss_jax.training.failures import Failure
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.hyper import Hyper
 from emgauss_jax.training.swept import failed, pick
-from emgauss_jax.work import check_inputs
+from emgauss_jax.work import check_inputs, read_log
 from emgauss_jax.workdir import CONFIG, claim_workdir
 
 OUTCOME = "outcome.json"
@@ -103,7 +104,9 @@ def run_unit(workdir: pathlib.Path, unit: Unit) -> dict[str, Outcome]:
         run = prepare(unit.rows[0].config)
         check_inputs(run, row_folder(workdir, unit.rows[0].name))
         fit_rows = _fit_rows if run.problem.method.per_block else _fit_networks
+        start = time.monotonic()
         lost = fit_rows(run, workdir, unit)
+        seconds = (time.monotonic() - start) / len(unit.rows)
     except BAD_INPUT as error:
         return {row.name: Outcome(reason=str(error)) for row in unit.rows}
     for row in unit.rows:
@@ -112,7 +115,7 @@ def run_unit(workdir: pathlib.Path, unit: Unit) -> dict[str, Outcome]:
         if failure:
             outcomes[row.name] = Outcome(step=failure.step, reason=failure.reason)
         else:
-            outcomes[row.name] = _finish_row(run._replace(config=row.config), folder)
+            outcomes[row.name] = _finish_row(run._replace(config=row.config), folder, seconds)
     # Written when all rows are through: until then, this very fit is gone on with.
     for row in unit.rows:
         _record(row_folder(workdir, row.name), outcomes[row.name])
@@ -189,14 +192,17 @@ def _share_prior(prior: pathlib.Path, link: pathlib.Path) -> None:
         link.symlink_to(os.path.relpath(prior, link.parent))
 
 
-def _finish_row(run: Run, folder: pathlib.Path) -> Outcome:
-    """Do what a train does once its regions are fitted."""
+def _finish_row(run: Run, folder: pathlib.Path, fit_s: float) -> Outcome:
+    """Do what a train does once its regions are fitted, which took so long since it was started."""
     try:
         finish(run, folder, alone())
         metrics = folder / "report" / "metrics.json"
         if not metrics.exists():
             raise ValueError(f"{folder}: got a reference that cannot be scored with, wanted one")
-        return Outcome(json.loads(metrics.read_text())["scores"])
+        scores = json.loads(metrics.read_text())["scores"]
+        drawn = [line["seconds"] for line in read_log(folder) if line["phase"] != "fit"]
+        scores[run.config.method] |= {"fit_s": round(fit_s, 1), "draw_s": sum(drawn)}
+        return Outcome(scores)
     except BAD_INPUT as error:
         return Outcome(reason=str(error))
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emgauss_jax import network, trained
-from emgauss_jax.blend import SLAB, open_fits
+from emgauss_jax.blend import open_fits, planes_at_once
 from emgauss_jax.cli import keep_compiled
 from emgauss_jax.crew import Crew
 from emgauss_jax.experiment import Run, prepare
@@ -68,7 +68,6 @@ def phases(run: Run, job: Job) -> tuple[Phase, ...]:
     """
     workdir, observed = pathlib.Path(job.workdir), run.observed
     sampling, fits = sampling_of(observed, job.asked), open_fits(run, workdir)
-
     planned = (_fitting(run, workdir),) if job.fits else ()
     of = json.dumps([run.config.to_json(sort_keys=True), workdir.name, sampling.z.tolist()])
     for draw, path, dtype, what in (
@@ -124,7 +123,8 @@ def estimate(run: Run) -> str:
     shape = max((region.bounds.shape for region in run.regions), key=math.prod)
     voxels = math.prod(shape)
     planes = voxels * whole_factor(run.observed) if run.prior else 0
-    tile = SLAB * min(run.observed.shape[1], TILE[1]) * min(run.observed.shape[2], TILE[2])
+    slab = planes_at_once(run)
+    tile = slab * min(run.observed.shape[1], TILE[1]) * min(run.observed.shape[2], TILE[2])
     size = BYTES_OF_SLICES * voxels + BYTES_OF_PLANES * planes + BYTES_OF_TILE * tile
     if not run.problem.method.per_block:
         size += BYTES_OF_BLOCKS * network.MOST_BLOCKS * math.prod(run.grid.size)
@@ -193,6 +193,12 @@ def _perform(phase: Phase, job: Job, unit: int) -> None:
     line = json.dumps({"phase": phase.name, "unit": unit, "seconds": seconds})
     with (pathlib.Path(job.workdir) / LOG).open("a") as file:  # short lines are appended whole
         file.write(line + "\n")
+
+
+def read_log(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """Read the units of work that were done in a workdir: phase, unit, seconds."""
+    path = workdir / LOG
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _give_back_memory() -> None:

@@ -114,7 +114,7 @@ def test_rows_of_a_unit_are_what_each_is_alone_and_one_that_diverges_fails_alone
     table = run(tmp_path, rows)
     assert table["bad"].failure.startswith("step 1: got nonfinite 1, wanted 0")
     csv = (tmp_path / "sweep" / "table.csv").read_text()
-    assert csv.count("\n") == 8 and "got nonfinite" in csv  # a head, three rivals
+    assert csv.count("\n") == 9 and "got nonfinite" in csv  # a head, four rivals
     for row in rows[1:]:
         folder = unit.row_folder(tmp_path / "sweep", row.name)
         one_run = prepare(row.config)

@@ -28,6 +28,7 @@ class Plan:
     valid: np.ndarray  # bool[K], False where a slice is missing
     z_reference: np.ndarray  # f64[D], depth of each reference plane, input-slice units
     hidden: np.ndarray  # bool[D], True where a reference plane is scored
+    lost: np.ndarray  # bool[D], True where it belongs to a missing slice
 
     @property
     def averaged(self) -> bool:
@@ -64,9 +65,11 @@ def degrade_plan(
         )
     valid = _valid_slices(count, missing)
     planes = np.arange((count - 1) * step + width if factor else 0)
-    hidden = np.ones(planes.shape, bool)
+    hidden, lost = np.ones(planes.shape, bool), np.zeros(planes.shape, bool)
     if factor and degradation == "subsample":
-        hidden[::factor] = ~valid
+        hidden[::factor] = lost[::factor] = ~valid
+    elif factor:
+        lost = np.repeat(~valid, factor)
     return Plan(
         depth=depth,
         factor=factor,
@@ -75,6 +78,7 @@ def degrade_plan(
         valid=valid,
         z_reference=(planes - (width - 1) / 2) / step,
         hidden=hidden,
+        lost=lost,
     )
 
 
@@ -90,6 +94,7 @@ def plan_part(plan: Plan, start: int, stop: int) -> Plan:
         valid=plan.valid[start:stop],
         z_reference=plan.z_reference[low:high],
         hidden=plan.hidden[low:high],
+        lost=plan.lost[low:high],
     )
 
 

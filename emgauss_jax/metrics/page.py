@@ -45,8 +45,8 @@ TABLES: tuple[tuple[Group, ...], ...] = (
     ),
 )
 EXPECTED = (
-    "Expected error: one standard deviation, estimated before the fit from how far all that it "
-    "learned from disagrees, and scaled to the error on observed slices that were hidden."
+    "Expected error: one standard deviation, estimated from how far all that a plane was made of "
+    "disagrees, and scaled to the error on observed slices that were hidden."
 )
 LEGEND = (
     "Best of each column in bold; n/a where the volume is too small or the data are equal. "
@@ -112,6 +112,30 @@ def _number(value: float | None, form: str) -> str:
 
 def _best(cells: list[str], lowest: bool) -> str | None:
     return (min if lowest else max)(cells, key=float) if cells else None
+
+
+def missing_table(missing: dict[str, float | None], method: str) -> str:
+    """Table the PSNR on missing slices alone.
+
+    Args:
+      missing: name -> dB or None.
+      method: the row to mark.
+
+    Returns:
+      HTML.
+    """
+    cells = {name: _number(value, ".2f") for name, value in missing.items()}
+    best = _best([cell for cell in cells.values() if cell != "n/a"], False)
+    rows = "".join(
+        f"<tr{' class=ours' if name == method else ''}><td>{escape(name)}</td>"
+        f"<td>{f'<b>{cell}</b>' if cell == best else cell}</td></tr>"
+        for name, cell in cells.items()
+    )
+    return (
+        "<h2>Missing slices</h2><table><thead><tr><th>method</th><th>PSNR, dB ↑</th></tr></thead>"
+        f'<tbody>{rows}</tbody></table><p class="small">Pooled over the planes of slices that were '
+        "missing or left out as damaged.</p>"
+    )
 
 
 def seam_table(seams: dict[str, dict[str, float | None]]) -> str:

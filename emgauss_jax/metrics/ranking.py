@@ -8,7 +8,17 @@ from typing import NamedTuple
 
 from emgauss_jax.metrics import page
 
-COLUMNS = {"psnr": ".2f", "ssim_xy": ".3f", "fsim_xy": ".3f", "fsc_z": ".3f"}  # more is better
+# Number format, and whether more (↑) or less (↓) is better; seconds as one machine took them.
+COLUMNS = {
+    "psnr": (".2f", "↑"),
+    "ssim_xy": (".3f", "↑"),
+    "fsim_xy": (".3f", "↑"),
+    "cf_psnr_xy": (".2f", "↑"),
+    "fsc_z": (".3f", "↑"),
+    "fsc_z_res_nm_05": (".0f", "↓"),
+    "fit_s": (".0f", "↓"),
+    "draw_s": (".0f", "↓"),
+}
 
 STYLE = """
 <style>th { cursor: pointer; } td:last-child { white-space: normal; }
@@ -81,7 +91,10 @@ def to_html(title: str, entries: Sequence[Entry]) -> str:
     """
     settings, best = _names(entry.changes for entry in entries), _best(entries)
     heads = [("row", "row"), *((name, name.rpartition(".")[2]) for name in settings)]
-    heads += [*((name, f"{name} ↑") for name in COLUMNS), ("failure", "failure")]
+    heads += [
+        *((name, f"{name} {arrow}") for name, (_, arrow) in COLUMNS.items()),
+        ("failure", "failure"),
+    ]
     head = "".join(f'<th title="{escape(long)}">{escape(short)}</th>' for long, short in heads)
     rows = "".join(_html_row(entry, settings, best) for entry in entries)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
@@ -107,7 +120,7 @@ def _texts(entry: Entry) -> dict[str, str]:
     """Print the main scores of an entry."""
     values = {name: entry.scores.get(name) for name in COLUMNS}
     return {
-        name: "n/a" if value is None else format(value, COLUMNS[name])
+        name: "n/a" if value is None else format(value, COLUMNS[name][0])
         for name, value in values.items()
     }
 
@@ -116,8 +129,10 @@ def _best(entries: Sequence[Entry]) -> dict[str, str | None]:
     """Find the best of each column, compared as printed, so that a tie is one in bold too."""
     texts = [_texts(entry) for entry in entries]
     return {
-        name: max((each[name] for each in texts if each[name] != "n/a"), key=float, default=None)
-        for name in COLUMNS
+        name: (max if arrow == "↑" else min)(
+            (each[name] for each in texts if each[name] != "n/a"), key=float, default=None
+        )
+        for name, (_, arrow) in COLUMNS.items()
     }
 
 

@@ -31,6 +31,7 @@ def write_report(
     seams: np.ndarray | None = None,
     expected: np.ndarray | None = None,
     method: str = "emgauss",
+    lost: np.ndarray | None = None,
 ) -> dict:
     """Score predictions and write metrics.json and report.html.
 
@@ -43,12 +44,13 @@ def write_report(
       title: the page's heading.
       notes: what else to tell, name -> number, text or list.
       seams: bool[H, W], pixels near a border between blocks, scored apart; None: one block.
-      expected: f32[D, H, W], standard error as estimated before the fit, shown and held against
-        the method's true one.
+      expected: f32[D, H, W], standard error as estimated, shown and held against the method's
+        true one.
       method: the prediction the page is about.
+      lost: bool[D], planes of missing slices, scored apart; None, or none: there are none.
 
     Returns:
-      What metrics.json holds: scores, curves, notes; seams and expected_error where given. null
+      What metrics.json holds: scores, curves, notes; seams, missing, expected_error if given. null
       (None) stands for what cannot be measured (a volume too small) and for the infinite PSNR of
       equal data.
 
@@ -70,6 +72,9 @@ def write_report(
             name: _seam_psnr(volume, reference, hidden, seams)
             for name, volume in predictions.items()
         }
+    if lost is not None and lost.any():
+        error = {name: np.square(v[lost] - reference[lost]) for name, v in predictions.items()}
+        result["missing"] = {name: scores.decibel(each) for name, each in error.items()}
     if expected is not None:
         error = predictions[method] - reference
         result["expected_error"] = calibrate(expected[hidden], error[hidden])
@@ -91,6 +96,7 @@ def _scored_body(
     return [
         page.heading(title, summarise(result["scores"], method)),
         page.score_tables(result["scores"], method),
+        page.missing_table(result["missing"], method) if "missing" in result else "",
         page.seam_table(result["seams"]) if "seams" in result else "",
         panels,
         page.calibration(result["expected_error"]) if "expected_error" in result else "",
@@ -122,7 +128,7 @@ def write_gallery(
       voxel_nm: of the reconstruction, nm, one number or (z, y, x).
       title: the page's heading.
       notes: what else to tell, name -> number, text or list.
-      expected: f32[D, H, W], standard error as estimated before the fit, shown.
+      expected: f32[D, H, W], standard error as estimated, shown.
       method: what made the volume.
 
     Raises:
@@ -190,11 +196,9 @@ def _seam_psnr(
 ) -> dict[str, float]:
     error = np.square(volume[hidden] - reference[hidden]).mean(axis=0, dtype=np.float64)
     parts = {"border": error[seams], "elsewhere": error[~seams]}
-    with np.errstate(divide="ignore"):
-        return {
-            name: float(-10 * np.log10(part.mean())) if part.size else float("nan")
-            for name, part in parts.items()
-        }
+    return {
+        name: scores.decibel(part) if part.size else float("nan") for name, part in parts.items()
+    }
 
 
 def _plain(value: object) -> object:

@@ -74,8 +74,7 @@ def evaluate(
     _check(predictions, reference, hidden)
     scores: dict[str, dict[str, float]] = {}
     for name, volume in predictions.items():
-        error = np.square(volume[hidden] - reference[hidden], dtype=np.float64).mean()
-        scores[name] = {"psnr": float(_decibel(error))}
+        scores[name] = {"psnr": decibel(np.square(volume[hidden] - reference[hidden]))}
     for direction in DIRECTIONS:
         _score_planes(scores, predictions, reference, hidden, direction)
     curves: dict[str, object] = {
@@ -105,6 +104,11 @@ def _check(predictions: Volumes, reference: np.ndarray, hidden: np.ndarray) -> N
             raise ValueError(f"{name}: got shape {volume.shape}, wanted {reference.shape}")
         if broken := int(np.size(volume) - np.isfinite(volume).sum()):
             raise ValueError(f"{name}: got {broken} voxels that are NaN or inf, wanted none")
+
+
+def decibel(squares: np.ndarray) -> float:
+    """Pool squared errors of any shape into a PSNR, dB, of data range 1."""
+    return float(_decibel(squares.mean(dtype=np.float64)))
 
 
 def _decibel(error: np.ndarray) -> np.ndarray:

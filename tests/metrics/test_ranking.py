@@ -10,32 +10,32 @@ import pytest
 
 from emgauss_jax.metrics.ranking import SORT, Entry, to_csv, to_html, to_markdown
 
-SCORES = {"psnr": 20.0, "ssim_xy": 0.5, "fsim_xy": None, "fsc_z": 0.25, "extra": 1.0}
+SCORES = {"psnr": 20.0, "ssim_xy": 0.5, "fsim_xy": None, "fsc_z": 0.25, "fsc_z_res_nm_05": 90.0}
 ENTRIES = [
     Entry("linear", scores=SCORES),
     Entry(
         "a <b>", {"train.steps": "2"}, SCORES | {"psnr": 9.126, "fsc_z": 0.2501}, link="a/r.html"
     ),
     Entry("c", {"rates.means": "(0.1, 1)"}, failure="step 3: got nonfinite"),
-    Entry("d", {}, SCORES | {"psnr": 20.004, "ssim_xy": 0.4}),
+    Entry("d", {}, SCORES | {"psnr": 20.004, "ssim_xy": 0.4, "fsc_z_res_nm_05": 80.0}),
 ]
 
 
 def test_csv_has_every_score_and_failure():
     head, *rows = csv.reader(io.StringIO(to_csv(ENTRIES)))
     assert head == ["row", "train.steps", "rates.means", *SCORES, "failure"]
-    assert rows[1] == ["a <b>", "2", "", "9.126", "0.5", "", "0.2501", "1.0", ""]
+    assert rows[1] == ["a <b>", "2", "", "9.126", "0.5", "", "0.2501", "90.0", ""]
     assert rows[2] == ["c", "", "(0.1, 1)", "", "", "", "", "", "step 3: got nonfinite"]
 
 
 def test_the_best_is_marked_as_printed():
     lines = to_markdown(ENTRIES).splitlines()
-    assert lines[2] == "| linear | **20.00** | **0.500** | n/a | **0.250** |"
-    assert lines[3] == "| a <b> | 9.13 | **0.500** | n/a | **0.250** |"
+    assert lines[2] == "| linear | **20.00** | **0.500** | n/a | n/a | **0.250** | 90 | n/a | n/a |"
+    assert lines[3] == "| a <b> | 9.13 | **0.500** | n/a | n/a | **0.250** | 90 | n/a | n/a |"
     assert lines[4].startswith("| c | failed: step 3: got nonfinite |")
-    assert lines[5] == "| d | **20.00** | 0.400 | n/a | **0.250** |"
+    assert lines[5] == "| d | **20.00** | 0.400 | n/a | n/a | **0.250** | **80** | n/a | n/a |"
     page = to_html("Title", ENTRIES)
-    assert page.count("<b>") == 7 and page.count("<b>20.00</b>") == 2
+    assert page.count("<b>") == 8 and page.count("<b>20.00</b>") == 2
 
 
 def test_html_has_a_sortable_cell_in_every_column():
@@ -48,7 +48,11 @@ def test_html_has_a_sortable_cell_in_every_column():
         "psnr",
         "ssim_xy",
         "fsim_xy",
+        "cf_psnr_xy",
         "fsc_z",
+        "fsc_z_res_nm_05",
+        "fit_s",
+        "draw_s",
         "failure",
     ]
     rows = re.findall(r"<tr(?: class=\"failed\")?>(<td.*?)</tr>", page)
