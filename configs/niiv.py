@@ -25,7 +25,7 @@ def get_config() -> config_dict.ConfigDict:
     config.data.crop = ""  # z0:z1,y0:y1,x0:x1
     config.data.simulate_factor = 0  # k: keep every k-th slice, hold the rest out
     config.data.degradation = "subsample"  # or "average": a slice is the mean over its distance
-    config.data.missing = ()  # must be none: a network cannot learn from such a stack yet
+    config.data.missing = ()  # damaged slices, counted from 0 after crop and simulation
     config.data.phantom_shape = (97, 96, 96)  # of data.path=phantom
     config.data.phantom_seed = 0
 

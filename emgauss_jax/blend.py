@@ -19,6 +19,7 @@ from emgauss_jax.region import Fitted, read_fitted
 from emgauss_jax.uncertainty import standard_error
 
 SLAB = 64  # planes drawn at once: one chunk of the chunked formats
+SLABS = 4  # at once of a network, which looks at all of a block for whatever it is asked
 REGIONS = 12  # held at once: more than meet in a tile
 
 
@@ -30,6 +31,12 @@ class Fits(NamedTuple):
     draw_error: Callable[..., Any] | None  # likewise; None, the method does not know its error
     open: Callable[[int], Fitted]
     errors: Callable[[int], Callable[[np.ndarray], np.ndarray]]  # of a region, by depth
+    slab: int  # planes drawn at once
+
+
+def planes_at_once(run: Run) -> int:
+    """Tell how many planes are drawn at once."""
+    return SLAB if run.problem.method.per_block else SLABS * SLAB
 
 
 def open_fits(run: Run, workdir: pathlib.Path) -> Fits:
@@ -44,7 +51,8 @@ def open_fits(run: Run, workdir: pathlib.Path) -> Fits:
     both = method.predict_with_error
     draw_error = both and jax.jit(lambda *given: both(*given)[1])
     errors = functools.lru_cache(REGIONS)(errors)
-    return Fits(run, jax.jit(method.predict), draw_error, open_one, errors)
+    slab = planes_at_once(run)
+    return Fits(run, jax.jit(method.predict), draw_error, open_one, errors, slab)
 
 
 class Share(NamedTuple):
@@ -96,7 +104,7 @@ def render(fits: Fits, z: np.ndarray, part: Box) -> np.ndarray:
 
     Args:
       fits: finished.
-      z: f64[Q], at most SLAB depths, input-slice units.
+      z: f64[Q], at most `fits.slab` depths, input-slice units.
       part: its y and x, px.
 
     Returns:
@@ -142,13 +150,13 @@ def _reaching(run: Run, z: np.ndarray, part: Box) -> Iterator[tuple[int, Grid, S
 def _draw(
     fits: Fits, draw: Callable[..., Any], region: int, block: int, z: np.ndarray
 ) -> np.ndarray:
-    """Draw planes of one block; padded to SLAB depths, so that one program serves all."""
+    """Draw planes of one block; padded to `slab` depths, so that one program serves all."""
     fitted = fits.open(region)
     constant = fitted.region.constants[block]
     if not np.isnan(constant):
         value = constant if draw is fits.predict else 0.0
         return np.broadcast_to(value, (len(z), *fitted.region.boxes[block].shape[1:]))
-    padded = np.concatenate([z, np.full(SLAB - len(z), z[-1])]).astype(np.float32)
+    padded = np.concatenate([z, np.full(fits.slab - len(z), z[-1])]).astype(np.float32)
     planes = np.asarray(draw(*fitted.block(block), padded))[: len(z)]
     if not np.isfinite(planes).all():
         raise FloatingPointError(

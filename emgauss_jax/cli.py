@@ -3,7 +3,7 @@
 import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import jax
@@ -21,6 +21,18 @@ def fail(message: str) -> NoReturn:
     """Print one line to stderr and exit with 2."""
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
     sys.exit(2)
+
+
+def whole_numbers(name: str, texts: Sequence[str] | None) -> tuple[int, ...]:
+    """Read the whole numbers of a list flag; none where it is not given.
+
+    Raises:
+      ValueError: anything else.
+    """
+    try:
+        return tuple(int(text) for text in texts or ())
+    except ValueError:
+        raise ValueError(f"{name}: got {texts}, wanted whole numbers like 7,12") from None
 
 
 def keep_compiled() -> None:

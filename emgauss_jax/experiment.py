@@ -12,6 +12,7 @@ from emgauss_jax.data.intensity import IntensityRange
 from emgauss_jax.data.observed import Observed, open_observed
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.base import Block
+from emgauss_jax.methods.rows import Missing
 from emgauss_jax.prior import Prior, build_prior, obstacle
 from emgauss_jax.training.problem import FitSettings, Problem, check, cut_blocks
 from emgauss_jax.workdir import read_levels
@@ -58,7 +59,8 @@ def prepare(
     why_not = obstacle(config, first)
     prior = None if why_not else build_prior(config, first)
     anisotropy = observed.voxel_nm[0] / observed.voxel_nm[1]
-    sampled = registry.Sampled(anisotropy, observed.thickness)
+    missing = missing_of(observed.plan.valid, grid)
+    sampled = registry.Sampled(anisotropy, observed.thickness, missing)
     method = registry.build(config.method, config, sampled)
     blank = _blank_block(first, grid.size, prior)
     problem = Problem(
@@ -72,6 +74,18 @@ def prepare(
     if method.per_block:  # a network is checked when it is to learn
         check(problem)
     return Run(config, observed, grid, regions, problem, prior)
+
+
+def missing_of(valid: np.ndarray, grid: Grid) -> Missing:
+    """Count the slices that any block may lack around and between its own.
+
+    Args:
+      valid: bool[K], of the stack.
+      grid: of all blocks; in z it counts valid slices.
+    """
+    z, size = np.flatnonzero(valid), grid.size[0]
+    spans = [z[start + size - 1] - z[start] + 1 for start in grid.starts[0]]
+    return Missing(int(z[0]), int(max(spans)) - size, len(valid) - 1 - int(z[-1]))
 
 
 def _blank_block(observed: Observed, size: tuple[int, int, int], prior: Prior | None) -> Block:

@@ -55,8 +55,6 @@ def _obstacle(observed: Observed, factor: int, size: Sequence[int]) -> str:
         return no_likeness(observed)
     if whole_factor(observed) != factor:
         return f"{whole_factor(observed)} px from slice to slice, wanted {factor} as in data.path"
-    if len(observed.z_valid) < len(observed.z):
-        return "missing slices, wanted none"
     smallest = plane_count(3, factor, observed.plan.averaged)
     field = tuple(min(pair) for pair in zip(size[1:], observed.shape[1:], strict=True))
     if min(field) < smallest:

@@ -21,11 +21,12 @@ class Other(NamedTuple):
     dataset: str = ""  # array inside a container
     voxel_nm: tuple[float, ...] = (0.0, 0.0, 0.0)  # z, y, x; needed only where the file has none
     simulate_factor: int = 0  # k: keep every k-th slice of it
+    missing: tuple[int, ...] = ()  # its slices that are missing or damaged, counted after that
     levels: IntensityRange | None = None  # its grey levels, once they have been measured
 
 
 def open_other(workdir: pathlib.Path, other: Other) -> Run:
-    """Open a volume as the run of a workdir opened its own: all of it, no slice missing.
+    """Open a volume as the run of a workdir opened its own: all of it.
 
     Raises:
       ValueError: a method whose fit is of its own volume alone, or a volume that cannot be used.
@@ -59,6 +60,6 @@ def _config_of(config: Any, other: Other) -> Any:
         voxel_nm=other.voxel_nm,
         simulate_factor=other.simulate_factor,
         crop="",
-        missing=(),
+        missing=other.missing,
     )
     return changed

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emgauss_jax.blend import SLAB, Fits, expected_error, render
+from emgauss_jax.blend import SLAB, SLABS, Fits, expected_error, render
 from emgauss_jax.data import shared
 from emgauss_jax.data.boxes import Box
 from emgauss_jax.data.intensity import from_unit
@@ -19,9 +19,14 @@ from emgauss_jax.data.volume import FOLDERS, create_volume, plan_volume
 from emgauss_jax.experiment import Run
 from emgauss_jax.sampling import Sampling
 
-TILE = (4 * SLAB, 512, 512)  # planes, px, px of a unit: whole chunks
+TILE = (SLABS * SLAB, 512, 512)  # planes, px, px of a unit: whole chunks
 
-Draw = Callable[[np.ndarray, Box], np.ndarray]  # depths f64[Q] and a part -> [Q, h, w]
+
+class Draw(NamedTuple):
+    """What an output is drawn by."""
+
+    planes: Callable[[np.ndarray, Box], np.ndarray]  # depths f64[Q] and a part -> [Q, h, w]
+    slab: int  # planes at once
 
 
 class Phase(NamedTuple):
@@ -44,14 +49,14 @@ def drawing(fits: Fits) -> Draw:
             _paste_observed(fits, z, part, planes)
         return planes
 
-    return draw
+    return Draw(draw, fits.slab)
 
 
 def drawing_errors(fits: Fits) -> Draw:
     """Draw the standard error of every voxel in the input's grey levels, float32."""
     levels = fits.run.observed.levels
     span = np.float32(levels.high - levels.low)
-    return lambda z, part: span * expected_error(fits, z, part)
+    return Draw(lambda z, part: span * expected_error(fits, z, part), fits.slab)
 
 
 def _paste_observed(fits: Fits, z: np.ndarray, part: Box, planes: np.ndarray) -> None:
@@ -116,10 +121,10 @@ def _tiles(name: str, volume: shared.SharedVolume, draw: Draw, z: np.ndarray) ->
 
     def do(unit: int) -> None:
         box = tiles[unit]
-        for start in range(box.start[0], box.stop[0], SLAB):
-            stop = min(start + SLAB, box.stop[0])
+        for start in range(box.start[0], box.stop[0], draw.slab):
+            stop = min(start + draw.slab, box.stop[0])
             slab = Box((start, *box.start[1:]), (stop - start, *box.shape[1:]))
-            volume.levels[0][slab.slices] = draw(z[start:stop], slab)
+            volume.levels[0][slab.slices] = draw.planes(z[start:stop], slab)
         volume.mark(f"tile {unit}")
 
     return Phase(name, len(tiles), lambda unit: volume.done(f"tile {unit}"), do)
@@ -152,7 +157,7 @@ def _write_file(
 ) -> None:
     """Write a volume whose format one process writes from its first plane to its last."""
     with create_volume(path, shape, dtype, sampling.voxel_nm, format=format) as writer:
-        for start in range(0, shape[0], SLAB):
-            stop = min(start + SLAB, shape[0])
+        for start in range(0, shape[0], draw.slab):
+            stop = min(start + draw.slab, shape[0])
             slab = Box((start, 0, 0), (stop - start, *shape[1:]))
-            writer[slab.slices] = draw(sampling.z[start:stop], slab)
+            writer[slab.slices] = draw.planes(sampling.z[start:stop], slab)

@@ -3,7 +3,7 @@
 python -m emgauss_jax.reconstruct --workdir=DIR --output=PATH [--factor=F | --z_voxel_nm=F | --z=..]
     [--uncertainty=PATH] [--cluster=local|slurm --workers=N | --hosts=auto]
     [--input=ANOTHER_VOLUME [--input_voxel_nm=50,5,5] [--input_dataset=NAME]
-    [--input_simulate_factor=K]]
+    [--input_simulate_factor=K] [--input_missing=7,12]]
 """
 
 import contextlib
@@ -35,6 +35,7 @@ def define_flags() -> None:
     flags.DEFINE_list("input_voxel_nm", None, "Its voxel size (z, y, x), where the file has none.")
     flags.DEFINE_string("input_dataset", "", "The array inside a container (HDF5, zarr, N5).")
     flags.DEFINE_integer("input_simulate_factor", 0, "k: keep every k-th slice of it.")
+    flags.DEFINE_list("input_missing", None, "Its missing or damaged slices, counted from 0.")
     flags.DEFINE_string("uncertainty", None, "A second volume: standard errors, float32.")
     flags.DEFINE_float("factor", None, "Output planes for every observed slice.")
     flags.DEFINE_float("z_voxel_nm", None, "Distance of the output planes, nm.")
@@ -67,7 +68,7 @@ def other_of_flags(values: Any) -> Other | None:
     Raises:
       ValueError: settings of a volume that is not named, or a voxel size that is none.
     """
-    names = ("input_voxel_nm", "input_dataset", "input_simulate_factor")
+    names = ("input_voxel_nm", "input_dataset", "input_simulate_factor", "input_missing")
     if not values.input:
         given = [name for name in names if values[name].value]
         if given:
@@ -81,7 +82,8 @@ def other_of_flags(values: Any) -> Other | None:
     if len(voxel_nm) != 3:
         raise ValueError(f"input_voxel_nm: got {sizes}, wanted three numbers (z, y, x)")
     factor = values.input_simulate_factor
-    return Other(values.input, values.input_dataset, voxel_nm, factor)
+    missing = cli.whole_numbers("input_missing", values.input_missing)
+    return Other(values.input, values.input_dataset, voxel_nm, factor, missing)
 
 
 def check_outputs(output: str, uncertainty: str) -> None:
@@ -95,9 +97,11 @@ def check_outputs(output: str, uncertainty: str) -> None:
 def warn_of_factor(run: Run, workdir: pathlib.Path) -> None:
     """Say on stderr that a network is asked for another volume than it has learned to draw."""
     here, learned = whole_factor(run.observed), read_learned(workdir).factor
-    if here != learned:
+    least, most = run.problem.method.factors or (learned, learned)
+    if not least <= here <= most:
         print(
-            f"input: {here} px from slice to slice, the network has learned from {learned}: "
+            f"input: {here} px from slice to slice, the network has learned from {learned}"
+            f"{f' ({least} to {most})' if least < most else ''}: "
             "nothing is known of how well it does",
             file=sys.stderr,
         )

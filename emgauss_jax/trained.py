@@ -74,10 +74,9 @@ def open_network(workdir: pathlib.Path, sampled: registry.Sampled) -> tuple[Meth
         raise ValueError(
             f"prior.network: got a workdir of {config.method}, wanted one of a network (niiv)"
         )
-    averaged = len(sampled.offsets) > 1
-    if averaged != (config.data.degradation == "average"):
+    if sampled.thick != (config.data.degradation == "average"):
         raise ValueError(
             f"prior.network: got one that has learned from {config.data.degradation!r}, wanted "
-            f"{'average' if averaged else 'subsample'!r} as here"
+            f"{'average' if sampled.thick else 'subsample'!r} as here"
         )
     return method, read(workdir, method)

@@ -16,6 +16,7 @@ import tifffile
 
 from emgauss_jax.blend import open_fits, render
 from emgauss_jax.data.boxes import Box
+from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import create_volume, open_volume
 from emgauss_jax.evaluate import evaluate_volumes
 from emgauss_jax.experiment import prepare
@@ -23,15 +24,29 @@ from emgauss_jax.labels import read_labels
 from emgauss_jax.region import fit_region, open_region, prior_of
 from emgauss_jax.sampling import at_depths, by_factor, isotropic
 from emgauss_jax.train import train_and_evaluate
-from emgauss_jax.workdir import claim_workdir
+from emgauss_jax.workdir import claim_workdir, read_workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py"))
-SLOW = {"niiv"}  # niiv_tiny is the same code
+SLOW = {"niiv", "emformer"}  # their tiny ones are the same code
 
 SMALL = {
     "emgauss": {},
     "niiv": dict(features=4, blocks=1, width=8, layers=1, batch=2, columns=16),
+    "emformer": dict(
+        features=4,
+        deep_features=4,
+        scales=2,
+        stage_blocks=2,
+        groups=1,
+        heads=1,
+        window=(2, 2, 4),
+        head_features=4,
+        doublings=1,
+        frames=2,
+        rows=3,
+        columns=12,
+    ),
     "siren": dict(width=8, layers=2, points=32),
 }
 
@@ -217,6 +232,32 @@ def test_evaluate_scores_what_was_made_of_averages(tmp_path):
     assert scores["prediction"]["psnr"] == pytest.approx(scores["nearest"]["psnr"], abs=0.05)
 
 
+def test_evaluate_scores_missing_slices_apart_and_an_uncertainty(tmp_path):
+    """Of a prediction that is right but for one plane, which belongs to a missing slice."""
+    random = np.random.default_rng(0)
+    values = random.integers(0, 200, (13, 24, 24), dtype=np.uint8)
+    reference = open_volume(write(tmp_path / "r.ome.tif", values))
+    wrong, error = values.copy(), np.zeros(values.shape, np.float32)
+    noise = random.integers(1, 50, (24, 24))
+    wrong[8] += noise.astype(np.uint8)
+    error[8] = noise
+    prediction = open_volume(write(tmp_path / "p.ome.tif", wrong))
+    uncertainty = open_volume(write(tmp_path / "u.ome.tif", error))
+    asked = (prediction, reference, 4, tmp_path / "out")
+    result = evaluate_volumes(*asked, missing=(2,), uncertainty=uncertainty)
+    squares = np.square(noise / 255).mean()
+    assert result["missing"]["prediction"] == pytest.approx(-10 * np.log10(squares), abs=1e-3)
+    assert result["missing"]["nearest"] < result["missing"]["prediction"]
+    hidden = 10  # of the 13, all but the three valid slices
+    pooled = -10 * np.log10(squares / hidden)
+    assert result["scores"]["prediction"]["psnr"] == pytest.approx(pooled, abs=1e-3)
+    assert result["expected_error"]["correlation"] == pytest.approx(1, abs=1e-3)
+    assert "Missing slices" in (tmp_path / "out" / "report.html").read_text()
+    with pytest.raises(ValueError, match=r"uncertainty: got shape \(13, 24, 20\)"):
+        other = open_volume(write(tmp_path / "o.ome.tif", error[:, :, :20]))
+        evaluate_volumes(*asked[:3], tmp_path / "other", uncertainty=other)
+
+
 def write(path, values, voxel_nm=(10.0, 10.0, 10.0)):
     with create_volume(path, values.shape, values.dtype, voxel_nm) as writer:
         writer[:, :, :] = values
@@ -262,6 +303,24 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     assert open_volume(more).shape[0] == 11
     assert open_volume(error).shape == open_volume(more).shape
     assert open_volume(error)[:, :, :].max() > 1  # grey levels
+
+
+def test_damaged_slices_are_listed_and_left_out(tmp_path):
+    """They are told on stderr and in the report; the reconstruction does without them."""
+    values = tissue((8, 24, 28), 0)
+    values[3], values[5] = 99, values[4]
+    path = write(tmp_path / "a.ome.tif", values, (20.0, 10.0, 10.0))
+    done = subprocess.run(
+        command("train", f"--config={ROOT / 'configs' / 'siren.py'}", f"--config.data.path={path}",
+                "--config.train.steps=2", "--config.siren.width=4", "--config.siren.layers=1",
+                "--detect_missing", f"--workdir={tmp_path / 'run'}"),
+        capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "slice 3: blank" in done.stderr and "slice 5: repeats" in done.stderr
+    assert tuple(read_workdir(tmp_path / "run").data.missing) == (3, 5)
+    report = (tmp_path / "run" / "report" / "report.html").read_text()
+    assert "<td>missing slices</td><td>3, 5</td>" in report
 
 
 BAD = {
@@ -337,6 +396,11 @@ def test_a_workdir_belongs_to_one_config(tmp_path):
         ("train", [], "wanted --config"),
         ("reconstruct", ["--workdir=nowhere", "--output=o.ome.tif"], "wanted one made by train"),
         ("evaluate", ["--prediction=a.tif"], "--reference"),
+        (
+            "reconstruct",
+            ["--workdir=W", "--output=o.tif", "--input=i.tif", "--input_missing=2,b"],
+            "input_missing: got ['2', 'b'], wanted whole numbers",
+        ),
     ],
 )
 def test_commands_fail_in_one_line(name, args, match, tmp_path):

@@ -210,7 +210,6 @@ def test_a_volume_it_cannot_be_applied_to(tmp_path, voxel_nm, degradation, other
             (6, 24, 28),
             "blocks of 6 x 6 px, wanted 9 px",
         ),
-        ({"data__missing": (1,)}, (6, 24, 28), "missing slices"),
         ({}, (6, 8, 28), "blocks of 8 x 28 px, wanted 9 px"),
         ({"data__voxel_nm": (40.0, 10.0, 5.0)}, (6, 24, 28), "wanted y = x"),
     ],
@@ -220,6 +219,56 @@ def test_what_cannot_be_learned_from(tmp_path, changes, shape, match):
     with pytest.raises(ValueError, match=match):
         train_and_evaluate(tiny(path, **changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def tiny_emformer(path, **changes):
+    config = commands.tiny("emformer_tiny", data__path=path, data__simulate_factor=0)
+    config.train.update(steps=4, steps_per_dispatch=2, ema_decay=0.0)
+    config.optimizer.rates.update(network=(0.05, 1.0))  # to be seen in uint8
+    for key, value in changes.items():
+        config.update_from_flattened_dict({key.replace("__", "."): value})
+    return config
+
+
+def test_missing_slices_are_drawn_and_never_looked_at(tmp_path):
+    """EMformer, in blocks, killed and gone on with: the first slice, two beside each other."""
+    kind = {"block__max_size": (6, 28, 28), "block__overlap": (2, 8, 8), "data__missing": (0, 3, 4)}
+    outputs = []
+    for name in ("one", "other"):
+        path = volume(tmp_path / f"{name}.ome.tif", shape=(9, 24, 40))
+        if name == "other":
+            values = open_volume(path)[:, :, :]
+            values[[0, 3, 4]] = 255 - values[[0, 3, 4]]
+            path = str(commands.write(tmp_path / "changed.ome.tif", values, (40.0, 10.0, 10.0)))
+        output = train_and_evaluate(tiny_emformer(path, **kind), tmp_path / name)
+        outputs.append(open_volume(output)[:, :, :])
+    np.testing.assert_array_equal(*outputs)
+    run = prepare(tiny_emformer(path, **kind))
+    assert run.grid.count == 2 and run.problem.method.factors == (2, 12)
+    linear = interpolate.baselines(
+        Block(run.observed.unit_slices, run.observed.z, run.observed.plan.valid),
+        np.arange(33) / 4, ("linear",),
+    )["linear"]  # fmt: skip
+    added = np.abs(outputs[0] / 255 - linear)
+    assert 2 / 255 < added[[0, 12, 16]].max() < 0.5  # the network has its say there too
+
+
+@pytest.mark.slow
+def test_a_network_draws_missing_slices_of_a_volume_never_seen(tmp_path):
+    train_and_evaluate(tiny(volume(tmp_path / "a.ome.tif")), tmp_path / "run")
+    values = open_volume(volume(tmp_path / "b.ome.tif", 1))[:, :, :]
+    outputs = []
+    for name in ("as it is", "blanked"):
+        values[2] = values[2] if name == "as it is" else 0
+        path = str(commands.write(tmp_path / f"{name}.ome.tif", values, (40.0, 10.0, 10.0)))
+        job = Job(
+            str(tmp_path / "run"), False, str(tmp_path / f"of {name}.ome.tif"), None, "",
+            Other(path, missing=(2,)),
+        )  # fmt: skip
+        run_job(open_run(job), job, alone())
+        outputs.append(open_volume(job.output)[:, :, :])
+    np.testing.assert_array_equal(*outputs)
+    assert outputs[0].shape == (21, 24, 28)
 
 
 def test_small_volumes_are_learned_from_as_often_as_large_ones(tmp_path, monkeypatch):

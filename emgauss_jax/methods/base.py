@@ -32,6 +32,8 @@ class Method(NamedTuple):
     `predict(params, block, z f32[Q]) -> f32[Q, H, W]` at any real z
     `predict_with_error(params, block, z f32[Q])`: what `predict` gives, and its standard error,
         f32[Q, H, W] each; None, the method does not know it.
+    `factors`: lateral px from slice to slice that a network is made for, least and most; None,
+        what it has learned from.
     `maintain(params, teacher, block, key, step) -> (params, teacher, fresh)`: upkeep without
         gradients; shapes never change. `fresh` is a pytree like params of bool, broadcastable to
         each leaf: where it is True the optimizer's moments start again.
@@ -49,6 +51,7 @@ class Method(NamedTuple):
     per_block: bool
     batch: int = 0  # 0 where `per_block`
     predict_with_error: Callable[..., tuple[jax.Array, jax.Array]] | None = None
+    factors: tuple[int, int] | None = None
 
 
 def no_upkeep(params, teacher, block, key, step) -> tuple[Params, Params, Params]:

@@ -20,6 +20,11 @@ def reach_of(block: int) -> int:
     return REACH[block % len(REACH)]
 
 
+def on_cpu() -> bool:
+    """Tell whether caches are small and a step of a loop costs nothing."""
+    return jax.default_backend() == "cpu"
+
+
 class Conv3x3(nn.Module):
     """A convolution as three matrix products of shifted copies.
 
@@ -34,12 +39,13 @@ class Conv3x3(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:
-        """Map f32[R, C, F] to f32[R, C, features]."""
-        rows, columns, depth = image.shape
+        """Map f32[..., R, C, F] to f32[..., R, C, features]."""
+        *_, rows, columns, depth = image.shape
         kernel = self.param("kernel", self.start, (3, 3, depth, self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        padded = jnp.pad(image, ((1, 1), (self.reach, self.reach), (0, 0)), self.border)
-        taps = [padded[:, j : j + columns] for j in (0, self.reach, 2 * self.reach)]
+        frame = [(0, 0)] * (image.ndim - 3) + [(1, 1), (self.reach, self.reach), (0, 0)]
+        padded = jnp.pad(image, frame, self.border)
+        taps = [padded[..., j : j + columns, :] for j in (0, self.reach, 2 * self.reach)]
         across = jnp.concatenate(taps, axis=-1)
         flat = kernel.reshape(3, 3 * depth, self.features)
-        return sum(across[i : i + rows] @ flat[i] for i in range(3)) + bias
+        return sum(across[..., i : i + rows, :, :] @ flat[i] for i in range(3)) + bias

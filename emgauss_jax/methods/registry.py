@@ -1,14 +1,18 @@
 """From a config to a method: the one place that knows their names."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 from emgauss_jax.methods.base import Method
+from emgauss_jax.methods.emformer import method as emformer
+from emgauss_jax.methods.emformer.network import Sizes
 from emgauss_jax.methods.emgauss import method as emgauss
 from emgauss_jax.methods.emgauss.cloud import Settings
 from emgauss_jax.methods.emgauss.deformation import DEFORMATIONS
 from emgauss_jax.methods.emgauss.density import DensityControl
 from emgauss_jax.methods.emgauss.teacher import Stages
 from emgauss_jax.methods.niiv import method as niiv
+from emgauss_jax.methods.rows import Missing
 from emgauss_jax.methods.siren import method as siren
 from emgauss_jax.render.rasterize import RenderSettings
 
@@ -18,6 +22,12 @@ class Sampled(NamedTuple):
 
     anisotropy: float = 2.0  # lateral px from slice to slice
     offsets: tuple[float, ...] = (0.0,)  # planes averaged in one slice, input-slice units
+    missing: Missing = Missing()  # slices a block may lack
+
+    @property
+    def thick(self) -> bool:
+        """Whether a slice is a mean of planes."""
+        return len(self.offsets) > 1
 
 
 def build_emgauss(config: Any, sampled: Sampled) -> Method:
@@ -32,7 +42,7 @@ def build_emgauss(config: Any, sampled: Sampled) -> Method:
     options = {key: dict(fields.pop(key)) for key in DEFORMATIONS if key in fields}
     if name not in DEFORMATIONS:
         raise ValueError(f"emgauss.deformation: got {name!r}, wanted one of {list(DEFORMATIONS)}")
-    if len(sampled.offsets) > 1:
+    if sampled.thick:
         fields["holdout_every"] = 0  # slices as thick as their distance leave no gap to blur
     settings = Settings(
         stages=Stages(**fields.pop("stages")),
@@ -47,7 +57,16 @@ def build_emgauss(config: Any, sampled: Sampled) -> Method:
 def build_niiv(config: Any, sampled: Sampled) -> Method:
     """Build niiv from the `niiv` section of a config, the fields of its `Settings`."""
     factor = max(2, round(sampled.anisotropy))  # of training pairs; to any stack it can be applied
-    return niiv.build(niiv.Settings(factor, len(sampled.offsets) > 1, **config))
+    return niiv.build(niiv.Settings(factor, sampled.thick, sampled.missing, **config))
+
+
+def build_emformer(config: Any, sampled: Sampled) -> Method:
+    """Build EMformer from the `emformer` section of a config: its `Sizes` and `Settings`."""
+    fields = dict(config)
+    sizes = {each.name: fields.pop(each.name) for each in dataclasses.fields(Sizes)}
+    sizes = Sizes(**sizes | {"window": tuple(sizes["window"])})
+    settings = (sampled.anisotropy, sampled.thick, sampled.missing, sizes)
+    return emformer.build(emformer.Settings(*settings, **fields))
 
 
 def build_siren(config: Any, sampled: Sampled) -> Method:
@@ -55,7 +74,12 @@ def build_siren(config: Any, sampled: Sampled) -> Method:
     return siren.build(siren.Settings(sampled.anisotropy, sampled.offsets, **config))
 
 
-METHODS = {"emgauss": build_emgauss, "niiv": build_niiv, "siren": build_siren}
+METHODS = {
+    "emgauss": build_emgauss,
+    "niiv": build_niiv,
+    "emformer": build_emformer,
+    "siren": build_siren,
+}
 
 
 def build(name: str, config: Any, sampled: Sampled) -> Method:

@@ -10,18 +10,13 @@ import pytest
 from emgauss_jax.methods import interpolate
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.niiv import method
-from emgauss_jax.methods.niiv.network import (
-    Decoder,
-    Encoder,
-    attend,
-    between,
-    positional_code,
-)
+from emgauss_jax.methods.niiv.network import Decoder, Encoder, attend, positional_code
+from emgauss_jax.methods.rows import Missing, between
 
 
 def settings(factor=4, thick=False, **changes):
     small = dict(features=4, blocks=2, width=8, layers=2, batch=2, rows=3, columns=16, queries=5)
-    return method.Settings(factor, thick, **(small | changes))
+    return method.Settings(factor, thick, Missing(), **(small | changes))
 
 
 def block(slices=5, shape=(20, 26), seed=0):
@@ -52,17 +47,9 @@ def test_as_many_parameters_as_published(blocks, count):
 def test_at_the_start_planes_are_interpolated():
     some, stack = settings(), block()
     params, z = method.init(some, jax.random.key(0), stack), np.array([0.0, 1.3, 2.5, 4.0])
-    drawn = method.predict(some, params, stack, jnp.asarray(z, jnp.float32))
+    drawn = method.build(some).predict(params, stack, jnp.asarray(z, jnp.float32))
     want = interpolate.baselines(stack, z, ("linear",))["linear"]
     np.testing.assert_allclose(drawn, want, atol=1e-5)
-
-
-def test_the_mean_preserving_interpolation_is_that_of_the_baselines():
-    rows = np.random.default_rng(0).uniform(size=(7, 5)).astype(np.float32)
-    place = np.linspace(-0.7, 6.6, 41)
-    want = interpolate.weights("cubic_mean", np.arange(7), place) @ rows
-    got = method.mean_preserving(jnp.asarray(rows), jnp.asarray(place, jnp.float32))
-    np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 def test_attention_looks_at_what_lies_around_in_space():
@@ -137,7 +124,7 @@ def test_a_shifted_input_shifts_the_output():
 def test_a_stack_of_one_intensity_stays_one_up_to_the_border(thick):
     some = settings(thick=thick)
     stack = block()._replace(slices=jnp.full((5, 20, 26), 0.3))
-    drawn = method.predict(some, started(some), stack, jnp.linspace(0, 4, 9))
+    drawn = method.build(some).predict(started(some), stack, jnp.linspace(0, 4, 9))
     np.testing.assert_allclose(drawn, drawn[0, 10, 10], atol=1e-5)
     encoder = Encoder(4, 2)
     latents = encoder.apply(
@@ -148,14 +135,14 @@ def test_a_stack_of_one_intensity_stays_one_up_to_the_border(thick):
 
 def test_planes_are_alike_whatever_else_is_asked():
     some, stack = settings(), block()
-    draw = functools.partial(method.predict, some, started(some), stack)
+    draw = functools.partial(method.build(some).predict, started(some), stack)
     fine, coarse = draw(jnp.arange(0, 4.01, 1 / 6)), draw(jnp.arange(0, 4.01, 1 / 2))
     np.testing.assert_allclose(fine[::3], coarse, atol=1e-5)
 
 
 def test_planes_are_continuous_in_z():
     some, stack = settings(), block()
-    near = method.predict(some, started(some), stack, jnp.array([2 - 1e-5, 2.0, 2 + 1e-5]))
+    near = method.build(some).predict(started(some), stack, jnp.array([2 - 1e-5, 2.0, 2 + 1e-5]))
     np.testing.assert_allclose(near[0], near[1], atol=5e-3)
     np.testing.assert_allclose(near[2], near[1], atol=5e-3)
 
@@ -193,7 +180,7 @@ def test_the_expected_error_has_the_size_of_the_true_one_where_that_is_known(thi
     spread = np.sqrt(np.mean((parts[0] - parts[1]) ** 2)) / 2
     z = jnp.array([0.5, 2.25])
     first, second = views(stack, z)
-    _, expected = jax.jit(functools.partial(method.predict_with_error, some, params))(stack, z)
+    _, expected = jax.jit(method.build(some).predict_with_error)(params, stack, z)
     np.testing.assert_allclose(
         expected, error / spread * abs(first - second) / 2, rtol=1e-3, atol=1e-5
     )

@@ -18,12 +18,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from emgauss_jax.methods import pairs
 from emgauss_jax.methods.base import Block, Method, no_upkeep
-from emgauss_jax.methods.interpolate import weights as interpolation_weights
-from emgauss_jax.methods.niiv.network import Decoder, Encoder, between, on_cpu
+from emgauss_jax.methods.convolution import on_cpu
+from emgauss_jax.methods.niiv.network import Decoder, Encoder
+from emgauss_jax.methods.rows import Missing, interpolate, stack_of
+from emgauss_jax.methods.spread import predicting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Settings:
 
     factor: int  # k of the training pairs, lateral px from slice to slice
     thick: bool  # slices are means of k planes
+    missing: Missing  # slices of a block that is drawn
     features: int  # of the latent grid
     blocks: int  # of two convolutions, in the encoder
     width: int  # of the decoder's layers
@@ -47,7 +49,7 @@ class Settings:
 
     def __post_init__(self):
         fields = dataclasses.asdict(self)
-        smallest = min(value for name, value in fields.items() if name != "thick")
+        smallest = min(n for name, n in fields.items() if name not in ("thick", "missing"))
         if self.factor < 2 or self.rows < 3 or smallest < 1:
             raise ValueError(f"niiv: got {fields}, wanted factor 2, rows 3 and all else 1 or more")
 
@@ -89,24 +91,8 @@ def decode(settings: Settings, params: Any, rows: jax.Array, place: jax.Array) -
     """
     encoder, decoder = _networks(settings)
     latents = encoder.apply({"params": params["encoder"]}, rows)
-    base = mean_preserving(rows, place) if settings.thick else between(rows, place)
+    base = interpolate(rows, place, settings.thick)
     return base + decoder.apply({"params": params["decoder"]}, latents, rows, place)
-
-
-def mean_preserving(rows: jax.Array, place: jax.Array) -> jax.Array:
-    """Interpolate rows f32[R, C] that are means of an interval of 1, at f32[Q]; see "cubic_mean".
-
-    The spline's derivative is a parabola in each interval, hence three weights say all of it.
-    """
-    count = len(rows)
-    at = np.arange(count)[:, None] + (-0.5, 0.0, 0.5)
-    three = interpolation_weights("cubic_mean", np.arange(count), at.ravel())
-    three = jnp.asarray(three.reshape(count, 3, count), rows.dtype)
-    index = jnp.clip(jnp.round(place), 0, count - 1).astype(jnp.int32)
-    u = jnp.clip(place - index, -0.5, 0.5)
-    parabola = jnp.stack([2 * u * (u - 0.5), 1 - 4 * u**2, 2 * u * (u + 0.5)], axis=-1)
-    combined = jnp.einsum("qi,qir->qr", parabola, three[index])
-    return jnp.matmul(combined, rows, precision="highest")
 
 
 def loss(
@@ -145,67 +131,27 @@ def loss(
     return absolute, {"loss": absolute, "mse": jnp.mean(jnp.square(error)) * deviation**2}
 
 
-def predict(settings: Settings, params: Any, block: Block, z: jax.Array) -> jax.Array:
-    """Decode planes f32[Q, H, W] at any depth: the mean of the views."""
-    return sum(views(settings, params, block, z)) / 2
-
-
-def views(settings: Settings, params: Any, block: Block, z: jax.Array) -> tuple[jax.Array, ...]:
+def views(settings: Settings, params: Any, block: Block, z: jax.Array) -> jax.Array:
     """Decode planes at any depth, from xz and from yz planes.
 
     Args:
       params: of the networks.
-      block: the observed slices, one behind the other, all valid.
+      block: the observed slices; where one is missing between them, it is interpolated.
       z: f32[Q], input-slice units.
 
     Returns:
-      f32[Q, H, W], twice.
+      f32[2, Q, H, W].
     """
     mean, deviation = pairs.contrast(block)
-    stack = (block.slices - mean) / deviation
-    place = z - block.z[0]
+    slices, _, first = stack_of(block, settings.missing)
+    stack, place = (slices - mean) / deviation, z - first
 
-    def fill(stack):  # [K, H, W] -> [Q, H, W], plane by plane along H
+    def fill(stack):  # [R, H, W] -> [Q, H, W], plane by plane along H
         one = functools.partial(decode, settings, params, place=place)
         planes = jax.lax.map(one, stack.swapaxes(0, 1), batch_size=4 if on_cpu() else 64)
         return planes.swapaxes(0, 1) * deviation + mean
 
-    return fill(stack), fill(stack.swapaxes(1, 2)).swapaxes(1, 2)
-
-
-def predict_with_error(
-    settings: Settings, params: Any, block: Block, z: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Decode planes f32[Q, H, W], and tell their standard error: how far views differ, scaled."""
-    first, second = views(settings, params, block, z)
-    scale = error_by_spread(settings, params, block)
-    return (first + second) / 2, scale * jnp.abs(first - second) / 2
-
-
-def error_by_spread(settings: Settings, params: Any, block: Block) -> jax.Array:
-    """Measure the error by the spread of the views, both root mean squares.
-
-    The truth is known at half the resolution: every second slice is hidden, of thick ones two make
-    one.
-
-    Returns:
-      f32[]; 1 where too few slices are there to hide any.
-    """
-    fine, count = pairs.halve(block.slices), len(block.z) // 2
-    if settings.thick:
-        coarse = fine[: 2 * count].reshape(count, 2, *fine.shape[1:]).mean(axis=1)
-        hidden, parts = jnp.arange(2 * count), jnp.array([-0.25, 0.25])
-        place = (hidden[:, None] + parts - 0.5) / 2
-    else:
-        coarse, hidden = fine[::2], jnp.arange(1, 2 * len(fine[::2]) - 1, 2)
-        place = hidden[:, None] / 2
-    if len(coarse) < 2:
-        return jnp.float32(1)
-    stack = Block(coarse, jnp.arange(1.0 * len(coarse)), jnp.ones(len(coarse), bool))
-    planes = views(settings, params, stack, place.ravel())
-    first, second = (v.reshape(*place.shape, *v.shape[1:]).mean(axis=1) for v in planes)
-    error = jnp.mean(jnp.square((first + second) / 2 - fine[hidden]))
-    return jnp.sqrt(error / (jnp.mean(jnp.square(first - second) / 4) + 1e-12))
+    return jnp.stack([fill(stack), fill(stack.swapaxes(1, 2)).swapaxes(1, 2)])
 
 
 def build(settings: Settings) -> Method:
@@ -214,10 +160,9 @@ def build(settings: Settings) -> Method:
     return Method(
         init=bind(init, settings),
         loss=bind(loss, settings),
-        predict=bind(predict, settings),
         maintain=no_upkeep,
         weights={},
         per_block=False,
         batch=settings.batch,
-        predict_with_error=bind(predict_with_error, settings),
+        **predicting(views, settings),
     )

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.methods.convolution import Conv3x3, reach_of
+from emgauss_jax.methods.convolution import Conv3x3, on_cpu, reach_of
+from emgauss_jax.methods.rows import between
 
 OCTAVES = 2
 
@@ -69,20 +70,6 @@ class Decoder(nn.Module):
         for _ in range(self.layers):
             hidden = nn.relu(nn.Dense(self.width, kernel_init=nn.initializers.he_normal())(hidden))
         return nn.Dense(1, kernel_init=nn.initializers.zeros_init())(hidden)[..., 0]
-
-
-def on_cpu() -> bool:
-    """Tell whether caches are small and a step of a loop costs nothing."""
-    return jax.default_backend() == "cpu"
-
-
-def between(grid: jax.Array, place: jax.Array) -> jax.Array:
-    """Interpolate rows of f32[R, C, ...] linearly at f32[Q]; beyond the ends they go on."""
-    lower = jnp.floor(place)
-    share = (place - lower).reshape(-1, *[1] * (grid.ndim - 1))
-    index, last = lower.astype(jnp.int32), grid.shape[0] - 1
-    above, below = jnp.clip(index, 0, last), jnp.clip(index + 1, 0, last)
-    return (1 - share) * grid[above] + share * grid[below]
 
 
 def attend(query: jax.Array, key: jax.Array, value: jax.Array, place: jax.Array) -> jax.Array:

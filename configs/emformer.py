@@ -1,0 +1,42 @@
+"""EMformer with its published sizes: one network for any stack, factor and missing slice.
+
+python -m emgauss_jax.train --config=configs/emformer.py --workdir=DIR --config.data.path=STACK \
+    [--config.data.paths="('OTHER_STACK',)"]
+python -m emgauss_jax.reconstruct --workdir=DIR --input=UNSEEN_STACK --output=PATH
+
+Made for a GPU; configs/emformer_tiny.py is for a laptop.
+"""
+
+import pathlib
+import runpy
+
+from ml_collections import config_dict
+
+NETWORK = pathlib.Path(__file__).with_name("niiv.py")
+
+
+def get_config() -> config_dict.ConfigDict:
+    """Return the config; data are as in configs/niiv.py."""
+    config = runpy.run_path(str(NETWORK))["get_config"]()
+    config.method = "emformer"
+    del config.niiv
+    config.block.max_size = (64, 208, 208)  # slices, px, px: 16 rows, 12 px apart
+    config.train.steps = 50_000
+    config.emformer = config_dict.ConfigDict()
+    config.emformer.features = 40  # of the U-shaped stages
+    config.emformer.deep_features = 60  # of the groups behind them
+    config.emformer.scales = 4  # of the U
+    config.emformer.stage_blocks = 4  # three of four with mutual attention
+    config.emformer.groups = 6  # of two blocks
+    config.emformer.heads = 4
+    config.emformer.window = (2, 2, 16)  # frames, rows, columns
+    config.emformer.head_features = 64
+    config.emformer.doublings = 3  # of the rows
+    config.emformer.drop = 0.2  # of the last block, where 0 is of the first
+    config.emformer.batch = 2  # training pieces a step
+    config.emformer.frames = 16  # of a piece
+    config.emformer.rows = 16  # observed rows of a piece
+    config.emformer.columns = 128  # px
+    config.emformer.ssim_weight = 1.0  # of 1 - SSIM beside the absolute error
+    config.optimizer.rates = dict(network=(1e-3, 0.1))  # learning rate, its fraction at the end
+    return config

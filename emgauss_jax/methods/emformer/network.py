@@ -1,0 +1,249 @@
+"""The network: frames of observed rows to a finer grid of rows, as a video is restored.
+
+Letters: D frames, R rows, C columns, F features, Q queried rows.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emgauss_jax.methods.convolution import Conv3x3
+from emgauss_jax.methods.emformer.attention import WindowAttention
+from emgauss_jax.methods.rows import between
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Everything static about the network; hashable.
+
+    Raises:
+      ValueError: a number that cannot work.
+    """
+
+    features: int  # of the U-shaped stages
+    deep_features: int  # of the groups behind them
+    scales: int  # of the U, each half as fine as the one before
+    stage_blocks: int  # of attention in a stage, three of four with mutual attention
+    groups: int  # of two blocks; the last two see one frame alone
+    heads: int
+    window: tuple[int, int, int]  # frames, rows, columns
+    head_features: int
+    doublings: int  # of the rows in the head
+    drop: float  # of a block, at the last; rising from 0 (stochastic depth)
+
+    def __post_init__(self):
+        fields = dataclasses.asdict(self)
+        whole = [n for name, n in fields.items() if name not in ("window", "drop")]
+        if min(whole) < 1 or self.features % 4 or not 0 <= self.drop < 1:
+            raise ValueError(
+                f"emformer: got {fields}, wanted 1 or more of each, features of 4, 8, 12, ... and "
+                "0 <= drop < 1"
+            )
+        if self.features % self.heads or self.deep_features % self.heads:
+            raise ValueError(
+                f"emformer: got {self.features} and {self.deep_features} features, wanted "
+                f"multiples of {self.heads} heads"
+            )
+        if len(self.window) != 3 or self.window[0] != 2 or min(self.window) < 1:
+            raise ValueError(f"emformer.window: got {self.window}, wanted (2, rows, columns)")
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of attention in all."""
+        return (2 * self.scales - 1) * self.stage_blocks + 2 * self.groups
+
+    @property
+    def multiple(self) -> int:
+        """Rows and columns come in multiples of this."""
+        return 2 ** (self.scales - 1)
+
+    @property
+    def fine(self) -> int:
+        """Rows that the head makes of one."""
+        return 2**self.doublings
+
+
+def kept_blocks(key: jax.Array, sizes: Sizes) -> jax.Array:
+    """Draw which halves of blocks a step keeps, f32[blocks, 2]; their mean is 1.
+
+    Args:
+      key: PRNG key, consumed.
+      sizes: of the network.
+    """
+    chance = 1 - np.linspace(0, sizes.drop, sizes.blocks)[:, None]
+    return jax.random.bernoulli(key, chance, (sizes.blocks, 2)) / chance
+
+
+class Block(nn.Module):
+    """Attention and a gated perceptron, each added to what comes in."""
+
+    heads: int
+    window: tuple[int, int, int]
+    shifted: bool
+    mutual: bool
+
+    @nn.compact
+    def __call__(self, grid: jax.Array, keep: jax.Array) -> jax.Array:
+        """Map f32[D, R, C, F] to the same; keep: f32[2], what the two halves count."""
+        features = grid.shape[-1]
+        attention = WindowAttention(self.heads, self.window, self.shifted, self.mutual)
+        grid = grid + keep[0] * attention(nn.LayerNorm(epsilon=1e-5)(grid))
+        inner = nn.LayerNorm(epsilon=1e-5)(grid)
+        gate = nn.gelu(nn.Dense(2 * features)(inner), approximate=False) * nn.Dense(2 * features)(
+            inner
+        )
+        return grid + keep[1] * nn.Dense(features)(gate)
+
+
+class Group(nn.Module):
+    """Blocks, every second one with shifted windows, then a layer, added to what comes in."""
+
+    first: int  # even: the first block's windows are not shifted
+    count: int
+    heads: int
+    window: tuple[int, int, int]
+    mutual: bool
+
+    @nn.compact
+    def __call__(self, grid: jax.Array, keep: jax.Array) -> jax.Array:
+        """Map f32[D, R, C, F] to the same; keep: f32[count, 2]."""
+        inner = grid
+        for i in range(self.count):
+            inner = Block(self.heads, self.window, (self.first + i) % 2 == 1, self.mutual)(
+                inner, keep[i]
+            )
+        return grid + nn.Dense(grid.shape[-1])(inner)
+
+
+class Stage(nn.Module):
+    """A scale of the U: a change of scale, mutual attention, attention."""
+
+    sizes: Sizes
+    change: str  # of scale: "none", "down", "up"
+
+    @nn.compact
+    def __call__(self, grid: jax.Array, keep: jax.Array) -> jax.Array:
+        """Map f32[D, R, C, F] to its scale; keep: f32[stage_blocks, 2]."""
+        sizes, mutual = self.sizes, 3 * self.sizes.stage_blocks // 4
+        if self.change != "none":
+            grid = merge(grid) if self.change == "down" else split(grid)
+        grid = nn.LayerNorm(epsilon=1e-5)(grid)
+        if self.change != "none":
+            grid = nn.Dense(sizes.features)(grid)
+        grid = Group(0, mutual, sizes.heads, sizes.window, True)(grid, keep[:mutual])
+        rest = sizes.stage_blocks - mutual
+        return Group(mutual, rest, sizes.heads, sizes.window, False)(grid, keep[mutual:])
+
+
+def merge(grid: jax.Array) -> jax.Array:
+    """Merge 2 x 2 tokens: f32[D, R, C, F] to f32[D, R / 2, C / 2, 4 F]."""
+    D, R, C, F = grid.shape
+    parts = grid.reshape(D, R // 2, 2, C // 2, 2, F).transpose(0, 1, 3, 4, 2, 5)
+    return parts.reshape(D, R // 2, C // 2, 4 * F)
+
+
+def split(grid: jax.Array) -> jax.Array:
+    """Split tokens into 2 x 2, f32[D, R, C, F] to f32[D, 2 R, 2 C, F / 4]: undoes `merge`."""
+    D, R, C, F = grid.shape
+    parts = grid.reshape(D, R, C, 2, 2, F // 4).transpose(0, 1, 4, 2, 3, 5)
+    return parts.reshape(D, 2 * R, 2 * C, F // 4)
+
+
+class Network(nn.Module):
+    """Observed rows to what is to be added to an interpolation of them.
+
+    Source: IsoVEM (EMformer), a VRT without flow. Differences: a second channel says which rows are
+      valid (360 parameters at its sizes); borders go on as they end; the head's fine rows are
+      interpolated at any place, so that one network serves any factor; it adds nothing at first;
+      shifted and other windows alternate throughout a stage.
+    """
+
+    sizes: Sizes
+    first_fine: float  # of a row's fine rows: its distance from the row, in fine rows
+
+    @nn.compact
+    def __call__(
+        self, rows: jax.Array, valid: jax.Array, place: jax.Array, step: jax.Array, keep: jax.Array
+    ) -> jax.Array:
+        """Draw rows at any place.
+
+        Args:
+          rows: f32[D, R, C], of zero mean and unit variance; R and C multiples of `multiple`.
+          valid: bool[R], False where a row is missing.
+          place: f32[Q], in rows.
+          step: f32[], rows from one px of the output to the next.
+          keep: f32[blocks, 2], see `kept_blocks`; 1 to keep all.
+
+        Returns:
+          f32[D, Q, C].
+        """
+        sizes = self.sizes
+        flags = jnp.broadcast_to(valid[:, None], rows.shape).astype(rows.dtype)
+        first = self._convolve(sizes.features)(jnp.stack([rows * flags, flags], axis=-1))
+        deep = self._groups(*self._stages(first, keep))
+        deep = first + nn.Dense(sizes.features)(nn.LayerNorm(epsilon=1e-5)(deep))
+        fine = nn.leaky_relu(self._convolve(sizes.head_features)(deep), 0.01)
+        for _ in range(sizes.doublings):
+            fine = nn.leaky_relu(double(self._convolve(2 * sizes.head_features)(fine)), 0.1)
+        fine = self._convolve(sizes.head_features)(fine)
+        return Last(sizes.fine, self.first_fine)(fine, place, step)
+
+    def _convolve(self, features: int) -> Conv3x3:
+        return Conv3x3(features, nn.initializers.lecun_normal(), border="edge")
+
+    def _stages(self, grid: jax.Array, keep: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Go down and up the U; what is on the way down is added on the way up."""
+        each, down = self.sizes.stage_blocks, []
+        for i in range(self.sizes.scales):
+            grid = Stage(self.sizes, "down" if i else "none")(grid, keep[:each])
+            keep = keep[each:]
+            down.append(grid)
+        for skip in down[-2::-1]:
+            grid = Stage(self.sizes, "up")(grid, keep[:each]) + skip
+            keep = keep[each:]
+        return grid, keep
+
+    def _groups(self, grid: jax.Array, keep: jax.Array) -> jax.Array:
+        sizes = self.sizes
+        grid = nn.Dense(sizes.deep_features)(nn.LayerNorm(epsilon=1e-5)(grid))
+        for i in range(sizes.groups):
+            alone = i >= sizes.groups - 2
+            window = (1, *sizes.window[1:]) if alone else sizes.window
+            grid = Group(0, 2, sizes.heads, window, False)(grid, keep[2 * i : 2 * i + 2])
+        return grid
+
+
+def double(grid: jax.Array) -> jax.Array:
+    """Make two rows of one, of every second feature each: f32[D, R, C, 2 F] to [D, 2 R, C, F]."""
+    D, R, C, F = grid.shape
+    parts = grid.reshape(D, R, C, F // 2, 2).transpose(0, 1, 4, 2, 3)
+    return parts.reshape(D, 2 * R, C, F // 2)
+
+
+class Last(nn.Module):
+    """Interpolate fine rows at the px of the output and convolve there.
+
+    All of it is linear: one sum for each of the kernel's three rows, then an interpolation of it.
+    """
+
+    fine: int  # rows for each of the input's
+    first: float  # distance of the first of them from it
+
+    @nn.compact
+    def __call__(self, grid: jax.Array, place: jax.Array, step: jax.Array) -> jax.Array:
+        """Map f32[D, R fine, C, F], f32[Q] and f32[] to f32[D, Q, C]; see `Network`."""
+        start = nn.initializers.zeros_init()
+        kernel = self.param("kernel", start, (3, 3, grid.shape[-1], 1))
+        bias = self.param("bias", start, (1,))
+        padded = jnp.pad(grid, ((0, 0), (0, 0), (1, 1), (0, 0)), "edge")
+        across = jnp.concatenate([padded[:, :, j : j + grid.shape[2]] for j in range(3)], axis=-1)
+        sums = across @ kernel.reshape(3, -1).T  # [D, R fine, C, 3], for each row of the kernel
+        middle = self.fine * place - self.first
+        rows = [
+            jax.vmap(between, (0, None))(sums[..., i], middle + (i - 1) * self.fine * step)
+            for i in range(3)
+        ]
+        return sum(rows) + bias

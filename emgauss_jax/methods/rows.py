@@ -1,0 +1,89 @@
+"""Rows of an axial plane: interpolation between them, and the places of missing ones.
+
+Observed rows lie at 0, 1, 2, ...; a missing slice leaves a row of a plane without values.
+Letters: R rows, C columns, K slices, Q queried places, H W block size in px.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emgauss_jax.methods.base import Block, bracket
+from emgauss_jax.methods.interpolate import weights
+
+
+class Missing(NamedTuple):
+    """How many rows a block may lack; static, since shapes never depend on data."""
+
+    before: int = 0  # the first slice
+    between: int = 0  # the first and the last
+    after: int = 0  # the last
+
+
+class Stack(NamedTuple):
+    """A block with a row for every slice, missing ones included."""
+
+    slices: jax.Array  # f32[R, H, W]; interpolated linearly where a slice is missing
+    valid: jax.Array  # bool[R]
+    first: jax.Array  # f32[], depth of the first row, input-slice units
+
+
+def stack_of(block: Block, missing: Missing) -> Stack:
+    """Give every slice of a block a row of its own.
+
+    Args:
+      block: its valid slices at whole depths, f32[K, H, W].
+      missing: what may lie around and between them; R is K and all of these.
+    """
+    first = block.z[0] - missing.before
+    if not any(missing):
+        return Stack(block.slices, block.valid, first)
+    depths = first + jnp.arange(len(block.z) + sum(missing))
+    valid = jnp.any(block.valid & (jnp.abs(depths[:, None] - block.z) < 0.5), axis=1)
+    return Stack(_at(block, depths), valid, first)
+
+
+def fill(rows: jax.Array, valid: jax.Array) -> jax.Array:
+    """Interpolate linearly where rows of f32[R, C] are missing: bool[R] is False."""
+    index = jnp.arange(1.0 * len(rows))
+    return _at(Block(rows[:, None], index, valid), index)[:, 0]
+
+
+def _at(block: Block, depths: jax.Array) -> jax.Array:
+    """Interpolate valid slices linearly at depths f32[R]: f32[R, H, W]."""
+    around = jax.vmap(functools.partial(bracket, block))(depths)
+    share = around.fraction[:, None, None]
+    return (1 - share) * block.slices[around.lower] + share * block.slices[around.upper]
+
+
+def between(grid: jax.Array, place: jax.Array) -> jax.Array:
+    """Interpolate rows of f32[R, C, ...] linearly at f32[Q]; beyond the ends they go on."""
+    lower = jnp.floor(place)
+    share = (place - lower).reshape(-1, *[1] * (grid.ndim - 1))
+    index, last = lower.astype(jnp.int32), grid.shape[0] - 1
+    above, below = jnp.clip(index, 0, last), jnp.clip(index + 1, 0, last)
+    return (1 - share) * grid[above] + share * grid[below]
+
+
+def mean_preserving(rows: jax.Array, place: jax.Array) -> jax.Array:
+    """Interpolate rows f32[R, C] that are means of an interval of 1, at f32[Q]; see "cubic_mean".
+
+    The spline's derivative is a parabola in each interval, hence three weights say all of it.
+    """
+    count = len(rows)
+    at = np.arange(count)[:, None] + (-0.5, 0.0, 0.5)
+    three = weights("cubic_mean", np.arange(count), at.ravel())
+    three = jnp.asarray(three.reshape(count, 3, count), rows.dtype)
+    index = jnp.clip(jnp.round(place), 0, count - 1).astype(jnp.int32)
+    u = jnp.clip(place - index, -0.5, 0.5)
+    parabola = jnp.stack([2 * u * (u - 0.5), 1 - 4 * u**2, 2 * u * (u + 0.5)], axis=-1)
+    combined = jnp.einsum("qi,qir->qr", parabola, three[index])
+    return jnp.matmul(combined, rows, precision="highest")
+
+
+def interpolate(rows: jax.Array, place: jax.Array, thick: bool) -> jax.Array:
+    """Interpolate f32[R, C] at f32[Q] without a network: what one adds to."""
+    return mean_preserving(rows, place) if thick else between(rows, place)

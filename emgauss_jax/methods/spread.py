@@ -1,0 +1,76 @@
+"""The standard error of a network that sees a stack in several ways: how far these differ, scaled.
+
+Letters: V views, K slices, Q queried planes, H W block size.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from emgauss_jax.methods import pairs
+from emgauss_jax.methods.base import Block
+from emgauss_jax.methods.rows import Missing
+
+Views = Callable[[Block, jax.Array], jax.Array]  # block, f32[Q] -> f32[V, Q, H, W]
+
+
+def predicting(views: Callable[..., jax.Array], settings: Any) -> dict[str, Callable]:
+    """Make `predict` and `predict_with_error` of a `Method` of what it sees.
+
+    Args:
+      views: views(settings, params, block, z).
+      settings: a dataclass with `thick` and `missing`.
+    """
+    gapless = dataclasses.replace(settings, missing=Missing())
+
+    def predict(params: Any, block: Block, z: jax.Array) -> jax.Array:
+        """Draw planes f32[Q, H, W]: the mean of the views."""
+        return views(settings, params, block, z).mean(axis=0)
+
+    def predict_with_error(params: Any, block: Block, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Draw the same, and tell its standard error."""
+        planes = views(settings, params, block, z)
+        judged = functools.partial(views, gapless, params)
+        scale = error_by_spread(judged, block, settings.thick)
+        return planes.mean(axis=0), scale * planes.std(axis=0)
+
+    return {"predict": predict, "predict_with_error": predict_with_error}
+
+
+def error_by_spread(views: Views, block: Block, thick: bool) -> jax.Array:
+    """Measure the error by the spread of the views, both root mean squares.
+
+    The truth is known at half the resolution: every second slice is hidden, of thick ones two make
+    one. Slices beside a gap are not judged.
+
+    Args:
+      views: of stacks without gaps.
+      block: the observed slices, all valid; some may be missing between them.
+      thick: slices are means over their distance.
+
+    Returns:
+      f32[]; 1 where too few slices are there to hide any.
+    """
+    fine, count = pairs.halve(block.slices), len(block.z) // 2
+    if thick:
+        coarse = fine[: 2 * count].reshape(count, 2, *fine.shape[1:]).mean(axis=1)
+        hidden, parts = jnp.arange(2 * count), jnp.array([-0.25, 0.25])
+        place = (hidden[:, None] + parts - 0.5) / 2
+        apart = (block.z[1::2] - block.z[: 2 * count : 2]).repeat(2)
+    else:
+        coarse, hidden = fine[::2], jnp.arange(1, 2 * len(fine[::2]) - 1, 2)
+        place = hidden[:, None] / 2
+        apart = (block.z[hidden + 1] - block.z[hidden - 1]) / 2
+    if len(coarse) < 2:
+        return jnp.float32(1)
+    judged = (apart < 1.5).astype(jnp.float32)[:, None, None]
+    stack = Block(coarse, jnp.arange(1.0 * len(coarse)), jnp.ones(len(coarse), bool))
+    planes = views(stack, place.ravel())
+    planes = planes.reshape(len(planes), *place.shape, *planes.shape[2:]).mean(axis=2)
+    error = jnp.sum(judged * jnp.square(planes.mean(axis=0) - fine[hidden]))
+    spread = jnp.sum(judged * jnp.var(planes, axis=0))
+    return jnp.where(judged.any(), jnp.sqrt(error / (spread + 1e-9)), 1.0)

@@ -1,0 +1,57 @@
+"""The standard error of a network with several views, judged on hidden slices."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from emgauss_jax.methods import rows
+from emgauss_jax.methods.base import Block
+from emgauss_jax.methods.spread import error_by_spread
+
+
+def block(z, seed=0):
+    values = np.random.default_rng(seed).uniform(size=(len(z), 8, 6)).astype(np.float32)
+    return Block(jnp.asarray(values), jnp.asarray(z, jnp.float32), jnp.ones(len(z), bool))
+
+
+def two_views(block, z):
+    """Linear interpolation, a tenth too low and a tenth too high."""
+    planes = rows.between(block.slices.reshape(len(block.z), -1), z)
+    planes = planes.reshape(len(z), *block.slices.shape[1:])
+    return jnp.stack([planes - 0.1, planes + 0.1])
+
+
+def test_thin_slices_beside_a_gap_are_not_judged():
+    given = block([0, 1, 2, 4, 5, 6, 7])
+    fine = np.asarray(given.slices).reshape(7, 4, 2, 3, 2).mean((2, 4))
+    errors = [(fine[i - 1] + fine[i + 1]) / 2 - fine[i] for i in (1, 5)]  # 3 has a gap below
+    want = np.sqrt(np.mean(np.square(errors))) / 0.1
+    np.testing.assert_allclose(error_by_spread(two_views, given, False), want, rtol=1e-4)
+
+
+def test_thick_slices_across_a_gap_are_not_judged():
+    given = block([0, 1, 2, 4, 5, 6])  # pairs 0 1, 2 4, 5 6
+    fine = np.asarray(given.slices).reshape(6, 4, 2, 3, 2).mean((2, 4))
+    coarse = (fine[::2] + fine[1::2]) / 2
+    at = lambda z: (np.floor(z) + 1 - z) * coarse[int(z)] + (z % 1) * coarse[int(z) + 1]  # noqa: E731
+    # A slice is the mean of two planes a quarter from its middle; beyond the ends they go on.
+    errors = [
+        coarse[0] - fine[0],
+        (at(0.125) + at(0.375)) / 2 - fine[1],
+        (at(1.625) + at(1.875)) / 2 - fine[4],
+        coarse[2] - fine[5],
+    ]
+    want = np.sqrt(np.mean(np.square(errors))) / 0.1
+    np.testing.assert_allclose(error_by_spread(two_views, given, True), want, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("thick", "z"), [(False, [0, 1, 2]), (True, [0, 1, 2])])
+def test_where_nothing_can_be_hidden_the_spread_is_the_error(thick, z):
+    given = block(z)
+    scale = error_by_spread(two_views, given, thick)
+    assert np.isfinite(scale)
+    assert error_by_spread(two_views, block([0]), thick) == 1
+
+
+def test_where_every_slice_lies_beside_a_gap_the_spread_is_the_error():
+    assert error_by_spread(two_views, block([0, 2, 4, 6]), False) == 1
