@@ -37,6 +37,6 @@ def get_config() -> config_dict.ConfigDict:
     config.emformer.frames = 16  # of a piece
     config.emformer.rows = 16  # observed rows of a piece
     config.emformer.columns = 128  # px
-    config.emformer.ssim_weight = 1.0  # of 1 - SSIM beside the absolute error
+    config.emformer.ssim_weight = 0.2  # of 1 - SSIM beside the error in units of the contrast
     config.optimizer.rates = dict(network=(1e-3, 0.1))  # learning rate, its fraction at the end
     return config

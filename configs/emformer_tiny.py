@@ -26,8 +26,8 @@ def get_config() -> config_dict.ConfigDict:
     config.emformer.window = (2, 2, 8)
     config.emformer.head_features = 16
     config.emformer.drop = 0.0
-    config.emformer.batch = 2
-    config.emformer.frames = 4
+    config.emformer.batch = 4
+    config.emformer.frames = 2
     config.emformer.rows = 12
     config.emformer.columns = 48
     config.optimizer.rates = dict(network=(2e-3, 0.02))

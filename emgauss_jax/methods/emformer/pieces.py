@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from emgauss_jax.methods.emformer.turns import reversals, turn
 
 LEAST, MOST = 2, 12  # px from row to row: the factors that are learned
+OWN = 0.75  # of the pieces: those of the stack's own factor
+GAPS = 0.33  # of the pieces: those that may lack rows
 LONGEST = 3  # missing rows beside each other
 
 
@@ -70,14 +72,14 @@ def draw_piece(
       key: PRNG key, consumed.
       slices: f32[K, H, W], all valid.
       shape: of the piece.
-      factors: the least, the largest, and one that every second piece has.
+      factors: the least, the largest, and the stack's own.
       thick: rows are means of the px from one to the next.
     """
     cut_key, factor_key, own_key, gap_key = jax.random.split(key, 4)
     target = _cut(cut_key, slices, shape)
     low, high, own = factors
     drawn = low * (high / low) ** jax.random.uniform(factor_key)
-    factor = jnp.where(jax.random.bernoulli(own_key), own, drawn)
+    factor = jnp.where(jax.random.bernoulli(own_key, OWN), own, drawn)
     degrade = average if thick else pick
     rows, place, known = degrade(target, shape.rows, factor)
     valid = draw_valid(gap_key, shape.rows)
@@ -132,7 +134,7 @@ def pick(target: jax.Array, rows: int, factor: jax.Array) -> tuple[jax.Array, ..
 
 
 def draw_valid(key: jax.Array, rows: int) -> jax.Array:
-    """Draw a run of missing rows, up to LONGEST of them, also at the ends; every second time none.
+    """Draw a run of missing rows, up to LONGEST of them, also at the ends; mostly none.
 
     Returns:
       bool[R]; two rows or more are valid.
@@ -140,7 +142,7 @@ def draw_valid(key: jax.Array, rows: int) -> jax.Array:
     gap_key, length_key, start_key = jax.random.split(key, 3)
     longest = max(0, min(LONGEST, rows - 2))
     length = jax.random.randint(length_key, (), 0, longest + 1)
-    length = jnp.where(jax.random.bernoulli(gap_key), length, 0)
+    length = jnp.where(jax.random.bernoulli(gap_key, GAPS), length, 0)
     start = jax.random.randint(start_key, (), 0, rows - length + 1)
     index = jnp.arange(rows)
     return (index < start) | (index >= start + length)
