@@ -36,7 +36,7 @@ SMALL = {
     "emformer": dict(
         features=4,
         deep_features=4,
-        scales=2,
+        scales=1,
         stage_blocks=2,
         groups=1,
         heads=1,

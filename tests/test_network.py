@@ -16,7 +16,7 @@ from emgauss_jax import cluster, network, trained
 from emgauss_jax.crew import alone, workers_of
 from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import create_volume, open_volume
-from emgauss_jax.experiment import prepare
+from emgauss_jax.experiment import cut_grid, missing_of, prepare
 from emgauss_jax.methods import interpolate, registry
 from emgauss_jax.methods.base import Block
 from emgauss_jax.other import Other, open_other
@@ -231,44 +231,44 @@ def tiny_emformer(path, **changes):
 
 
 def test_missing_slices_are_drawn_and_never_looked_at(tmp_path):
-    """EMformer, in blocks, killed and gone on with: the first slice, two beside each other."""
-    kind = {"block__max_size": (6, 28, 28), "block__overlap": (2, 8, 8), "data__missing": (0, 3, 4)}
-    outputs = []
-    for name in ("one", "other"):
-        path = volume(tmp_path / f"{name}.ome.tif", shape=(9, 24, 40))
-        if name == "other":
-            values = open_volume(path)[:, :, :]
-            values[[0, 3, 4]] = 255 - values[[0, 3, 4]]
-            path = str(commands.write(tmp_path / "changed.ome.tif", values, (40.0, 10.0, 10.0)))
-        output = train_and_evaluate(tiny_emformer(path, **kind), tmp_path / name)
-        outputs.append(open_volume(output)[:, :, :])
-    np.testing.assert_array_equal(*outputs)
-    run = prepare(tiny_emformer(path, **kind))
+    """EMformer, in blocks: the first slice, two beside each other; then with other values there."""
+    missing = (0, 3, 4)
+    kind = {"block__max_size": (6, 28, 28), "block__overlap": (2, 8, 8), "data__missing": missing}
+    path = volume(tmp_path / "a.ome.tif", shape=(9, 24, 40))
+    config = tiny_emformer(path, **kind)
+    planes = open_volume(train_and_evaluate(config, tmp_path / "run"))[:, :, :]
+    values = open_volume(path)[:, :, :]
+    values[list(missing)] = 255 - values[list(missing)]
+    changed = str(commands.write(tmp_path / "changed.ome.tif", values, (40.0, 10.0, 10.0)))
+    other = Other(changed, missing=missing)
+    job = Job(str(tmp_path / "run"), False, str(tmp_path / "again.ome.tif"), None, "", other)
+    run_job(open_run(job), job, alone())
+    np.testing.assert_array_equal(open_volume(job.output)[:, :, :], planes)
+    run = prepare(config)
     assert run.grid.count == 2 and run.problem.method.factors == (2, 12)
     linear = interpolate.baselines(
         Block(run.observed.unit_slices, run.observed.z, run.observed.plan.valid),
         np.arange(33) / 4, ("linear",),
     )["linear"]  # fmt: skip
-    added = np.abs(outputs[0] / 255 - linear)
+    added = np.abs(planes / 255 - linear)
     assert 2 / 255 < added[[0, 12, 16]].max() < 0.5  # the network has its say there too
 
 
-@pytest.mark.slow
-def test_a_network_draws_missing_slices_of_a_volume_never_seen(tmp_path):
-    train_and_evaluate(tiny(volume(tmp_path / "a.ome.tif")), tmp_path / "run")
-    values = open_volume(volume(tmp_path / "b.ome.tif", 1))[:, :, :]
-    outputs = []
-    for name in ("as it is", "blanked"):
-        values[2] = values[2] if name == "as it is" else 0
-        path = str(commands.write(tmp_path / f"{name}.ome.tif", values, (40.0, 10.0, 10.0)))
-        job = Job(
-            str(tmp_path / "run"), False, str(tmp_path / f"of {name}.ome.tif"), None, "",
-            Other(path, missing=(2,)),
-        )  # fmt: skip
-        run_job(open_run(job), job, alone())
-        outputs.append(open_volume(job.output)[:, :, :])
-    np.testing.assert_array_equal(*outputs)
-    assert outputs[0].shape == (21, 24, 28)
+@pytest.mark.parametrize(
+    ("missing", "size", "want"),
+    [
+        ((), 3, (0, 0, 0)),
+        ((0, 1), 3, (2, 0, 0)),
+        ((9,), 3, (0, 0, 1)),
+        ((2, 3, 8), 7, (0, 3, 0)),  # all valid ones are one block
+        ((2, 3, 8), 3, (0, 2, 0)),  # 1 4 5 lack two, 5 6 7 none, 6 7 9 one
+    ],
+)
+def test_slices_that_a_block_may_lack(missing, size, want):
+    valid = np.ones(10, bool)
+    valid[list(missing)] = False
+    grid = cut_grid((int(valid.sum()), 20, 20), (size, 20, 20), (1, 0, 0))
+    assert missing_of(valid, grid) == want
 
 
 def test_small_volumes_are_learned_from_as_often_as_large_ones(tmp_path, monkeypatch):

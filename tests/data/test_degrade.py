@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emgauss_jax.data.boxes import Box
-from emgauss_jax.data.degrade import degrade_plan, parse_crop, read_observed
+from emgauss_jax.data.degrade import degrade_plan, parse_crop, plan_part, read_observed
 
 
 class RecordingVolume:
@@ -48,6 +48,14 @@ def test_missing_slice_is_invalid_and_scored():
     plan = degrade_plan(17, 4, missing=(2,))
     np.testing.assert_array_equal(plan.valid, [True, True, False, True, True])
     np.testing.assert_array_equal(np.flatnonzero(~plan.hidden), [0, 4, 12, 16])
+    np.testing.assert_array_equal(np.flatnonzero(plan.lost), [8])
+    part = plan_part(plan, 1, 4)
+    np.testing.assert_array_equal(np.flatnonzero(part.lost), [4])
+
+
+def test_a_missing_mean_of_planes_is_all_of_them():
+    plan = degrade_plan(12, 3, "average", missing=(1,))
+    np.testing.assert_array_equal(np.flatnonzero(plan.lost), [3, 4, 5])
 
 
 def test_no_simulation_observes_every_plane_and_has_no_reference(volume):
