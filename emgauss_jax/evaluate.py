@@ -82,12 +82,19 @@ def evaluate_volumes(
         "reference": str(reference.path),
         "observed every": f"{observed_every} ({degradation})",
     }
+    if missing:
+        notes["missing slices"] = ", ".join(map(str, sorted(missing)))
     names = (*TABLE, "cubic_mean") if plan.averaged else TABLE
     volumes = {**baselines(block, plan.z_reference, names), METHOD: ours}
     expected = None
     if uncertainty is not None:
         span = np.float32(levels.high - levels.low)
         expected = uncertainty[:depth, :, :].astype(np.float32) / span
+        bad = int((~(expected >= 0)).sum())
+        if bad:
+            raise ValueError(
+                f"uncertainty: got {bad} voxels that are NaN or negative, wanted standard errors"
+            )
     title = f"{prediction.path.name} against {reference.path.name}"
     return write_report(
         folder, truth, volumes, plan.hidden, reference.voxel_nm, title, notes,

@@ -23,7 +23,8 @@ from emgauss_jax.training import checkpoint
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.problem import Problem, check, cut_blocks
 
-MOST_BLOCKS = 64  # that are learned from: 340 MB of 64 x 144 x 144 voxels
+MOST_BLOCKS = 64  # that are learned from: 340 MB of 64 x 144 x 144 voxels, as by default
+SMALLEST = 11  # px of a block's side, as everywhere else
 
 
 def is_done(workdir: pathlib.Path) -> bool:
@@ -55,7 +56,7 @@ def _obstacle(observed: Observed, factor: int, size: Sequence[int]) -> str:
         return no_likeness(observed)
     if whole_factor(observed) != factor:
         return f"{whole_factor(observed)} px from slice to slice, wanted {factor} as in data.path"
-    smallest = plane_count(3, factor, observed.plan.averaged)
+    smallest = max(SMALLEST, plane_count(3, factor, observed.plan.averaged))
     field = tuple(min(pair) for pair in zip(size[1:], observed.shape[1:], strict=True))
     if min(field) < smallest:
         return f"blocks of {field[0]} x {field[1]} px, wanted {smallest} px or more"

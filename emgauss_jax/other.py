@@ -41,7 +41,7 @@ def open_other(workdir: pathlib.Path, other: Other) -> Run:
     if method.per_block:
         raise ValueError(
             f"input: got a workdir of {config.method}, which fits every volume anew, wanted one of "
-            "a network (niiv)"
+            "a network (niiv, emformer)"
         )
     trained.read(workdir, method)
     changed = _config_of(config, other)

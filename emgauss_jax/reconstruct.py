@@ -97,7 +97,8 @@ def check_outputs(output: str, uncertainty: str) -> None:
 def warn_of_factor(run: Run, workdir: pathlib.Path) -> None:
     """Say on stderr that a network is asked for another volume than it has learned to draw."""
     here, learned = whole_factor(run.observed), read_learned(workdir).factor
-    least, most = run.problem.method.factors or (learned, learned)
+    factors = (learned, *(run.problem.method.factors or ()))
+    least, most = min(factors), max(factors)
     if not least <= here <= most:
         print(
             f"input: {here} px from slice to slice, the network has learned from {learned}"

@@ -71,14 +71,14 @@ def leave_out_damaged(config: Any) -> Any:
     """List slices that look damaged on stderr, and call them missing in a copy of the config.
 
     Raises:
-      ValueError: a stack that cannot be used, or most of which looks damaged.
+      ValueError: a stack that cannot be used, or too much of which looks damaged.
     """
     found = find_damaged(open_unmeasured(config.data))
     for index, reason in found:
         print(f"slice {index}: {reason}", file=sys.stderr)
     print(f"{len(found)} slices look damaged and are left out", file=sys.stderr)
     changed = config.copy_and_resolve_references()
-    changed.data.missing = (*config.data.missing, *(each.index for each in found))
+    changed.data.missing = tuple(sorted({*config.data.missing, *(each.index for each in found)}))
     return changed
 
 

@@ -72,7 +72,8 @@ def open_network(workdir: pathlib.Path, sampled: registry.Sampled) -> tuple[Meth
     method = registry.build(config.method, config, sampled)
     if method.per_block:
         raise ValueError(
-            f"prior.network: got a workdir of {config.method}, wanted one of a network (niiv)"
+            f"prior.network: got a workdir of {config.method}, wanted one of a network (niiv, "
+            "emformer)"
         )
     if sampled.thick != (config.data.degradation == "average"):
         raise ValueError(

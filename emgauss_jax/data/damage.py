@@ -6,7 +6,7 @@ calls missing. Letters: K observed slices, h w thinned size in px.
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +15,14 @@ from emgauss_jax.data.boxes import Box
 from emgauss_jax.data.observed import Observed
 
 THINNED = 256  # px of a slice that are looked at, along each axis
+AT_ONCE = 2**25  # voxels read at once
 FLAT = 0.2  # contrast, of the stack's, under which a slice is blank
-ALIKE = 0.2  # difference from slice to slice, of the stack's, under which one is repeated
-UNLIKE = 1.5  # times the difference of its neighbours from each other
+ALIKE = 0.2  # difference from the slice before, of the usual one, under which one is repeated
+UNLIKE = 1.5  # least difference from a neighbour, of the usual one, above which one is foreign
+NEIGHBOURS = 3  # on each side
 MOST = 1 / 3  # of a stack that may be damaged
+
+Thinned = dict[int, np.ndarray]  # index -> f32[h, w], grey levels
 
 
 class Damaged(NamedTuple):
@@ -29,7 +33,7 @@ class Damaged(NamedTuple):
 
 
 def find_damaged(observed: Observed) -> list[Damaged]:
-    """Look for slices that are not finite, blank, repeated, or unlike both their neighbours.
+    """Look for slices that are not finite, blank, unlike their neighbours, or repeated.
 
     Args:
       observed: the stack; each slice that is not called missing already is read once.
@@ -40,86 +44,102 @@ def find_damaged(observed: Observed) -> list[Damaged]:
     Raises:
       ValueError: more than a third of the stack is damaged: nothing to tell damage by.
     """
-    good = np.flatnonzero(observed.plan.valid).tolist()
-    thinned = {index: _thin(observed, index) for index in good}
+    thinned = dict(_read(observed))
     found: list[Damaged] = []
-    for judge in (_not_finite, _blank, _repeated, _unlike):
-        left = [index for index in good if index not in {each.index for each in found}]
+    for judge in (_not_finite, _blank, _unlike, _repeated):
+        bad = {each.index for each in found}
+        left = {index: values for index, values in thinned.items() if index not in bad}
         if len(left) >= 3:
-            found += judge(left, thinned)
-    if len(found) > MOST * len(good):
+            found += judge(left)
+    if len(found) > MOST * len(thinned):
         raise ValueError(
-            f"detect_missing: got {len(found)} of {len(good)} slices that look damaged, wanted a "
-            "third at most: there is nothing to tell damage by; name them in data.missing"
+            f"detect_missing: got {len(found)} of {len(thinned)} slices that look damaged, wanted "
+            "a third at most: there is nothing to tell damage by; name them in data.missing"
         )
     return sorted(found)
 
 
-def _thin(observed: Observed, index: int) -> np.ndarray:
-    """Read a slice and keep some of its px, f64[h, w], grey levels."""
-    whole = observed.part(Box((index, 0, 0), (1, *observed.shape[1:]))).slices[0]
-    step = max(1, -(-max(whole.shape) // THINNED))
-    return whole[::step, ::step].astype(np.float64)
+def _read(observed: Observed) -> Iterator[tuple[int, np.ndarray]]:
+    """Read all slices and keep some px of each; one that is not finite is NaN all over."""
+    count, height, width = observed.shape
+    step = max(1, -(-max(height, width) // THINNED))
+    each = max(1, AT_ONCE // (height * width))
+    for start in range(0, count, each):
+        part = observed.part(Box((start, 0, 0), (min(each, count - start), height, width)))
+        for i in np.flatnonzero(part.plan.valid):
+            values = part.slices[i]
+            finite = np.isfinite(values).all()
+            thinned = values[::step, ::step].astype(np.float32)
+            yield start + int(i), thinned if finite else np.full_like(thinned, np.nan)
 
 
-def _not_finite(left: list[int], thinned: dict[int, np.ndarray]) -> list[Damaged]:
-    return [Damaged(i, "not finite") for i in left if not np.isfinite(thinned[i]).all()]
+def _not_finite(left: Thinned) -> list[Damaged]:
+    return [Damaged(i, "not finite") for i, v in left.items() if not np.isfinite(v).all()]
 
 
-def _blank(left: list[int], thinned: dict[int, np.ndarray]) -> list[Damaged]:
-    contrast = {i: thinned[i].std() for i in left}
+def _blank(left: Thinned) -> list[Damaged]:
+    contrast = {i: values.std() for i, values in left.items()}
     usual = np.median(list(contrast.values()))
     return [
-        Damaged(i, f"blank: contrast {contrast[i]:.3g}, usual {usual:.3g}")
-        for i in left
-        if contrast[i] <= FLAT * usual
+        Damaged(i, f"blank: contrast {each:.3g}, usual {usual:.3g}")
+        for i, each in contrast.items()
+        if each <= FLAT * usual
     ]
 
 
-def _repeated(left: list[int], thinned: dict[int, np.ndarray]) -> list[Damaged]:
-    """Find copies of the slice before; the first of them is kept."""
-    apart = {b: _difference(thinned, a, b) for a, b in itertools.pairwise(left)}
-    usual = np.median(list(apart.values()))
-    return [
-        Damaged(i, f"repeats the slice before: difference {d:.3g}, usual {usual:.3g}")
-        for i, d in apart.items()
-        if d <= ALIKE * usual
-    ]
+def _unlike(left: Thinned) -> list[Damaged]:
+    """Find slices that are unlike both neighbours, one after another.
 
-
-def _unlike(left: list[int], thinned: dict[int, np.ndarray]) -> list[Damaged]:
-    """Find slices farther from both neighbours than these are from each other, the worst first."""
-    left, found = list(left), []
-    apart = functools.cache(functools.partial(_difference, thinned))
-    while len(left) >= 3:
-        worst, share = max(
-            ((k, _strangeness(left, k, apart)) for k in range(len(left))),
-            key=lambda each: each[1],
-        )
-        if share < UNLIKE:
-            return found
-        reason = f"unlike its neighbours: {share:.2f} times their difference from each other"
-        found.append(Damaged(left.pop(worst), reason))
+    Beside a foreign slice a sound one is unlike that neighbour, too: the one that is unlike most of
+    those around goes first, and its neighbours have others then.
+    """
+    order, ratio, found = list(left), _ratios(left), []
+    while len(order) >= 3:
+        strange = []
+        for k, i in enumerate(order):
+            around = order[max(k - NEIGHBOURS, 0) : k] + order[k + 1 : k + 1 + NEIGHBOURS]
+            least = min(ratio(i, j) for j in around if j in order[max(k - 1, 0) : k + 2])
+            if least >= UNLIKE:
+                strange.append((float(np.mean([ratio(i, j) for j in around])), least, i))
+        if not strange:
+            break
+        _, least, worst = max(strange)
+        order.remove(worst)
+        found.append(Damaged(worst, f"unlike its neighbours: {least:.2f} times the usual"))
     return found
 
 
-def _strangeness(left: list[int], k: int, apart: Callable[[int, int], float]) -> float:
-    """Compare a slice's difference from its neighbours with their own from each other.
+def _repeated(left: Thinned) -> list[Damaged]:
+    """Find copies of the slice before; the first of them is kept."""
+    ratio = _ratios(left)
+    return [
+        Damaged(b, f"repeats the slice before: {ratio(a, b):.2f} times the usual difference")
+        for a, b in itertools.pairwise(left)
+        if ratio(a, b) <= ALIKE
+    ]
 
-    At an end these are the nearest one and another that is at least as far away from it.
+
+def _ratios(left: Thinned) -> Callable[[int, int], float]:
+    """Compare two slices, by what is usual for slices so far apart.
+
+    Usual is the lower quartile: it stays that of sound slices where a third is foreign.
     """
-    if 0 < k < len(left) - 1:
-        around = [left[k - 1], left[k + 1]]
-    else:
-        own, nearest, *others = left if k == 0 else left[::-1]
-        far = [i for i in others if abs(i - nearest) >= abs(nearest - own)]
-        around = [nearest, *far[:1]]
-    if len(around) < 2:
-        return 0.0
-    nearest = min(apart(*sorted((left[k], i))) for i in around)
-    return nearest / max(apart(*sorted(around)), 1e-12)
+    apart = functools.cache(lambda a, b: _difference(left[a], left[b]))
+    usual, order = [], list(left)
+    for distance in range(1, NEIGHBOURS + 1):
+        pairs = [(a, a + distance) for a in order if a + distance in left]
+        known = [apart(*pair) for pair in pairs]
+        usual.append(
+            np.quantile(known, 0.25, method="lower") if known else usual[-1] if usual else np.inf
+        )
+
+    def ratio(one: int, other: int) -> float:
+        a, b = sorted((one, other))
+        return apart(a, b) / max(usual[min(b - a, NEIGHBOURS) - 1], 1e-12)
+
+    return ratio
 
 
-def _difference(thinned: dict[int, np.ndarray], one: int, other: int) -> float:
+def _difference(one: np.ndarray, other: np.ndarray) -> float:
     """Root mean square difference of two slices, grey levels."""
-    return float(np.sqrt(np.square(thinned[one] - thinned[other]).mean()))
+    return float(np.sqrt(np.square(one - other).mean()))

@@ -32,8 +32,8 @@ class Method(NamedTuple):
     `predict(params, block, z f32[Q]) -> f32[Q, H, W]` at any real z
     `predict_with_error(params, block, z f32[Q])`: what `predict` gives, and its standard error,
         f32[Q, H, W] each; None, the method does not know it.
-    `factors`: lateral px from slice to slice that a network is made for, least and most; None,
-        what it has learned from.
+    `factors`: lateral px from slice to slice that a network learns beside its own stack's, least
+        and most; None, no others.
     `maintain(params, teacher, block, key, step) -> (params, teacher, fresh)`: upkeep without
         gradients; shapes never change. `fresh` is a pytree like params of bool, broadcastable to
         each leaf: where it is True the optimizer's moments start again.

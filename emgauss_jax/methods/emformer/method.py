@@ -50,10 +50,12 @@ class Settings:
     ssim_weight: float  # of 1 - SSIM beside the absolute error
 
     def __post_init__(self):
-        if min(self.batch, self.frames, self.rows - 2, self.columns - 10) < 1:
+        smallest = min(self.batch, self.frames - 1, self.rows - 2, self.columns - 10)
+        if smallest < 1 or not self.ssim_weight >= 0:
             raise ValueError(
                 f"emformer: got batch {self.batch}, frames {self.frames}, rows {self.rows}, "
-                f"columns {self.columns}, wanted at least 1, 1, 3 and 11"
+                f"columns {self.columns}, ssim_weight {self.ssim_weight}, wanted at least 1, 2, 3, "
+                "11 and 0"
             )
 
     @property
@@ -130,20 +132,22 @@ def loss(
     del teacher, step
     piece_key, keep_key = jax.random.split(key)
     most = Shape(settings.frames, settings.rows, 0, settings.columns)
-    shape, (low, high) = shape_of_piece(block.slices.shape, most, settings.factor)
+    kind = (settings.factor, settings.thick)
+    shape, (low, high) = shape_of_piece(block.slices.shape, most, *kind)
     mean, deviation = pairs.contrast(block)
     stack = (block.slices - mean) / deviation
     factors = (low, high, settings.factor)
     piece = draw_piece(piece_key, stack, shape, factors, settings.thick)
-    rows = jax.vmap(fill, (0, None))(piece.rows, piece.valid)
+    rows = jax.vmap(fill, (0, None))(piece.rows, piece.valid)  # also those beyond the piece
     keep = kept_blocks(keep_key, settings.network)
     drawn = restore(settings, params, rows, piece.valid, piece.place, piece.step, keep)
     known = piece.known[:, None].astype(drawn.dtype)
     share = known.mean()
-    drawn, target = drawn * known, piece.target * known
-    absolute = jnp.mean(jnp.abs(drawn - target)) / share
-    unlike = jnp.mean(1 - ssim_map(drawn * deviation, target * deviation)) / share
-    mse = jnp.mean(jnp.square(drawn - target)) / share * deviation**2
+    error = known * (drawn - piece.target)
+    intensity = [known * (each * deviation + mean) for each in (drawn, piece.target)]
+    absolute = jnp.mean(jnp.abs(error)) / share
+    unlike = jnp.mean(1 - ssim_map(*intensity)) / share
+    mse = jnp.mean(jnp.square(error)) / share * deviation**2
     total = absolute + weights["ssim_weight"] * unlike
     return total, {"loss": total, "mse": mse, "ssim": 1 - unlike}
 
@@ -164,9 +168,9 @@ def views(settings: Settings, params: Any, block: Block, z: jax.Array) -> jax.Ar
     stack = (slices - mean) / deviation
     draw = functools.partial(draw_turned, settings, params, valid=valid, place=z - first)
     ways = jnp.array([(False, False), (False, True), (True, False), (True, True)])
-    straight = jax.lax.map(lambda way: draw(stack, way, False), ways)
-    # An exchange of axes mirrors: with one more mirror it is a rotation.
-    exchanged = jax.lax.map(lambda way: draw(stack.swapaxes(1, 2), way, True), ways)
+    # In training frames are slices, here they are planes along z: one exchange of axes more.
+    straight = jax.lax.map(lambda way: draw(stack, way, True), ways)
+    exchanged = jax.lax.map(lambda way: draw(stack.swapaxes(1, 2), way, False), ways)
     planes = jnp.concatenate([straight, exchanged.swapaxes(2, 3)])
     return planes * deviation + mean
 

@@ -13,7 +13,7 @@ from emgauss_jax.methods.emformer.turns import reversals, turn
 
 LEAST, MOST = 2, 12  # px from row to row: the factors that are learned
 OWN = 0.75  # of the pieces: those of the stack's own factor
-GAPS = 0.33  # of the pieces: those that may lack rows
+GAPS = 0.25  # of the pieces: those that lack rows
 LONGEST = 3  # missing rows beside each other
 
 
@@ -22,15 +22,15 @@ class Shape(NamedTuple):
 
     frames: int
     rows: int
-    size: int  # P, px that hold the rows at the largest factor
+    size: int  # P, px along the rows
     columns: int
 
 
 class Piece(NamedTuple):
     """What is given, and what is to be found."""
 
-    rows: jax.Array  # f32[D, R, C]
-    valid: jax.Array  # bool[R], False where a row is to be thought missing
+    rows: jax.Array  # f32[D, R, C]; of no meaning where they are not valid
+    valid: jax.Array  # bool[R], False where a row is missing, or to be thought so
     target: jax.Array  # f32[D, P, C]
     place: jax.Array  # f32[P], in rows
     known: jax.Array  # bool[P], whether the place lies among the rows
@@ -38,7 +38,7 @@ class Piece(NamedTuple):
 
 
 def shape_of_piece(
-    slices: tuple[int, int, int], most: Shape, factor: float
+    slices: tuple[int, int, int], most: Shape, factor: float, thick: bool
 ) -> tuple[Shape, tuple[float, float]]:
     """Fit a piece into a block.
 
@@ -46,17 +46,18 @@ def shape_of_piece(
       slices: K, H, W.
       most: the piece that is wanted; its `size` is not looked at.
       factor: lateral px from slice to slice, of the stack.
+      thick: rows are means of the px from one to the next.
 
     Returns:
-      The piece, and the least and largest factor of its rows: any that are learned, where the
-      block is large enough for all rows at the largest; else up to the stack's own.
+      The piece, with as many rows as the field holds at the stack's own factor; and the least and
+      the largest factor of pieces. At larger ones than its own, rows beyond the field are missing.
     """
-    field = min(slices[1:])
-    rows = min(most.rows, int(field // factor))
-    largest = max(factor, min(MOST, field / rows))
+    field, thin = min(slices[1:]), not thick
+    rows = min(most.rows, int((field - thin) // factor) + thin)
+    largest = max(factor, min(MOST, (field - 1) / 2))
     size = min(field, int(rows * largest))
     shape = Shape(min(most.frames, slices[0]), rows, size, min(most.columns, field))
-    return shape, (min(LEAST, factor), min(largest, size / rows))
+    return shape, (min(LEAST, factor), largest)
 
 
 def draw_piece(
@@ -81,8 +82,9 @@ def draw_piece(
     drawn = low * (high / low) ** jax.random.uniform(factor_key)
     factor = jnp.where(jax.random.bernoulli(own_key, OWN), own, drawn)
     degrade = average if thick else pick
-    rows, place, known = degrade(target, shape.rows, factor)
+    rows, place, known, there = degrade(target, shape.rows, factor)
     valid = draw_valid(gap_key, shape.rows)
+    valid = jnp.where((valid & there).sum() < 2, there, valid & there)
     return Piece(rows, valid, target, place, known, 1 / factor)
 
 
@@ -108,7 +110,8 @@ def average(target: jax.Array, rows: int, factor: jax.Array) -> tuple[jax.Array,
     """Average f32[D, P, C] over every `factor` px, whole or not.
 
     Returns:
-      f32[D, R, C]; f32[P], places of the px in rows; bool[P], whether rows reach so far.
+      f32[D, R, C]; f32[P], places of the px in rows; bool[P], whether rows reach so far; bool[R],
+      whether the px reach as far as the row.
     """
     count = target.shape[1]
     sums = jnp.cumsum(jnp.pad(target, ((0, 0), (1, 0), (0, 0))), axis=1)
@@ -118,7 +121,9 @@ def average(target: jax.Array, rows: int, factor: jax.Array) -> tuple[jax.Array,
     at_edges = (1 - share) * sums[:, lower] + share * sums[:, lower + 1]
     px = jnp.arange(count)
     means = (at_edges[:, 1:] - at_edges[:, :-1]) / factor
-    return means, (px + 0.5) / factor - 0.5, px + 1 <= rows * factor + 1e-3
+    there = edges[1:] <= count + 1e-3
+    known = px + 1 <= there.sum() * factor + 1e-3
+    return means, (px + 0.5) / factor - 0.5, known, there
 
 
 def pick(target: jax.Array, rows: int, factor: jax.Array) -> tuple[jax.Array, ...]:
@@ -127,10 +132,13 @@ def pick(target: jax.Array, rows: int, factor: jax.Array) -> tuple[jax.Array, ..
     Returns:
       As `average` does.
     """
-    px = jnp.arange(target.shape[1])
+    count = target.shape[1]
+    px = jnp.arange(count)
     picked = jnp.round(factor * jnp.arange(rows)).astype(jnp.int32)
     place = jnp.interp(px, picked, jnp.arange(rows))
-    return target[:, picked], place, px <= picked[-1]
+    there = picked < count
+    known = px <= jnp.max(jnp.where(there, picked, 0))
+    return target[:, jnp.minimum(picked, count - 1)], place, known, there
 
 
 def draw_valid(key: jax.Array, rows: int) -> jax.Array:
@@ -141,7 +149,7 @@ def draw_valid(key: jax.Array, rows: int) -> jax.Array:
     """
     gap_key, length_key, start_key = jax.random.split(key, 3)
     longest = max(0, min(LONGEST, rows - 2))
-    length = jax.random.randint(length_key, (), 0, longest + 1)
+    length = jnp.minimum(jax.random.randint(length_key, (), 1, LONGEST + 1), longest)
     length = jnp.where(jax.random.bernoulli(gap_key, GAPS), length, 0)
     start = jax.random.randint(start_key, (), 0, rows - length + 1)
     index = jnp.arange(rows)
