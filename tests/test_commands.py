@@ -28,7 +28,8 @@ from emgauss_jax.workdir import claim_workdir, read_workdir
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py"))
-SLOW = {"niiv", "emformer"}  # their tiny ones are the same code
+# Their tiny ones are the same code; EMformer has a test of its own in test_network.py.
+SLOW = {"niiv", "emformer", "emformer_tiny"}
 
 SMALL = {
     "emgauss": {},

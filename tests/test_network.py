@@ -208,9 +208,9 @@ def test_a_volume_it_cannot_be_applied_to(tmp_path, voxel_nm, degradation, other
         (
             {"block__max_size": (64, 6, 6), "block__overlap": (1, 1, 1)},
             (6, 24, 28),
-            "blocks of 6 x 6 px, wanted 9 px",
+            "blocks of 6 x 6 px, wanted 11 px",
         ),
-        ({}, (6, 8, 28), "blocks of 8 x 28 px, wanted 9 px"),
+        ({}, (6, 8, 28), "blocks of 8 x 28 px, wanted 11 px"),
         ({"data__voxel_nm": (40.0, 10.0, 5.0)}, (6, 24, 28), "wanted y = x"),
     ],
 )
@@ -309,6 +309,7 @@ def emgauss(path, teacher):
     return config
 
 
+@pytest.mark.slow
 def test_a_network_of_other_stacks_teaches(tmp_path):
     """Its planes are weighed with the rest; once labels are made it is needed no more."""
     first, second = volume(tmp_path / "a.ome.tif"), volume(tmp_path / "b.ome.tif", 1)

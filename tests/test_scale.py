@@ -189,6 +189,7 @@ def test_hosts_that_cannot_be(asked):
         crew.join_hosts(asked)
 
 
+@pytest.mark.slow
 def test_a_chunk_that_cannot_be_read_costs_no_finished_region(tmp_path):
     settings = settings_of(tmp_path) | {"prior.steps": "0", "prior.flow": "False"}
     config = read_config(CONFIG, settings)

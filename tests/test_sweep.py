@@ -106,9 +106,10 @@ def test_the_sweeps_of_this_repository_can_be_read():
         rows = sweep.read_rows(path, "", {"data.simulate_factor": "8"})
         assert not any(row.problem for row in rows)
         counts[path.stem] = len(rows), len(sweep.group(rows))
-    assert counts == {"ablation": (14, 13), "rates": (24, 1)}
+    assert counts == {"ablation": (14, 13), "methods": (5, 5), "rates": (24, 1)}
 
 
+@pytest.mark.slow
 def test_rows_of_a_unit_are_what_each_is_alone_and_one_that_diverges_fails_alone(tmp_path):
     rows = rows_of(tmp_path, {"bad": DIVERGES} | THREE)
     table = run(tmp_path, rows)
@@ -126,6 +127,8 @@ def test_rows_of_a_unit_are_what_each_is_alone_and_one_that_diverges_fails_alone
     volumes = [open_volume(each)[:, :, :].astype(int) for each in (path, folder / path.name)]
     assert np.abs(volumes[0] - volumes[1]).max() <= 1
     scores = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["scores"]
+    seconds = {name: table[row.name].scores.pop(name) for name in ("fit_s", "draw_s")}
+    assert min(seconds.values()) > 0
     assert table[row.name].scores == pytest.approx(scores["emgauss"], rel=1e-3)
     assert len({table[name].scores["psnr"] for name in THREE}) == 3
 

@@ -159,7 +159,7 @@ def test_attention_is_that_of_a_plain_mask_in_value_and_gradient(shape, shifted,
     window, heads = (2, 2, 4), 2
     module = WindowAttention(heads, window, shifted, mutual)
     grid = jax.random.normal(jax.random.key(1), (*shape, 4))
-    params = stirred(module.init(jax.random.key(0), grid), 0.3)["params"]
+    params = stirred(jax.jit(module.init)(jax.random.key(0), grid), 0.3)["params"]
     inner = slice(1, -1) if mutual and shifted and shape[0] > 2 else slice(None)
     weigh = jax.random.normal(jax.random.key(2), grid[inner].shape)
 
@@ -182,7 +182,7 @@ def test_a_frame_without_a_partner():
     """Of three frames the last sees itself alone; what the others hold is nothing to it."""
     module = WindowAttention(2, (2, 2, 4), False, True)
     grid = jax.random.normal(jax.random.key(1), (3, 2, 4, 4))
-    params = stirred(module.init(jax.random.key(0), grid), 0.3)
+    params = stirred(jax.jit(module.init)(jax.random.key(0), grid), 0.3)
     apply = jax.jit(module.apply)
     before, after = apply(params, grid), apply(params, grid.at[:2].set(5.0))
     np.testing.assert_allclose(before[2], after[2], atol=1e-6)
@@ -216,7 +216,7 @@ def test_what_stands_in_a_missing_row_is_not_looked_at():
     rows = jax.random.normal(jax.random.key(0), (2, 6, 8))
     valid = jnp.array([True, True, False, False, True, True])
     keep, given = jnp.ones((SIZES.blocks, 2)), (jnp.array([1.0, 2.5]), jnp.float32(0.5))
-    params = stirred(network.init(jax.random.key(1), rows, valid, *given, keep))
+    params = stirred(jax.jit(network.init)(jax.random.key(1), rows, valid, *given, keep))
     draw = jax.jit(lambda rows, valid: network.apply(params, rows, valid, *given, keep))
     want = draw(rows, valid)
     np.testing.assert_array_equal(draw(rows.at[:, 2:4].set(7.0), valid), want)
@@ -353,14 +353,13 @@ def test_rotations_are_undone_exactly(thick, monkeypatch):
 def test_at_the_start_planes_are_interpolated_across_missing_slices_too():
     stack, z = block([1, 2, 4, 5]), np.array([0.0, 1.3, 3.0, 5.0, 6.0])
     made = method.build(settings(missing=(1, 1, 1)))
-    drawn = jax.jit(made.predict)(
-        made.init(jax.random.key(0), None), stack, jnp.asarray(z, jnp.float32)
-    )
+    params = jax.jit(lambda: made.init(jax.random.key(0), None))()
+    drawn = jax.jit(made.predict)(params, stack, jnp.asarray(z, jnp.float32))
     want = interpolate.baselines(stack, z, ("linear",))["linear"]
     np.testing.assert_allclose(drawn, want, atol=1e-5)
 
 
-@pytest.mark.parametrize("thick", [False, True])
+@pytest.mark.parametrize("thick", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_stack_of_one_intensity_stays_one_up_to_the_border(thick):
     stack = block()._replace(slices=jnp.full((5, 14, 17), 0.3))
     drawn = drawing(thick)[0](started(thick), stack, jnp.linspace(0, 4, 9))
@@ -388,6 +387,7 @@ def test_a_rotated_stack_gives_rotated_planes():
     np.testing.assert_allclose(draw(upside, 4 - z), draw(stack, z)[:, ::-1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_expected_error_is_the_spread_of_the_views_scaled():
     stack, z = block(range(6)), jnp.array([0.5, 2.25])
     _, expected = drawing()[1](started(), stack, z)
@@ -404,7 +404,7 @@ def test_a_step_teaches(thick):
         slices=jnp.asarray(0.5 + 0.3 * np.sin(1.1 * y + np.arange(5)[:, None, None]))
     )
     made = method.build(settings(thick=thick, rows=7))  # of 14 px: always of factor 2
-    params = made.init(jax.random.key(0), None)
+    params = jax.jit(lambda: made.init(jax.random.key(0), None))()
     descend = optax.adam(0.01)
 
     def loss(params, key):
