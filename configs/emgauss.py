@@ -25,9 +25,9 @@ def get_config() -> config_dict.ConfigDict:
     config.data.phantom_seed = 0
 
     config.block = config_dict.ConfigDict()
-    config.block.max_size = (64, 144, 144)  # slices, px, px
+    config.block.max_size = (26, 144, 144)  # slices, px, px; of more, the steps are too few
     config.block.overlap = (4, 16, 16)
-    config.block.region = (1, 4, 4)  # blocks held in memory together, with a prior of their own
+    config.block.region = (3, 4, 4)  # blocks held in memory together, with a prior of their own
 
     config.train = config_dict.ConfigDict()
     config.train.steps = 4_000
