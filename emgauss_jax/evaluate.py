@@ -14,7 +14,7 @@ from emgauss_jax import cli
 from emgauss_jax.data.boxes import Box
 from emgauss_jax.data.degrade import DEGRADATIONS, degrade_plan, read_observed
 from emgauss_jax.data.handles import Volume, check_absent
-from emgauss_jax.data.intensity import find_range, to_unit
+from emgauss_jax.data.intensity import IntensityRange, find_range, to_unit
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import TABLE, baselines
@@ -52,23 +52,7 @@ def evaluate_volumes(
     check_absent(folder)
     if observed_every < 2:
         raise ValueError(f"observed_every: got {observed_every}, wanted 2 or more")
-    if prediction.shape[1:] != reference.shape[1:]:
-        raise ValueError(
-            f"prediction: got {prediction.shape[1:]} px (y, x), wanted {reference.shape[1:]}, "
-            "those of the reference"
-        )
-    if not np.allclose(prediction.voxel_nm, reference.voxel_nm, rtol=1e-3):
-        raise ValueError(
-            f"prediction: got voxels of {prediction.voxel_nm} nm (z, y, x), wanted "
-            f"{reference.voxel_nm}, those of the reference"
-        )
-    if prediction.dtype != reference.dtype:
-        raise ValueError(f"prediction: got {prediction.dtype}, wanted {reference.dtype}")
-    if uncertainty is not None and uncertainty.shape != prediction.shape:
-        raise ValueError(
-            f"uncertainty: got shape {uncertainty.shape}, wanted {prediction.shape}, that of the "
-            "prediction"
-        )
+    _check_alike(prediction, reference, uncertainty)
     planes = min(prediction.shape[0], reference.shape[0])
     plan = degrade_plan(planes, observed_every, degradation, missing)
     depth = len(plan.z_reference)
@@ -86,20 +70,43 @@ def evaluate_volumes(
         notes["missing slices"] = ", ".join(map(str, sorted(missing)))
     names = (*TABLE, "cubic_mean") if plan.averaged else TABLE
     volumes = {**baselines(block, plan.z_reference, names), METHOD: ours}
-    expected = None
-    if uncertainty is not None:
-        span = np.float32(levels.high - levels.low)
-        expected = uncertainty[:depth, :, :].astype(np.float32) / span
-        bad = int((~(expected >= 0)).sum())
-        if bad:
-            raise ValueError(
-                f"uncertainty: got {bad} voxels that are NaN or negative, wanted standard errors"
-            )
+    expected = None if uncertainty is None else _read_errors(uncertainty, depth, levels)
     title = f"{prediction.path.name} against {reference.path.name}"
     return write_report(
         folder, truth, volumes, plan.hidden, reference.voxel_nm, title, notes,
         expected=expected, method=METHOD, lost=plan.lost,
     )  # fmt: skip
+
+
+def _check_alike(prediction: Volume, reference: Volume, uncertainty: Volume | None) -> None:
+    if prediction.shape[1:] != reference.shape[1:]:
+        raise ValueError(
+            f"prediction: got {prediction.shape[1:]} px (y, x), wanted {reference.shape[1:]}, "
+            "those of the reference"
+        )
+    if not np.allclose(prediction.voxel_nm, reference.voxel_nm, rtol=1e-3):
+        raise ValueError(
+            f"prediction: got voxels of {prediction.voxel_nm} nm (z, y, x), wanted "
+            f"{reference.voxel_nm}, those of the reference"
+        )
+    if prediction.dtype != reference.dtype:
+        raise ValueError(f"prediction: got {prediction.dtype}, wanted {reference.dtype}")
+    if uncertainty is not None and uncertainty.shape != prediction.shape:
+        raise ValueError(
+            f"uncertainty: got shape {uncertainty.shape}, wanted {prediction.shape}, that of the "
+            "prediction"
+        )
+
+
+def _read_errors(uncertainty: Volume, depth: int, levels: IntensityRange) -> np.ndarray:
+    """Read standard errors of the first planes, f32[depth, H, W], intensity."""
+    errors = uncertainty[:depth, :, :].astype(np.float32) / np.float32(levels.high - levels.low)
+    bad = int((~(errors >= 0)).sum())
+    if bad:
+        raise ValueError(
+            f"uncertainty: got {bad} voxels that are NaN or negative, wanted standard errors"
+        )
+    return errors
 
 
 def define_flags() -> None:
