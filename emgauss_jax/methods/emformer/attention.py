@@ -10,7 +10,7 @@ import numpy as np
 
 from emgauss_jax.methods.emformer.windows import areas, cut, join, windows_of
 
-NEVER = -1e9  # a score that has no weight
+NEVER = -1e9  # added to a score, leaves it no weight
 
 
 def attend(
@@ -34,8 +34,11 @@ def attend(
     if bias is not None:
         scores = scores + bias
     if mask is not None:
-        scores = jnp.where(mask[..., None, :, :], scores, NEVER)
-    seen = jnp.einsum("...hqk,...khf->...qhf", nn.softmax(scores), value)
+        scores = scores + jnp.where(mask, 0.0, NEVER)[..., None, :, :]
+    # Softmax; divided by its sum after the product, which is smaller than the scores.
+    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+    seen = jnp.einsum("...hqk,...khf->...hqf", weights, value)
+    seen = jnp.moveaxis(seen / weights.sum(axis=-1, keepdims=True), -3, -2)
     if mask is not None:
         seen = jnp.where(mask.any(axis=-1)[..., None, None], seen, 0.0)
     return seen.reshape(*seen.shape[:-2], -1)

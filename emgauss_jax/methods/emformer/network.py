@@ -92,10 +92,14 @@ class Block(nn.Module):
         attention = WindowAttention(self.heads, self.window, self.shifted, self.mutual)
         grid = grid + keep[0] * attention(nn.LayerNorm(epsilon=1e-5)(grid))
         inner = nn.LayerNorm(epsilon=1e-5)(grid)
-        gate = nn.gelu(nn.Dense(2 * features)(inner), approximate=False) * nn.Dense(2 * features)(
-            inner
-        )
-        return grid + keep[1] * nn.Dense(features)(gate)
+        gate = gelu(nn.Dense(2 * features)(inner))
+        gated = gate * nn.Dense(2 * features)(inner)
+        return grid + keep[1] * nn.Dense(features)(gated)
+
+
+def gelu(values: jax.Array) -> jax.Array:
+    """Weigh values by the normal distribution below them: flax's by erfc takes longer."""
+    return values * (0.5 + 0.5 * jax.lax.erf(values * np.float32(np.sqrt(0.5))))
 
 
 class Group(nn.Module):
