@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emgauss_jax.metrics import figures, page, scores
+from emgauss_jax.metrics import figures, page, scores, tables
 from emgauss_jax.metrics.calibration import calibrate
 
 ROWS = ("nearest", "linear", "linear_blur", "cubic", "cubic_mean")
@@ -65,20 +65,11 @@ def write_report(
     names += [name for name in predictions if name not in (*names, method)] + [method]
     predictions = {name: predictions[name] for name in names}
     voxel_nm = np.array(np.broadcast_to(voxel_nm, 3), np.float64)
-    measured = scores.evaluate(predictions, reference, hidden, voxel_nm)
-    result = {"scores": measured.scores, "curves": measured.curves, "notes": notes}
-    if seams is not None:
-        result["seams"] = {
-            name: _seam_psnr(volume, reference, hidden, seams)
-            for name, volume in predictions.items()
-        }
-    if lost is not None and lost.any():
-        error = {name: np.square(v[lost] - reference[lost]) for name, v in predictions.items()}
-        result["missing"] = {name: scores.decibel(each) for name, each in error.items()}
+    result = _measure(predictions, reference, hidden, voxel_nm, seams, lost)
     if expected is not None:
         error = predictions[method] - reference
         result["expected_error"] = calibrate(expected[hidden], error[hidden])
-    result = _plain(result)
+    result = _plain(result | {"notes": notes})
     columns = {"input (nearest)": predictions.get("nearest"), "linear": predictions.get("linear")}
     columns |= {method: predictions[method], "reference": reference}
     panels = page.panels(columns, (method, "reference"), hidden, voxel_nm, expected)
@@ -90,16 +81,37 @@ def write_report(
     return result
 
 
+def _measure(
+    predictions: dict[str, np.ndarray],
+    reference: np.ndarray,
+    hidden: np.ndarray,
+    voxel_nm: np.ndarray,
+    seams: np.ndarray | None,
+    lost: np.ndarray | None,
+) -> dict:
+    measured = scores.evaluate(predictions, reference, hidden, voxel_nm)
+    result: dict = {"scores": measured.scores, "curves": measured.curves}
+    if seams is not None:
+        result["seams"] = {
+            name: _seam_psnr(volume, reference, hidden, seams)
+            for name, volume in predictions.items()
+        }
+    if lost is not None and lost.any():
+        error = {name: np.square(v[lost] - reference[lost]) for name, v in predictions.items()}
+        result["missing"] = {name: scores.decibel(each) for name, each in error.items()}
+    return result
+
+
 def _scored_body(
     title: str, result: dict, panels: str, voxel_nm: np.ndarray, method: str
 ) -> list[str]:
     return [
         page.heading(title, summarise(result["scores"], method)),
-        page.score_tables(result["scores"], method),
-        page.missing_table(result["missing"], method) if "missing" in result else "",
-        page.seam_table(result["seams"]) if "seams" in result else "",
+        tables.score_tables(result["scores"], method),
+        tables.missing_table(result["missing"], method) if "missing" in result else "",
+        tables.seam_table(result["seams"]) if "seams" in result else "",
         panels,
-        page.calibration(result["expected_error"]) if "expected_error" in result else "",
+        tables.calibration(result["expected_error"]) if "expected_error" in result else "",
         page.picture("Curves", figures.curves_uri(result["curves"], voxel_nm, method)),
         page.notes(result["notes"]),
     ]

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.image import imread
 from scipy.ndimage import gaussian_filter
 
-from emgauss_jax.metrics import figures, page, report
+from emgauss_jax.metrics import figures, report, tables
 
 DEPTH = 17
 HIDDEN = np.arange(DEPTH) % 4 != 0
@@ -102,15 +102,15 @@ def test_summary_tells_the_truth(written):
 
 
 def test_best_of_a_column_is_bold():
-    names = [metric for table in page.TABLES for _, _, labels in table for metric in labels]
+    names = [metric for groups in tables.TABLES for _, _, labels in groups for metric in labels]
     assert len(names) == len(set(names)) == 18
     low, high = dict.fromkeys(names, 1.0), dict.fromkeys(names, 2.0)
-    html = page.score_tables({"low": low, "high": high}, "high")
+    html = tables.score_tables({"low": low, "high": high}, "high")
     # Of 18 columns only the four resolutions are better when lower.
     assert html.count("<b>1</b>") == 4
     assert html.count("<b>2.00</b>") + html.count("<b>2.000</b>") == 14
-    tied = page.score_tables({"a": dict.fromkeys(names), "b": low, "c": low}, "c")
-    assert tied.count("<b>") == 2 * 18 and tied.count("n/a") == 18 + page.LEGEND.count("n/a")
+    tied = tables.score_tables({"a": dict.fromkeys(names), "b": low, "c": low}, "c")
+    assert tied.count("<b>") == 2 * 18 and tied.count("n/a") == 18 + tables.LEGEND.count("n/a")
 
 
 def test_gallery_gives_no_score(volumes, tmp_path):
