@@ -22,6 +22,7 @@ from emgauss_jax.prior import obstacle
 from emgauss_jax.region import CONSTANTS, folder_of
 from emgauss_jax.trained import read_learned
 from emgauss_jax.trust import describe
+from emgauss_jax.workdir import read_damaged
 
 SAMPLE = 2**23  # voxels of the output that are looked at; each method's copy takes 32 MiB
 
@@ -149,6 +150,11 @@ def describe_run(run: Run, workdir: pathlib.Path) -> dict[str, str]:
         notes["learned from, too"] = ", ".join(run.config.data.paths)
     if not plan.valid.all():
         notes["missing slices"] = ", ".join(map(str, np.flatnonzero(~plan.valid)))
+    damaged = read_damaged(workdir)
+    if damaged:
+        scored = " (in the reference, too, and scored as they are there)" if plan.factor else ""
+        listed = "; ".join(f"{index} {reason}" for index, reason in damaged.items())
+        notes["of these, found damaged"] = listed + scored
     if plan.factor:
         notes["simulated"] = f"{plan.degradation}, factor {plan.factor}"
     return notes

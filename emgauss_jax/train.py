@@ -6,6 +6,7 @@ python -m emgauss_jax.train --config=configs/emgauss.py --workdir=DIR [--config.
 
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -14,16 +15,16 @@ from ml_collections import config_flags
 from emgauss_jax import cli
 from emgauss_jax.assess import assess
 from emgauss_jax.crew import Crew, alone, define_crew_flags, open_crew
-from emgauss_jax.data.damage import find_damaged
+from emgauss_jax.data.damage import Damaged, find_damaged
 from emgauss_jax.data.observed import open_unmeasured
 from emgauss_jax.experiment import Run, prepare
 from emgauss_jax.sampling import isotropic
 from emgauss_jax.work import Job, check_inputs, estimate, run_job
-from emgauss_jax.workdir import claim_workdir, locked, write_levels
+from emgauss_jax.workdir import claim_workdir, locked, write_damaged, write_levels
 
 
 def train_and_evaluate(
-    config: Any, workdir: pathlib.Path, crew: Crew | None = None
+    config: Any, workdir: pathlib.Path, crew: Crew | None = None, damaged: Sequence[Damaged] = ()
 ) -> pathlib.Path:
     """Fit, reconstruct and report; started again, go on where it stopped.
 
@@ -31,6 +32,7 @@ def train_and_evaluate(
       config: a config of configs/.
       workdir: a new folder, or one of the same config; of many processes, one that all see.
       crew: who does the work; None: this process alone.
+      damaged: slices that were found so, which the config calls missing; the report lists them.
 
     Returns:
       The path of the reconstruction.
@@ -50,6 +52,8 @@ def train_and_evaluate(
     with locked(workdir / ".lock"):
         print(estimate(run), file=sys.stderr)
         write_levels(workdir, run.observed.levels)
+        if damaged:
+            write_damaged(workdir, damaged)
         crew.wait("workdir")
         return finish(run, workdir, crew)
 
@@ -67,8 +71,11 @@ def finish(run: Run, workdir: pathlib.Path, crew: Crew) -> pathlib.Path:
     return path
 
 
-def leave_out_damaged(config: Any) -> Any:
+def leave_out_damaged(config: Any) -> tuple[Any, list[Damaged]]:
     """List slices that look damaged on stderr, and call them missing in a copy of the config.
+
+    Returns:
+      The copy, and the slices.
 
     Raises:
       ValueError: a stack that cannot be used, or too much of which looks damaged.
@@ -79,7 +86,7 @@ def leave_out_damaged(config: Any) -> Any:
     print(f"{len(found)} slices look damaged and are left out", file=sys.stderr)
     changed = config.copy_and_resolve_references()
     changed.data.missing = tuple(sorted({*config.data.missing, *(each.index for each in found)}))
-    return changed
+    return changed, found
 
 
 def define_flags() -> None:
@@ -95,9 +102,11 @@ def main() -> None:
     values = flags.FLAGS
     if values.config is None or not values.workdir:
         raise ValueError("flags: wanted --config=FILE and --workdir=DIR")
-    config = leave_out_damaged(values.config) if values.detect_missing else values.config
+    config, damaged = values.config, []
+    if values.detect_missing:
+        config, damaged = leave_out_damaged(config)
     with open_crew(values) as crew:
-        path = train_and_evaluate(config, pathlib.Path(values.workdir), crew)
+        path = train_and_evaluate(config, pathlib.Path(values.workdir), crew, damaged)
         if crew.leads:
             print(f"{path}\n{path.parent / 'report' / 'report.html'}")
 

@@ -5,7 +5,7 @@ import dataclasses
 import fcntl
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ml_collections import config_dict
@@ -14,6 +14,7 @@ from emgauss_jax.data.intensity import IntensityRange
 
 CONFIG = "config.json"
 LEVELS = "levels.json"
+DAMAGED = "damaged.json"
 
 
 def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
@@ -78,6 +79,17 @@ def read_levels(workdir: pathlib.Path) -> IntensityRange | None:
 def write_levels(workdir: pathlib.Path, levels: IntensityRange) -> None:
     """Keep the grey levels, so that no other process has to read the whole volume for them."""
     write_json(workdir / LEVELS, dataclasses.asdict(levels))
+
+
+def read_damaged(workdir: pathlib.Path) -> dict[str, str]:
+    """Read which slices were found damaged, index -> reason."""
+    path = workdir / DAMAGED
+    return read_json(path) if path.exists() else {}
+
+
+def write_damaged(workdir: pathlib.Path, found: Iterable[tuple[int, str]]) -> None:
+    """Keep indices and reasons of slices that were found damaged, for the report."""
+    write_json(workdir / DAMAGED, {str(index): reason for index, reason in found})
 
 
 def read_json(path: pathlib.Path) -> Any:

@@ -322,6 +322,7 @@ def test_damaged_slices_are_listed_and_left_out(tmp_path):
     assert tuple(read_workdir(tmp_path / "run").data.missing) == (3, 5)
     report = (tmp_path / "run" / "report" / "report.html").read_text()
     assert "<td>missing slices</td><td>3, 5</td>" in report
+    assert "<td>of these, found damaged</td><td>3 blank: contrast 0" in report
 
 
 BAD = {

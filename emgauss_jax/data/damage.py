@@ -6,20 +6,19 @@ calls missing. Letters: K observed slices, h w thinned size in px.
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from emgauss_jax.data.boxes import Box
-from emgauss_jax.data.observed import Observed
+from emgauss_jax.data.observed import Observed, scanned
 
-THINNED = 256  # px of a slice that are looked at, along each axis
-AT_ONCE = 2**25  # voxels read at once
+THINNED = 128  # px of a slice that are looked at, along each axis: 64 KiB a slice are held
 FLAT = 0.2  # contrast, of the stack's, under which a slice is blank
 ALIKE = 0.2  # difference from the slice before, of the usual one, under which one is repeated
 UNLIKE = 1.5  # least difference from a neighbour, of the usual one, above which one is foreign
 NEIGHBOURS = 3  # on each side
+AROUND = 8  # slices on each side whose differences are usual there
 MOST = 1 / 3  # of a stack that may be damaged
 
 Thinned = dict[int, np.ndarray]  # index -> f32[h, w], grey levels
@@ -44,7 +43,7 @@ def find_damaged(observed: Observed) -> list[Damaged]:
     Raises:
       ValueError: more than a third of the stack is damaged: nothing to tell damage by.
     """
-    thinned = dict(_read(observed))
+    thinned = _read(observed)
     found: list[Damaged] = []
     for judge in (_not_finite, _blank, _unlike, _repeated):
         bad = {each.index for each in found}
@@ -52,25 +51,29 @@ def find_damaged(observed: Observed) -> list[Damaged]:
         if len(left) >= 3:
             found += judge(left)
     if len(found) > MOST * len(thinned):
+        listed = ", ".join(str(each.index) for each in sorted(found))
         raise ValueError(
-            f"detect_missing: got {len(found)} of {len(thinned)} slices that look damaged, wanted "
-            "a third at most: there is nothing to tell damage by; name them in data.missing"
+            f"detect_missing: got {len(found)} of {len(thinned)} slices that look damaged "
+            f"({listed}), wanted a third at most: there is nothing to tell damage by; name them in "
+            "data.missing"
         )
     return sorted(found)
 
 
-def _read(observed: Observed) -> Iterator[tuple[int, np.ndarray]]:
+def _read(observed: Observed) -> Thinned:
     """Read all slices and keep some px of each; one that is not finite is NaN all over."""
     count, height, width = observed.shape
     step = max(1, -(-max(height, width) // THINNED))
-    each = max(1, AT_ONCE // (height * width))
-    for start in range(0, count, each):
-        part = observed.part(Box((start, 0, 0), (min(each, count - start), height, width)))
-        for i in np.flatnonzero(part.plan.valid):
-            values = part.slices[i]
-            finite = np.isfinite(values).all()
-            thinned = values[::step, ::step].astype(np.float32)
-            yield start + int(i), thinned if finite else np.full_like(thinned, np.nan)
+    kept = np.zeros((count, -(-height // step), -(-width // step)), np.float32)
+    for box, part in scanned(observed):
+        (z, y, x), (skip_y, skip_x) = box.start, (-n % step for n in box.start[1:])
+        values = part.slices
+        bad = ~np.isfinite(values).all(axis=(1, 2))
+        some = values[:, skip_y::step, skip_x::step].astype(np.float32)
+        rows, columns = (-(-n // step) for n in (y, x))
+        kept[z : box.stop[0], rows : rows + some.shape[1], columns : columns + some.shape[2]] = some
+        kept[z : box.stop[0]][bad] = np.nan
+    return {int(i): kept[i] for i in np.flatnonzero(observed.plan.valid)}
 
 
 def _not_finite(left: Thinned) -> list[Damaged]:
@@ -122,20 +125,24 @@ def _repeated(left: Thinned) -> list[Damaged]:
 def _ratios(left: Thinned) -> Callable[[int, int], float]:
     """Compare two slices, by what is usual for slices so far apart.
 
-    Usual is the lower quartile: it stays that of sound slices where a third is foreign.
+    Usual is the lower quartile, without copies: it stays that of sound slices where a third is
+    foreign. Of the whole stack, or of what is around where more changes there.
     """
     apart = functools.cache(lambda a, b: _difference(left[a], left[b]))
-    usual, order = [], list(left)
-    for distance in range(1, NEIGHBOURS + 1):
-        pairs = [(a, a + distance) for a in order if a + distance in left]
-        known = [apart(*pair) for pair in pairs]
-        usual.append(
-            np.quantile(known, 0.25, method="lower") if known else usual[-1] if usual else np.inf
-        )
+
+    @functools.cache
+    def usual(distance: int, low: int, high: int) -> float:
+        pairs = [(a, a + distance) for a in left if low <= a <= high and a + distance in left]
+        known = [each for each in itertools.starmap(apart, pairs) if each > 0]
+        if known:
+            return float(np.quantile(known, 0.25, method="lower"))
+        return usual(distance - 1, low, high) if distance > 1 else 0.0
 
     def ratio(one: int, other: int) -> float:
         a, b = sorted((one, other))
-        return apart(a, b) / max(usual[min(b - a, NEIGHBOURS) - 1], 1e-12)
+        distance = min(b - a, NEIGHBOURS)
+        most = max(usual(distance, min(left), max(left)), usual(distance, a - AROUND, a + AROUND))
+        return apart(a, b) / most if most else 0.0
 
     return ratio
 

@@ -180,18 +180,22 @@ def find_levels(observed: Observed) -> IntensityRange:
     """
     found = [
         extremes(part.slices[part.plan.valid])
-        for part in _scanned(observed)
+        for _, part in scanned(observed)
         if part.plan.valid.any()
     ]
     return spanning(min(low for low, _ in found), max(high for _, high in found))
 
 
-def _scanned(observed: Observed) -> Iterator[Observed]:
-    """Cut a volume into parts of SCAN voxels at most, along what its format stores together."""
+def scanned(observed: Observed) -> Iterator[tuple[Box, Observed]]:
+    """Cut a volume into parts of SCAN voxels at most, along what its format stores together.
+
+    Yields:
+      Where a part lies, z in observed slices, and the part, of which nothing is read yet.
+    """
     count, height, width = observed.shape
     if observed.volume.format in FOLDERS:
         height, width = min(height, 1024), min(width, 1024)
     each = max(1, SCAN // (height * width * max(1, observed.plan.factor)))
     size = (min(each, count), height, width)
     for box in block_grid(observed.shape, size, (0, 0, 0)).boxes:
-        yield observed.part(box)
+        yield box, observed.part(box)
