@@ -101,10 +101,11 @@ def _check_alike(prediction: Volume, reference: Volume, uncertainty: Volume | No
 def _read_errors(uncertainty: Volume, depth: int, levels: IntensityRange) -> np.ndarray:
     """Read standard errors of the first planes, f32[depth, H, W], intensity."""
     errors = uncertainty[:depth, :, :].astype(np.float32) / np.float32(levels.high - levels.low)
-    bad = int((~(errors >= 0)).sum())
+    bad = int((~((errors >= 0) & np.isfinite(errors))).sum())
     if bad:
         raise ValueError(
-            f"uncertainty: got {bad} voxels that are NaN or negative, wanted standard errors"
+            f"uncertainty: got {bad} voxels that are NaN, infinite or negative, wanted standard "
+            "errors"
         )
     return errors
 

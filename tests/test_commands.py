@@ -257,6 +257,12 @@ def test_evaluate_scores_missing_slices_apart_and_an_uncertainty(tmp_path):
     with pytest.raises(ValueError, match=r"uncertainty: got shape \(13, 24, 20\)"):
         other = open_volume(write(tmp_path / "o.ome.tif", error[:, :, :20]))
         evaluate_volumes(*asked[:3], tmp_path / "other", uncertainty=other)
+    for bad in (np.nan, np.inf, -1.0):
+        error[3, 2, 1] = bad
+        other = open_volume(write(tmp_path / f"{bad}.ome.tif", error))
+        with pytest.raises(ValueError, match="uncertainty: got 1 voxels that are NaN, infinite"):
+            evaluate_volumes(*asked[:3], tmp_path / "other", uncertainty=other)
+    assert not (tmp_path / "other").exists()
 
 
 def write(path, values, voxel_nm=(10.0, 10.0, 10.0)):
@@ -361,13 +367,14 @@ def test_bad_settings_say_what_was_wanted(match, tmp_path):
 
 
 def test_bad_volumes_say_what_was_wanted(tmp_path):
-    nan = np.full((9, 24, 24), np.nan, np.float32)
+    nan = np.ones((9, 24, 24), np.float32)
+    nan[4], nan[8, 3, 5] = np.nan, np.inf
     flat = np.zeros((9, 24, 24), np.uint8)
     isotropic_only = write(tmp_path / "iso.ome.tif", flat, (4.0, 10.0, 10.0))
     tifffile.imwrite(tmp_path / "plain.tif", flat)
     (tmp_path / "text.tif").write_text("no image")
     cases = {
-        "NaN": {"data__path": str(write(tmp_path / "nan.ome.tif", nan))},
+        "slices 1, 2: got NaN": {"data__path": str(write(tmp_path / "nan.ome.tif", nan))},
         "data.voxel_nm": {"data__path": str(tmp_path / "plain.tif")},
         "text.tif": {"data__path": str(tmp_path / "text.tif")},
         "wanted z >= y": {"data__path": str(isotropic_only), "data__simulate_factor": 0},

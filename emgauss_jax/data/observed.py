@@ -179,11 +179,22 @@ def find_levels(observed: Observed) -> IntensityRange:
       ValueError: a voxel that is NaN or infinite.
     """
     found = [
-        extremes(part.slices[part.plan.valid])
-        for _, part in scanned(observed)
-        if part.plan.valid.any()
+        _extremes(part, box.start[0]) for box, part in scanned(observed) if part.plan.valid.any()
     ]
     return spanning(min(low for low, _ in found), max(high for _, high in found))
+
+
+def _extremes(part: Observed, first: int) -> tuple[float, float]:
+    """Find the range of the valid slices of a part, or name those that have none."""
+    values = part.slices[part.plan.valid]
+    bad = np.flatnonzero(part.plan.valid)[~np.isfinite(values).all(axis=(1, 2))]
+    if bad.size:
+        listed = ", ".join(str(first + i) for i in bad)
+        raise ValueError(
+            f"slices {listed}: got NaN or infinite voxels, wanted finite ones; leave these out by "
+            "data.missing or --detect_missing (of another stack: --input_missing)"
+        )
+    return extremes(values)
 
 
 def scanned(observed: Observed) -> Iterator[tuple[Box, Observed]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from emgauss_jax.methods import pairs
 from emgauss_jax.methods.base import Block
@@ -45,7 +46,8 @@ def error_by_spread(views: Views, block: Block, thick: bool) -> jax.Array:
     """Measure the error by the spread of the views, both root mean squares.
 
     The truth is known at half the resolution: every second slice is hidden, of thick ones two make
-    one. Slices beside a gap are not judged.
+    one. Beside a gap none is judged, unless all are: as if there were no gap, which has the error
+    too large rather than too small.
 
     Args:
       views: of stacks without gaps.
@@ -58,19 +60,35 @@ def error_by_spread(views: Views, block: Block, thick: bool) -> jax.Array:
     fine, count = pairs.halve(block.slices), len(block.z) // 2
     if thick:
         coarse = fine[: 2 * count].reshape(count, 2, *fine.shape[1:]).mean(axis=1)
-        hidden, parts = jnp.arange(2 * count), jnp.array([-0.25, 0.25])
+        hidden, parts = np.arange(2 * count), np.array([-0.25, 0.25])
         place = (hidden[:, None] + parts - 0.5) / 2
-        apart = (block.z[1::2] - block.z[: 2 * count : 2]).repeat(2)
+        first = 2 * (hidden // 2) - 2  # of the pair before
+        around = np.clip([first, first + 5], 0, 2 * count - 1)
     else:
-        coarse, hidden = fine[::2], jnp.arange(1, 2 * len(fine[::2]) - 1, 2)
+        coarse, hidden = fine[::2], np.arange(1, 2 * len(fine[::2]) - 1, 2)
         place = hidden[:, None] / 2
-        apart = (block.z[hidden + 1] - block.z[hidden - 1]) / 2
+        around = np.array([hidden - 1, hidden + 1])
     if len(coarse) < 2:
         return jnp.float32(1)
-    judged = (apart < 1.5).astype(jnp.float32)[:, None, None]
+    judged = _gapless(block.z, around)[:, None, None]
     stack = Block(coarse, jnp.arange(1.0 * len(coarse)), jnp.ones(len(coarse), bool))
-    planes = views(stack, place.ravel())
+    planes = views(stack, jnp.asarray(place.ravel(), jnp.float32))
     planes = planes.reshape(len(planes), *place.shape, *planes.shape[2:]).mean(axis=2)
     error = jnp.mean(judged * jnp.square(planes.mean(axis=0) - fine[hidden]))
     spread = jnp.mean(judged * jnp.var(planes, axis=0))
-    return jnp.where(judged.any(), jnp.sqrt(error / (spread + 1e-12)), 1.0)
+    return jnp.sqrt(error / (spread + 1e-12))
+
+
+def _gapless(z: jax.Array, around: np.ndarray) -> jax.Array:
+    """Weigh by 1 what has no gap around it, 0 else; by 1 all of it where all has.
+
+    Args:
+      z: f32[K], depths of slices.
+      around: i64[2, N], the first and the last slice that count.
+
+    Returns:
+      f32[N].
+    """
+    gaps = jnp.concatenate([jnp.zeros(1), jnp.cumsum(jnp.diff(z) > 1.5)])
+    gapless = gaps[around[0]] == gaps[around[1]]
+    return (gapless | ~gapless.any()).astype(jnp.float32)

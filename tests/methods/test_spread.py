@@ -29,18 +29,24 @@ def test_thin_slices_beside_a_gap_are_not_judged():
     np.testing.assert_allclose(error_by_spread(two_views, given, False), want, rtol=1e-4)
 
 
-def test_thick_slices_across_a_gap_are_not_judged():
-    given = block([0, 1, 2, 4, 5, 6])  # pairs 0 1, 2 4, 5 6
-    fine = np.asarray(given.slices).reshape(6, 4, 2, 3, 2).mean((2, 4))
+def thick_errors(fine):
+    """Errors of slices drawn from means of two, each the mean of two planes a quarter off it."""
     coarse = (fine[::2] + fine[1::2]) / 2
-    at = lambda z: (np.floor(z) + 1 - z) * coarse[int(z)] + (z % 1) * coarse[int(z) + 1]  # noqa: E731
-    # A slice is the mean of two planes a quarter from its middle; beyond the ends they go on.
-    errors = [
-        coarse[0] - fine[0],
-        (at(0.125) + at(0.375)) / 2 - fine[1],
-        (at(1.625) + at(1.875)) / 2 - fine[4],
-        coarse[2] - fine[5],
-    ]
+
+    def at(z):
+        low = int(np.clip(np.floor(z), 0, len(coarse) - 2))
+        share = np.clip(z - low, 0, 1)  # beyond the ends they go on
+        return (1 - share) * coarse[low] + share * coarse[low + 1]
+
+    middles = (np.arange(len(fine)) - 0.5) / 2
+    return np.stack([(at(z - 0.125) + at(z + 0.125)) / 2 for z in middles]) - fine
+
+
+def test_thick_slices_near_a_gap_are_not_judged():
+    """Of the pairs 0 1, 2 3, 4 5, 7 8, 9 10 two have the gap between them and a neighbour."""
+    given = block([0, 1, 2, 3, 4, 5, 7, 8, 9, 10])
+    fine = np.asarray(given.slices).reshape(10, 4, 2, 3, 2).mean((2, 4))
+    errors = thick_errors(fine)[[0, 1, 2, 3, 8, 9]]
     want = np.sqrt(np.mean(np.square(errors))) / 0.1
     np.testing.assert_allclose(error_by_spread(two_views, given, True), want, rtol=1e-4)
 
@@ -53,5 +59,8 @@ def test_where_nothing_can_be_hidden_the_spread_is_the_error(thick, z):
     assert error_by_spread(two_views, block([0]), thick) == 1
 
 
-def test_where_every_slice_lies_beside_a_gap_the_spread_is_the_error():
-    assert error_by_spread(two_views, block([0, 2, 4, 6]), False) == 1
+@pytest.mark.parametrize("thick", [False, True])
+def test_where_every_slice_lies_beside_a_gap_all_are_judged(thick):
+    z = [0, 1, 3, 4, 6, 7]
+    gappy, plain = (error_by_spread(two_views, block(at), thick) for at in (z, range(6)))
+    assert gappy == plain != 1
