@@ -16,7 +16,7 @@ from emgauss_jax.methods.interpolate import weights
 
 
 class Missing(NamedTuple):
-    """How many rows a block may lack; static, since shapes never depend on data."""
+    """How many rows any block of a stack may lack; static: shapes never depend on data."""
 
     before: int = 0  # the first slice
     between: int = 0  # the first and the last

@@ -31,23 +31,6 @@ class Evaluation(NamedTuple):
     curves: dict[str, object]  # axes as lists of numbers, then prediction -> list for each curve
 
 
-def score(
-    prediction: np.ndarray, reference: np.ndarray, hidden: np.ndarray, voxel_nm: object
-) -> dict[str, float]:
-    """Score one prediction; see `evaluate`.
-
-    Args:
-      prediction: f32[D, H, W], intensity, data range 1.
-      reference: f32[D, H, W].
-      hidden: bool[D], the planes that are scored.
-      voxel_nm: nm, one number or (z, y, x).
-
-    Returns:
-      metric -> value.
-    """
-    return evaluate({"prediction": prediction}, reference, hidden, voxel_nm).scores["prediction"]
-
-
 def evaluate(
     predictions: Volumes, reference: np.ndarray, hidden: np.ndarray, voxel_nm: object
 ) -> Evaluation:

@@ -15,7 +15,8 @@ from emgauss_jax.methods import interpolate, registry
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.emformer import method, pieces
 from emgauss_jax.methods.emformer.attention import WindowAttention, sine_code
-from emgauss_jax.methods.emformer.network import Network, Sizes, double, kept_blocks, merge, split
+from emgauss_jax.methods.emformer.head import double
+from emgauss_jax.methods.emformer.network import Network, Sizes, kept_blocks, merge, split
 from emgauss_jax.methods.emformer.turns import reversals
 from emgauss_jax.methods.emformer.windows import areas, cut, join, windows_of
 from emgauss_jax.methods.rows import Missing

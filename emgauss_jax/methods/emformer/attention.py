@@ -75,6 +75,7 @@ class WindowAttention(nn.Module):
             crossed = None
             if mask is not None:
                 crossed = jnp.stack([mask[:, half:, :half], mask[:, :half, half:]], axis=1)
+            # In a frame's place stands what the other frame asks of it.
             other = attend(query[:, ::-1], key, value, mask=crossed)
             seen = jnp.concatenate([other.reshape(tokens.shape), seen], axis=-1)
         return join(nn.Dense(features, name="joined")(seen), windows)

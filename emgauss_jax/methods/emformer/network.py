@@ -12,7 +12,7 @@ import numpy as np
 
 from emgauss_jax.methods.convolution import Conv3x3
 from emgauss_jax.methods.emformer.attention import WindowAttention
-from emgauss_jax.methods.rows import between
+from emgauss_jax.methods.emformer.head import Last, double
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +105,7 @@ def gelu(values: jax.Array) -> jax.Array:
 class Group(nn.Module):
     """Blocks, every second one with shifted windows, then a layer, added to what comes in."""
 
-    first: int  # even: the first block's windows are not shifted
+    first: int  # number of the first block: those of odd numbers have shifted windows
     count: int
     heads: int
     window: tuple[int, int, int]
@@ -218,36 +218,3 @@ class Network(nn.Module):
             window = (1, *sizes.window[1:]) if alone else sizes.window
             grid = Group(0, 2, sizes.heads, window, False)(grid, keep[2 * i : 2 * i + 2])
         return grid
-
-
-def double(grid: jax.Array) -> jax.Array:
-    """Make two rows of one, of every second feature each: f32[D, R, C, 2 F] to [D, 2 R, C, F]."""
-    D, R, C, F = grid.shape
-    parts = grid.reshape(D, R, C, F // 2, 2).transpose(0, 1, 4, 2, 3)
-    return parts.reshape(D, 2 * R, C, F // 2)
-
-
-class Last(nn.Module):
-    """Interpolate fine rows at the px of the output and convolve there.
-
-    All of it is linear: one sum for each of the kernel's three rows, then an interpolation of it.
-    """
-
-    fine: int  # rows for each of the input's
-    first: float  # distance of the first of them from it
-
-    @nn.compact
-    def __call__(self, grid: jax.Array, place: jax.Array, step: jax.Array) -> jax.Array:
-        """Map f32[D, R fine, C, F], f32[Q] and f32[] to f32[D, Q, C]; see `Network`."""
-        start = nn.initializers.zeros_init()
-        kernel = self.param("kernel", start, (3, 3, grid.shape[-1], 1))
-        bias = self.param("bias", start, (1,))
-        padded = jnp.pad(grid, ((0, 0), (0, 0), (1, 1), (0, 0)), "edge")
-        across = jnp.concatenate([padded[:, :, j : j + grid.shape[2]] for j in range(3)], axis=-1)
-        sums = across @ kernel.reshape(3, -1).T  # [D, R fine, C, 3], for each row of the kernel
-        middle = self.fine * place - self.first
-        rows = [
-            jax.vmap(between, (0, None))(sums[..., i], middle + (i - 1) * self.fine * step)
-            for i in range(3)
-        ]
-        return sum(rows) + bias
