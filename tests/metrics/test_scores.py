@@ -19,7 +19,9 @@ def _volume(seed, shape=(17, 16, 20)):
 
 
 def score(prediction, reference, hidden, voxel_nm):
-    return scores.evaluate({"one": prediction}, reference, hidden, voxel_nm).scores["one"]
+    return scores.evaluate({"prediction": prediction}, reference, hidden, voxel_nm).scores[
+        "prediction"
+    ]
 
 
 def test_equal_volumes_reach_every_limit():
