@@ -51,7 +51,9 @@ def interpolated(observed, z, name):
     return interpolate.baselines(block, z, (name,))[name]
 
 
-@pytest.mark.parametrize("degradation", ["subsample", "average"])
+@pytest.mark.parametrize(
+    "degradation", ["subsample", pytest.param("average", marks=pytest.mark.slow)]
+)
 def test_believed_where_all_directions_are_alike(degradation, tmp_path):
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif", data__degradation=degradation)
     observed, labels = taught(config, tmp_path / "run")

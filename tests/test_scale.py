@@ -96,6 +96,7 @@ def whole(tmp_path_factory):
     return arguments, folder / "whole"
 
 
+@pytest.mark.slow
 def test_eight_devices_or_two_processes_give_the_volume_of_one(whole, tmp_path):
     arguments, one = whole
     xla = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"

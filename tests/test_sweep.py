@@ -133,6 +133,7 @@ def test_rows_of_a_unit_are_what_each_is_alone_and_one_that_diverges_fails_alone
     assert len({table[name].scores["psnr"] for name in THREE}) == 3
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
     """Killed in the report of the second row; then the failed row alone is tried again."""
     rows = rows_of(

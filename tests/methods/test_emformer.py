@@ -397,7 +397,8 @@ def test_the_expected_error_is_the_spread_of_the_views_scaled():
     np.testing.assert_allclose(ratio, ratio[0, 0, 0], rtol=1e-2)
 
 
-@pytest.mark.parametrize("thick", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("thick", [False, True])
 def test_a_step_teaches(thick):
     """Stripes that linear interpolation cannot follow; keys decide all that is random."""
     y = np.arange(14)[:, None] + np.arange(17)

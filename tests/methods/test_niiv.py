@@ -120,7 +120,7 @@ def test_a_shifted_input_shifts_the_output():
     )
 
 
-@pytest.mark.parametrize("thick", [False, True])
+@pytest.mark.parametrize("thick", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_stack_of_one_intensity_stays_one_up_to_the_border(thick):
     some = settings(thick=thick)
     stack = block()._replace(slices=jnp.full((5, 20, 26), 0.3))

@@ -158,7 +158,10 @@ def test_overflow_is_seen_even_where_it_is_beyond_counting():
     assert build_lists(splats, shape, "sum", CUTOFF, 1).overflow > 2**30
 
 
-@pytest.mark.parametrize(("blend", "backend"), [("alpha", "tiled"), ("sum", "binned")])
+@pytest.mark.parametrize(
+    ("blend", "backend"),
+    [pytest.param("alpha", "tiled", marks=pytest.mark.slow), ("sum", "binned")],
+)
 def test_float32_gradients_under_x64(blend, backend):
     splats = random_splats(12, rotated=False)
     with jax.enable_x64(True):
