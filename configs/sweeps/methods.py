@@ -1,8 +1,9 @@
-"""Every method of this project on one volume, beside the interpolations that cost nothing.
+r"""Every method of this project on one volume, beside the interpolations that cost nothing.
 
 for volume in a b; do for factor in 5 8 10; do
 python launch/sweep.py --config=configs/sweeps/methods.py --workdir=DIR/$volume$factor \
-    --config.data.path=$volume.ome.tif --config.data.simulate_factor=$factor
+    --config.data.path=$volume.ome.tif --config.data.simulate_factor=$factor \
+    --config.data.crop=0:$((128 / factor * factor + 1)),:,:
 done; done
 
 Each is fitted anew, the networks too; configs for a laptop, so that one can make the table.
