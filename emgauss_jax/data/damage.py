@@ -129,10 +129,13 @@ def _ratios(left: Thinned) -> Callable[[int, int], float]:
     foreign. Of the whole stack, or of what is around where more changes there.
     """
     apart = functools.cache(lambda a, b: _difference(left[a], left[b]))
+    ends = min(left), max(left)
 
     @functools.cache
     def usual(distance: int, low: int, high: int) -> float:
-        pairs = [(a, a + distance) for a in left if low <= a <= high and a + distance in left]
+        pairs = [
+            (a, a + distance) for a in range(low, high + 1) if a in left and a + distance in left
+        ]
         known = [each for each in itertools.starmap(apart, pairs) if each > 0]
         if known:
             return float(np.quantile(known, 0.25, method="lower"))
@@ -141,7 +144,7 @@ def _ratios(left: Thinned) -> Callable[[int, int], float]:
     def ratio(one: int, other: int) -> float:
         a, b = sorted((one, other))
         distance = min(b - a, NEIGHBOURS)
-        most = max(usual(distance, min(left), max(left)), usual(distance, a - AROUND, a + AROUND))
+        most = max(usual(distance, *ends), usual(distance, a - AROUND, a + AROUND))
         return apart(a, b) / most if most else 0.0
 
     return ratio

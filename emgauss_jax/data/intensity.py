@@ -27,22 +27,12 @@ def find_range(observed: np.ndarray, dtype: np.dtype | type | None = None) -> In
     Raises:
       ValueError: where values are NaN or infinite.
     """
-    low, high = extremes(observed)
-    if np.dtype(dtype or observed.dtype) == np.uint8:
-        return IntensityRange(0.0, 255.0)
-    return spanning(low, high)
-
-
-def extremes(observed: np.ndarray) -> tuple[float, float]:
-    """Find the least and the greatest value.
-
-    Raises:
-      ValueError: where values are NaN or infinite.
-    """
     bad = observed.size - int(np.isfinite(observed).sum())
     if bad:
         raise ValueError(f"intensity: got {bad} NaN or infinite voxels, wanted finite values")
-    return float(observed.min()), float(observed.max())
+    if np.dtype(dtype or observed.dtype) == np.uint8:
+        return IntensityRange(0.0, 255.0)
+    return spanning(float(observed.min()), float(observed.max()))
 
 
 def spanning(low: float, high: float) -> IntensityRange:

@@ -12,7 +12,7 @@ import numpy as np
 
 from emgauss_jax.data.boxes import Box, block_grid
 from emgauss_jax.data.degrade import Plan, degrade_plan, parse_crop, plan_part, read_observed
-from emgauss_jax.data.intensity import IntensityRange, extremes, spanning, to_unit
+from emgauss_jax.data.intensity import IntensityRange, spanning, to_unit
 from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import FOLDERS, open_volume, output_suffix
 
@@ -194,7 +194,7 @@ def _extremes(part: Observed, first: int) -> tuple[float, float]:
             f"slices {listed}: got NaN or infinite voxels, wanted finite ones; leave these out by "
             "data.missing or --detect_missing (of another stack: --input_missing)"
         )
-    return extremes(values)
+    return float(values.min()), float(values.max())
 
 
 def scanned(observed: Observed) -> Iterator[tuple[Box, Observed]]:
