@@ -7,7 +7,11 @@ import tempfile
 FOLDER = "JAX_COMPILATION_CACHE_DIR"
 LEAST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 FLAGS = "XLA_FLAGS"
-QUICK = "--xla_backend_optimization_level=0"  # most of a test is compilation, hardly any is running
+QUICK = (  # most of a test is compilation, hardly any is running
+    "--xla_backend_optimization_level=0 "
+    "--xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false"
+)
 
 
 def pytest_configure(config):
