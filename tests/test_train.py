@@ -1,0 +1,146 @@
+"""A run from its config to its volume and report."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from emgauss_jax.blend import open_fits, render
+from emgauss_jax.data.boxes import Box
+from emgauss_jax.data.volume import open_volume
+from emgauss_jax.experiment import prepare
+from emgauss_jax.labels import read_labels
+from emgauss_jax.region import fit_region, open_region, prior_of
+from emgauss_jax.train import train_and_evaluate
+from tests.small import ROOT, tiny, write
+
+CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py"))
+# They compile longest; networks are trained to their report in test_other.py, too.
+SLOW = {"emgauss_paper", "niiv", "niiv_tiny", "emformer", "emformer_tiny"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
+        for path in CONFIGS
+    ],
+)
+def test_every_config_takes_a_step_to_its_report(path, tmp_path):
+    config = tiny(path.stem)
+    output = train_and_evaluate(config, tmp_path / "run")
+    volume = open_volume(output)
+    assert volume.shape == (17, 32, 28) and volume.dtype == np.uint8
+    np.testing.assert_allclose(volume.voxel_nm, (10, 10, 10))
+    scores = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["scores"]
+    assert set(scores) == {"nearest", "linear", "linear_blur", "cubic", config.method}
+    assert (tmp_path / "run" / "report" / "report.html").stat().st_size > 10_000
+
+
+def test_the_held_out_planes_change_nothing(tmp_path):
+    """Two volumes that agree on the observed slices alone are reconstructed alike."""
+    rng = np.random.default_rng(0)
+    first = rng.integers(0, 255, (9, 24, 24), dtype=np.uint8)
+    second = rng.integers(0, 255, (9, 24, 24), dtype=np.uint8)
+    second[::4] = first[::4]
+    outputs = []
+    for name, values in (("a", first), ("b", second)):
+        path = write(tmp_path / f"{name}.ome.tif", values)
+        config = tiny(data__path=str(path), train__steps=5)
+        outputs.append(open_volume(train_and_evaluate(config, tmp_path / name))[:, :, :])
+    np.testing.assert_array_equal(*outputs)
+    assert not np.array_equal(first, second)
+
+
+def test_averaged_slices(tmp_path):
+    config = tiny(
+        data__phantom_shape=(24, 36, 34), data__degradation="average", prior__steps=2,
+    )  # fmt: skip
+    output = train_and_evaluate(config, tmp_path / "run")
+    assert open_volume(output).shape == (24, 36, 34)
+    metrics = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())
+    assert "cubic_mean" in metrics["scores"]
+
+
+def test_several_blocks_and_missing_slices(tmp_path, monkeypatch):
+    monkeypatch.setattr("emgauss_jax.region.forget", lambda folder: None)  # the labels stay
+    config = tiny(
+        block__max_size=(4, 28, 24), block__overlap=(2, 8, 8), data__missing=(1,),
+        block__region=(9, 9, 9), data__phantom_shape=(25, 32, 28), train__blocks_per_chunk=3,
+        prior__steps=2, prior__flow=True,
+    )  # fmt: skip
+    output = train_and_evaluate(config, tmp_path / "run")
+    assert open_volume(output).shape == (25, 32, 28)
+    run = prepare(config)
+    region = open_region(run, 0)
+    prior = prior_of(run, region).like(region.observed)
+    labels = read_labels(tmp_path / "run", prior.plane_z, prior.settings.factor)
+    blocks = region.cut(region.live, labels)
+    assert len(blocks.z) > 3
+    for i, box in enumerate(region.boxes):
+        assert blocks.label_z[i][0] == blocks.z[i][0] and blocks.label_z[i][-1] == blocks.z[i][-1]
+        planes = labels.planes[np.isin(labels.z, blocks.label_z[i]), *box.slices[1:]]
+        np.testing.assert_array_equal(blocks.labels[i], planes)
+    seams = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["seams"]
+    assert set(seams["emgauss"]) == {"border", "elsewhere"}
+
+
+def test_a_constant_block_is_passed_through(tmp_path):
+    values = np.random.default_rng(0).integers(0, 255, (9, 24, 60), dtype=np.uint8)
+    values[:, :, :34] = 7
+    path = write(tmp_path / "v.ome.zarr", values)
+    config = tiny(data__path=str(path), block__max_size=(64, 24, 20), block__overlap=(2, 8, 4))
+    config.block.region = (1, 1, 1)
+    run = prepare(config)
+    volume = open_volume(train_and_evaluate(config, tmp_path / "run"))
+    assert len(run.regions) == 4
+    live = [index for index in range(4) if open_region(run, index).live]
+    assert live == [2, 3]
+    for index in range(4):
+        folder = tmp_path / "run" / "regions" / f"{index:06d}"
+        assert (folder / "metrics.jsonl").exists() == (index in live)
+    assert (volume[:, :, : run.grid.starts[2][2]] == 7).all()
+    report = (tmp_path / "run" / "report" / "report.html").read_text()
+    assert "2, passed through" in report
+
+
+def test_missing_slices_at_a_block_border_are_a_wider_gap():
+    config = tiny(
+        data__phantom_shape=(70, 24, 24), data__missing=(3, 4, 5, 6, 7, 8), data__simulate_factor=0,
+        block__max_size=(6, 24, 24), block__overlap=(2, 8, 8), block__region=(99, 1, 1),
+    )  # fmt: skip
+    region = open_region(prepare(config), 0)
+    z = region.cut(region.live, None).z
+    assert len(z) > 1 and set(z.ravel()) == set(range(70)) - set(range(3, 9))
+    for before, after in itertools.pairwise(z):
+        assert (np.diff(before) > 0).all() and before[-2] >= after[0]  # they share two slices
+
+
+def test_an_unscorable_reference_costs_no_volume(tmp_path):
+    values = np.random.default_rng(0).normal(size=(9, 24, 24)).astype(np.float32)
+    values[2, 3, 4] = np.inf  # held out
+    path = write(tmp_path / "v.ome.tif", values)
+    output = train_and_evaluate(tiny(data__path=str(path)), tmp_path / "run")
+    assert np.isfinite(open_volume(output)[:, :, :]).all()
+    assert "not scored" in (tmp_path / "run" / "report" / "report.html").read_text()
+
+
+def test_a_plane_that_lacks_gaussians_is_not_written(tmp_path):
+    fit_region(prepare(tiny("emgauss_paper")), 0, tmp_path / "run")
+    run = prepare(tiny("emgauss_paper", emgauss__render__capacity=2))
+    fits = open_fits(run, tmp_path / "run")
+    with pytest.raises(FloatingPointError, match=r"raise emgauss\.render\.capacity"):
+        render(fits, np.array([0.5]), Box((0, 0, 0), run.observed.shape))
+
+
+def test_a_real_stack_gets_isotropic_voxels(tmp_path):
+    values = np.random.default_rng(0).integers(0, 60_000, (5, 30, 24), dtype=np.uint16)
+    path = write(tmp_path / "stack.ome.zarr", values, (40.0, 8.0, 8.0))
+    config = tiny(data__path=str(path), data__simulate_factor=0, keep_observed=True)
+    volume = open_volume(train_and_evaluate(config, tmp_path / "run"))
+    assert volume.path.name == "reconstruction.ome.zarr"
+    assert volume.shape == (21, 30, 24) and volume.dtype == np.uint16
+    np.testing.assert_allclose(volume.voxel_nm, (8, 8, 8))
+    np.testing.assert_array_equal(volume[:, :, :][::5], values)
+    assert (tmp_path / "run" / "report" / "report.html").exists()
