@@ -23,6 +23,7 @@ from emgauss_jax.experiment import prepare
 from emgauss_jax.methods import registry
 from emgauss_jax.metrics import ranking
 from emgauss_jax.metrics.ranking import Entry
+from emgauss_jax.metrics.report import ROWS
 from emgauss_jax.network import check_learnable
 from emgauss_jax.training import optimizer
 from emgauss_jax.training.hyper import Hyper
@@ -30,7 +31,6 @@ from emgauss_jax.training.problem import FitSettings
 from emgauss_jax.unit import Outcome, Row, Unit, recall, row_folder, run_unit
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
-RIVALS = ("nearest", "linear", "linear_blur", "cubic", "cubic_mean")
 
 
 def read_rows(sweep: pathlib.Path, prefix: str, common: Mapping[str, str]) -> list[Row]:
@@ -240,7 +240,7 @@ def tabulate(
             continue
         *others, own = outcome.scores  # as metrics.json has them, its own last
         rivals = rivals or [
-            Entry(name, scores=outcome.scores[name]) for name in others if name in RIVALS
+            Entry(name, scores=outcome.scores[name]) for name in others if name in ROWS
         ]
         link = quote(f"{row_folder(pathlib.Path(), row.name)}/report/report.html")
         entries.append(Entry(row.name, row.changes, outcome.scores[own], link=link))

@@ -10,7 +10,6 @@ from emgauss_jax.metrics import figures, page, scores, tables
 from emgauss_jax.metrics.calibration import calibrate
 
 ROWS = ("nearest", "linear", "linear_blur", "cubic", "cubic_mean")
-RIVALS = ("linear", "linear_blur")
 # What counts as a difference: less than this is noise of the choice of block and seed.
 MARGINS = {
     "psnr": (0.05, "PSNR", "+.2f", " dB"),
@@ -177,26 +176,40 @@ def summarise(table: dict[str, dict[str, float | None]], method: str) -> str:
     Returns:
       One to three sentences. Differences under 0.05 dB, or 0.005 in the others, are called level.
     """
+    free = [name for name in ROWS if name in table and name != method]
+    if not free:
+        return f"There is no interpolation to compare {method} with."
+    linear = [name for name in free if name == "linear"]
+    rivals = {"linear": linear, "the best interpolation of each score": free}
     sentences, behind = [], False
-    for rival in RIVALS:
-        if rival not in table or rival == method:
+    for rival, names in rivals.items():
+        if not names:
             continue
-        groups: dict[str, list[str]] = {"better": [], "level": [], "worse": []}
-        for metric, (margin, label, form, unit) in MARGINS.items():
-            ours, theirs = table[method][metric], table[rival][metric]
-            if ours is None or theirs is None:
-                continue
-            gain = ours - theirs
-            word = "level" if abs(gain) < margin else "better" if gain > 0 else "worse"
-            groups[word].append(f"{label} ({gain:{form}}{unit})")
+        groups = _compared(table, method, names)
         behind |= bool(groups["worse"])
         said = [f"{word} in {_listed(items)}" for word, items in groups.items() if items]
         sentences.append(f"Against {rival}, {method} is {'; '.join(said) or 'not comparable'}.")
-    if not sentences:
-        return f"There is no linear interpolation to compare {method} with."
     if behind:
         sentences.append("Where it is worse, interpolation that costs nothing does better.")
     return " ".join(sentences)
+
+
+def _compared(
+    table: dict[str, dict[str, float | None]], method: str, rivals: list[str]
+) -> dict[str, list[str]]:
+    """Sort the scores of a method by how they are beside the best of its rivals."""
+    groups: dict[str, list[str]] = {"better": [], "level": [], "worse": []}
+    for metric, (margin, label, form, unit) in MARGINS.items():
+        ours = table[method][metric]
+        known = [(table[name][metric], name) for name in rivals if table[name][metric] is not None]
+        if ours is None or not known:
+            continue
+        theirs, rival = max(known)
+        gain = ours - theirs
+        word = "level" if abs(gain) < margin else "better" if gain > 0 else "worse"
+        named = f", {rival}" if len(rivals) > 1 else ""
+        groups[word].append(f"{label} ({gain:{form}}{unit}{named})")
+    return groups
 
 
 def _listed(items: list[str]) -> str:
