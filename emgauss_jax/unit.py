@@ -104,9 +104,10 @@ def run_unit(workdir: pathlib.Path, unit: Unit) -> dict[str, Outcome]:
         run = prepare(unit.rows[0].config)
         check_inputs(run, row_folder(workdir, unit.rows[0].name))
         fit_rows = _fit_rows if run.problem.method.per_block else _fit_networks
+        begun = (workdir / "units" / unit.key).exists()
         start = time.monotonic()
         lost = fit_rows(run, workdir, unit)
-        seconds = (time.monotonic() - start) / len(unit.rows)
+        seconds = None if begun else (time.monotonic() - start) / len(unit.rows)
     except BAD_INPUT as error:
         return {row.name: Outcome(reason=str(error)) for row in unit.rows}
     for row in unit.rows:
@@ -192,8 +193,8 @@ def _share_prior(prior: pathlib.Path, link: pathlib.Path) -> None:
         link.symlink_to(os.path.relpath(prior, link.parent))
 
 
-def _finish_row(run: Run, folder: pathlib.Path, fit_s: float) -> Outcome:
-    """Do what a train does once its regions are fitted, which took so long since it was started."""
+def _finish_row(run: Run, folder: pathlib.Path, fit_s: float | None) -> Outcome:
+    """Do what a train does once its regions are fitted, which took so long; None, nobody knows."""
     try:
         finish(run, folder, alone())
         metrics = folder / "report" / "metrics.json"
@@ -201,7 +202,7 @@ def _finish_row(run: Run, folder: pathlib.Path, fit_s: float) -> Outcome:
             raise ValueError(f"{folder}: got a reference that cannot be scored with, wanted one")
         scores = json.loads(metrics.read_text())["scores"]
         drawn = [line["seconds"] for line in read_log(folder) if line["phase"] != "fit"]
-        scores[run.config.method] |= {"fit_s": round(fit_s, 1), "draw_s": sum(drawn)}
+        scores[run.config.method] |= {"fit_s": fit_s and round(fit_s, 1), "draw_s": sum(drawn)}
         return Outcome(scores)
     except BAD_INPUT as error:
         return Outcome(reason=str(error))

@@ -157,6 +157,7 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
         patch.setattr(teach, "judge", None)
         table = run(tmp_path, rows)
     assert volume.stat().st_mtime_ns == made
+    assert table["last"].scores["fit_s"] is None  # seconds since a start, which this was not
     assert [bool(table[row.name].failure) for row in rows] == [False, True, False]
     assert not list((tmp_path / "sweep" / "units").glob("*/fit_*"))
     tried = []

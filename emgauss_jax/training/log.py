@@ -30,10 +30,10 @@ def open_metrics(path: pathlib.Path, chunk: int, step: int) -> TextIO:
             if (entry["chunk"], entry["step"]) > (chunk, step):
                 break
             kept.append(line)
-    file = path.open("w")
-    file.writelines(f"{line}\n" for line in kept)
-    file.flush()
-    return file
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(f"{line}\n" for line in kept))
+    partial.replace(path)
+    return path.open("a")
 
 
 def write_metrics(file: TextIO, chunk: int, step: int, metrics: Mapping[str, float]) -> None:

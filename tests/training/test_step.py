@@ -1,6 +1,7 @@
 """The step: EMA, upkeep, sharing out, devices."""
 
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 
 from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.training import fit, log, optimizer, parallel
+from emgauss_jax.training.failures import Failure
 from emgauss_jax.training.hyper import Hyper, check_like, stack
 from emgauss_jax.training.state import init_params, init_state
 from emgauss_jax.training.step import make_advance, make_step
@@ -221,3 +223,18 @@ def test_the_log_forgets_what_is_done_again(tmp_path):
         pass
     assert path.read_text().count("\n") == 3
     assert path.read_text().endswith('{"chunk": 1, "step": 10, "loss": 1.0}\n')
+
+
+def test_the_log_is_whole_whenever_it_is_killed(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    with log.open_metrics(path, 0, 0) as file:
+        log.write_failure(file, 0, 10, 1, Failure(9, "nonfinite"))
+    before = path.read_text()
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pathlib.Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        log.open_metrics(path, 0, 10)
+    assert path.read_text() == before
