@@ -124,8 +124,9 @@ def _blended(fits: Fits, draw: Callable[..., Any], z: np.ndarray, part: Box) -> 
             one = Grid(tuple((n,) for n in start), region.size)
             share = share_of(fits.run, one, z, part)
             if share:
-                planes = _draw(fits, draw, index, i, z)
-                total[:, *share.window] += share.weight * planes[:, *share.source]
+                mine = share.along[0] > 0  # what else the block draws is nobody's
+                planes = _draw(fits, draw, index, i, z[mine])
+                total[mine, *share.window] += share.weight[mine] * planes[:, *share.source]
     return total
 
 

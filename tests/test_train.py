@@ -2,15 +2,17 @@
 
 import itertools
 import json
+import types
 
 import numpy as np
 import pytest
 
-from emgauss_jax.blend import open_fits, render
+from emgauss_jax.blend import Fits, open_fits, render
 from emgauss_jax.data.boxes import Box
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.experiment import prepare
 from emgauss_jax.labels import read_labels
+from emgauss_jax.methods.base import Block
 from emgauss_jax.region import fit_region, open_region, prior_of
 from emgauss_jax.train import train_and_evaluate
 from tests.small import ROOT, tiny, write
@@ -132,6 +134,30 @@ def test_a_plane_that_lacks_gaussians_is_not_written(tmp_path):
     fits = open_fits(run, tmp_path / "run")
     with pytest.raises(FloatingPointError, match=r"raise emgauss\.render\.capacity"):
         render(fits, np.array([0.5]), Box((0, 0, 0), run.observed.shape))
+
+
+def test_what_a_block_draws_outside_itself_is_nobodys():
+    """A damaged plane counts where it has weight: in the block that holds its depth."""
+    run = prepare(tiny(
+        "siren", data__phantom_shape=(40, 24, 24), data__simulate_factor=0,
+        block__max_size=(6, 24, 24), block__overlap=(1, 8, 8),
+    ))  # fmt: skip
+
+    def draw(block, z):
+        inside = (z >= block.z[0]) & (z <= block.z[-1])
+        return np.where(inside, 0.5, np.nan)[:, None, None] + np.zeros((1, 24, 24))
+
+    grid = run.grid
+    assert grid.count == len(run.regions) > 3
+
+    def opened(index):
+        block = Block(None, grid.starts[0][index] + np.arange(grid.size[0]), None)
+        region = types.SimpleNamespace(constants=[np.nan])
+        return types.SimpleNamespace(region=region, block=lambda i: (block,))
+
+    fits = Fits(run, draw, None, opened, None, 64)
+    part = Box((0, 0, 0), run.observed.shape)
+    np.testing.assert_allclose(render(fits, np.arange(0, 39, 0.7), part), 0.5)
 
 
 def test_a_real_stack_gets_isotropic_voxels(tmp_path):

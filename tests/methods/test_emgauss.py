@@ -77,6 +77,18 @@ def test_what_may_change_with_depth(deformation):
     assert differs(tiled, "angles")
 
 
+@pytest.mark.parametrize("deformation", DEFORMATIONS, ids=["spline", "mlp"])
+def test_beyond_the_slices_is_the_nearest_depth_they_show(deformation):
+    """That of a thick slice's first plane: no network is asked what it was never taught."""
+    b, made = block(), settings(offsets=(-0.25, 0.25))
+    params = stirred(cloud.init(made, deformation, jax.random.key(0), b))
+    for beyond, seen in ((-3.0, -0.25), (4.5, 4.25)):
+        found = [
+            cloud.deform(made, deformation, params, b, jnp.float32(z))[0] for z in (beyond, seen)
+        ]
+        jax.tree.map(np.testing.assert_array_equal, *found)
+
+
 def test_mlp_does_not_move_its_own_input():
     deformation, b, made = mlp(layers=2, width=8, octaves=2), block(), settings()
     params = stirred(cloud.init(made, deformation, jax.random.key(0), b))
@@ -253,6 +265,22 @@ def test_plan_copies_prunes_and_grows_within_capacity():
     assert set(np.asarray(source)[np.asarray(fresh)].tolist()) <= living
     kept = ~np.asarray(fresh)
     np.testing.assert_array_equal(np.asarray(source)[kept], np.arange(8)[kept])
+
+
+@pytest.mark.parametrize("angle", [0.0, np.pi / 2])
+def test_what_reaches_into_the_field_is_important(angle):
+    """Of two outside it, wide along one axis, the one that lies towards it counts."""
+    b, made, deformation = block(), settings(render=ALPHA, rotation=True), spline()
+    params = cloud.init(made, deformation, jax.random.key(0), b)
+    count = params.canonical.angles.shape[0]
+    one = params.canonical._replace(
+        means=jnp.full((count, 2), 10.0).at[:, 0].set(-10.0),
+        log_scales=jnp.log(jnp.full((count, 2), 1.0).at[:, 1].set(20.0)),
+        angles=jnp.full(count, angle),
+        alive=jnp.ones(count),
+    )
+    found = method.importance(made, deformation, params._replace(canonical=one), b)
+    assert bool((found > 0.4).all()) == (angle > 0) and bool((found == 0).all()) == (angle == 0)
 
 
 @pytest.mark.parametrize("deformation", DEFORMATIONS, ids=["spline", "mlp"])

@@ -48,6 +48,15 @@ def test_a_pixel_along_z_is_a_pixel_along_y():
     np.testing.assert_allclose(along_z, along_y, atol=1e-4)
 
 
+def test_beyond_the_slices_is_the_nearest_depth_they_show():
+    some, stack = settings(offsets=(-0.25, 0.25)), block(np.zeros((5, 9, 9), np.float32))
+    params = method.init(some, jax.random.key(0), None)
+    drawn = method.predict(some, params, stack, jnp.array([-3.0, -0.25, 4.25, 9.0, 4.0]))
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    np.testing.assert_array_equal(drawn[3], drawn[2])
+    assert np.abs(drawn[3] - drawn[4]).max() > 1e-3
+
+
 def test_an_averaged_slice_is_drawn_as_the_mean_of_its_planes():
     offsets = (-0.25, 0.25)
     some, params = settings(offsets=offsets), method.init(settings(), jax.random.key(0), None)

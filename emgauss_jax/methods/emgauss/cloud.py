@@ -63,10 +63,15 @@ class Settings:
                 f"{self.depth_noise_end} and label_knots {self.label_knots}, wanted 1 or more "
                 "of each"
             )
-        if self.render.backend in AXIS_ALIGNED and (self.rotation or self.deform_rotation):
+        if self.render.backend in AXIS_ALIGNED and self.rotated:
             raise ValueError(
                 f"rotation: got True with backend {self.render.backend!r}, wanted 'tiled'"
             )
+
+    @property
+    def rotated(self) -> bool:
+        """Whether Gaussians may lie at an angle."""
+        return self.rotation or self.deform_rotation
 
 
 def capacity(settings: Settings, shape: tuple[int, int]) -> int:
@@ -192,14 +197,15 @@ def deform(
     """Carry the canonical Gaussians to one depth.
 
     Args:
-      z: f32[], input-slice units.
+      z: f32[], input-slice units; beyond what the slices show, the nearest depth they do.
 
     Returns:
       The deformed Gaussians, and f32[N, 2] px how far their centres moved.
     """
     canonical = params.canonical
     shape = block.slices.shape[1:]
-    depth = depth_of(Knots.of(settings, block), block, z)
+    seen = block.z[0] + settings.offsets[0], block.z[-1] + settings.offsets[-1]
+    depth = depth_of(Knots.of(settings, block), block, jnp.clip(z, *seen))  # none knows of more
     offsets = deformation.apply(params.deformation, canonical.means, shape, depth)
     angles, opacity = canonical.angles, canonical.opacity_logits
     deformed = canonical._replace(
@@ -235,7 +241,7 @@ def render(
             gaussians,
             blend=settings.render.blend,
             min_scale=settings.min_scale,
-            rotated=settings.rotation or settings.deform_rotation,
+            rotated=settings.rotated,
             blur=params.gap_blur * uncertainty(block, depth),
         )
         image, overflow = rasterize(

@@ -17,7 +17,7 @@ from emgauss_jax.methods.emgauss import density, teacher
 from emgauss_jax.methods.emgauss.cloud import THIN, Params, Settings, deform, init, render
 from emgauss_jax.methods.emgauss.deformation import Deformation
 from emgauss_jax.methods.emgauss.losses import reconstruction_loss
-from emgauss_jax.render.gaussians import activate
+from emgauss_jax.render.gaussians import activate, extents
 
 PLANES_AT_ONCE = 8  # rendered: what a CPU's caches hold, and few enough launches for a GPU
 
@@ -165,9 +165,12 @@ def importance(
     def peak(z):
         gaussians, _ = deform(settings, deformation, params, block, z)
         splats = activate(
-            gaussians, blend=settings.render.blend, min_scale=settings.min_scale, rotated=False
+            gaussians,
+            blend=settings.render.blend,
+            min_scale=settings.min_scale,
+            rotated=settings.rotated,
         )
-        reach = 3 * splats.scales
+        reach = extents(splats, 3)
         seen = (splats.means > -reach) & (splats.means < field + reach)
         colour = 1.0 if settings.render.blend == "alpha" else splats.intensities
         return jnp.where(seen.all(axis=-1), jnp.abs(splats.opacities * colour), 0.0)

@@ -61,7 +61,7 @@ def draw(
     Args:
       params: of the network.
       block: whose size the coordinates are scaled by, alike along all axes.
-      z: f32[...], input-slice units.
+      z: f32[...], input-slice units; beyond what the slices show, the nearest depth they do.
       y: f32[...], px.
       x: f32[...], px.
 
@@ -70,7 +70,8 @@ def draw(
     """
     height, width = block.slices.shape[1:]
     middle = (block.z[0] + block.z[-1]) / 2
-    depth = settings.anisotropy * (z - middle)
+    seen = block.z[0] + settings.offsets[0], block.z[-1] + settings.offsets[-1]
+    depth = settings.anisotropy * (jnp.clip(z, *seen) - middle)
     places = jnp.stack([depth, y - (height - 1) / 2, x - (width - 1) / 2], axis=-1)
     scaled = places * (2 / max(height, width))
     return Siren(settings.width, settings.layers).apply({"params": params["network"]}, scaled)
