@@ -14,6 +14,7 @@ fi
 name=$1 zone=$2 config=$3 workdir=$4 stack=$5
 shift 5
 # --hosts=auto: JAX asks the TPU which host this is
-exec gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all --command="cd ~/emgauss_jax \
-  && python3 -m emgauss_jax.train --config=$config --workdir=$workdir \
-  --config.data.path=$stack --hosts=auto $*"
+train=(python3 -m emgauss_jax.train --config="$config" --workdir="$workdir"
+  --config.data.path="$stack" --hosts=auto "$@")
+exec gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all \
+  --command="cd ~/emgauss_jax && $(printf '%q ' "${train[@]}")"

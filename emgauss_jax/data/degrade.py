@@ -59,7 +59,7 @@ def degrade_plan(
     step, width = max(factor, 1), factor if factor and degradation == "average" else 1
     count = (depth - width) // step + 1
     if count < 2:
-        hint = f" with simulate_factor {factor} ({degradation})" if factor else ""
+        hint = f", one for every {factor} ({degradation})" if factor else ""
         raise ValueError(
             f"observed slices: got {max(count, 0)} from {depth} planes{hint}, wanted 2 or more"
         )

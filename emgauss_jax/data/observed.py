@@ -191,8 +191,9 @@ def _extremes(part: Observed, first: int) -> tuple[float, float]:
     if bad.size:
         listed = ", ".join(str(first + i) for i in bad)
         raise ValueError(
-            f"slices {listed}: got NaN or infinite voxels, wanted finite ones; leave these out by "
-            "data.missing or --detect_missing (of another stack: --input_missing)"
+            f"{part.volume.path}: slices {listed}: got NaN or infinite voxels, wanted finite ones; "
+            "data.missing and --detect_missing leave slices out of data.path, --input_missing out "
+            "of --input"
         )
     return float(values.min()), float(values.max())
 

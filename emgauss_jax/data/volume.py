@@ -135,7 +135,8 @@ def open_volume(
     dtype = _checked_dtype(source.dtype, path)
     if voxel is None:
         raise ValueError(
-            f"{path}: got no voxel size, wanted one: set --config.data.voxel_nm=z,y,x (nm)"
+            f"{path}: got no voxel size, wanted one: --config.data.voxel_nm=z,y,x (nm), of "
+            "reconstruct --input_voxel_nm"
         )
     return Volume(path, shape, dtype, _checked_voxel(voxel, path), form, source.read)
 
