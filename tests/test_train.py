@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 
-from emgauss_jax.blend import Fits, open_fits, render
+from emgauss_jax.blend import open_fits, render
 from emgauss_jax.data.boxes import Box
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.experiment import prepare
@@ -136,7 +136,7 @@ def test_a_plane_that_lacks_gaussians_is_not_written(tmp_path):
         render(fits, np.array([0.5]), Box((0, 0, 0), run.observed.shape))
 
 
-def test_what_a_block_draws_outside_itself_is_nobodys():
+def test_what_a_block_draws_outside_itself_is_nobodys(tmp_path):
     """A damaged plane counts where it has weight: in the block that holds its depth."""
     run = prepare(tiny(
         "siren", data__phantom_shape=(40, 24, 24), data__simulate_factor=0,
@@ -155,7 +155,7 @@ def test_what_a_block_draws_outside_itself_is_nobodys():
         region = types.SimpleNamespace(constants=[np.nan])
         return types.SimpleNamespace(region=region, block=lambda i: (block,))
 
-    fits = Fits(run, draw, None, opened, None, 64)
+    fits = open_fits(run, tmp_path)._replace(predict=draw, open=opened)
     part = Box((0, 0, 0), run.observed.shape)
     np.testing.assert_allclose(render(fits, np.arange(0, 39, 0.7), part), 0.5)
 
