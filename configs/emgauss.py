@@ -31,7 +31,7 @@ def get_config() -> config_dict.ConfigDict:
 
     config.train = config_dict.ConfigDict()
     config.train.steps = 4_000
-    config.train.ema_decay = 0.995  # 0: no teacher
+    config.train.ema_decay = 0.995  # of the teacher; 0: it is the student
     config.train.steps_per_dispatch = 100
     config.train.checkpoint_every = 500
     config.train.blocks_per_chunk = (
@@ -43,7 +43,7 @@ def get_config() -> config_dict.ConfigDict:
     config.prior.flow = True  # interpolation along the flow from slice to slice is asked
     config.prior.steps = 5_000  # of the network; 0: it is not asked
     config.prior.probe_steps = 500  # more, at half the resolution, to learn how far to believe it
-    config.prior.network = ""  # workdir of a network of other stacks (niiv) that is asked too
+    config.prior.network = ""  # workdir of a niiv or EMformer of other stacks that is asked too
     config.prior.ema_decay = 0.995  # of the network that is used
     config.prior.rate = (1e-3, 0.1)  # learning rate, its fraction left at the end
     config.lateral = dict(features=32, blocks=6, batch=4, rows=13, columns=64)

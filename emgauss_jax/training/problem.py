@@ -29,7 +29,7 @@ class FitSettings:
     """
 
     steps: int
-    ema_decay: float  # of the teacher; 0, there is none
+    ema_decay: float  # of the teacher; 0, it is the student
     steps_per_dispatch: int
     checkpoint_every: int  # steps
     blocks_per_chunk: int  # fits at once on each device; 0: what memory holds, on a CPU 4 at most

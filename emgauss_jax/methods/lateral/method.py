@@ -2,7 +2,7 @@
 
 Trained on this stack's own lateral images, degraded along one axis as z was, a small network is
 then shown the stack's xz and yz planes. It assumes that tissue looks alike in all directions;
-`emgauss_jax.prior` measures how far that holds before anything is taught with it.
+`emgauss_jax.trust` measures how far that holds before anything is taught with it.
 Letters: R observed rows, k planes for every observed slice, K observed slices, Q queried planes,
 H W block size in px, P planes of the whole stack.
 
