@@ -19,7 +19,7 @@ def get_config() -> config_dict.ConfigDict:
 
     config.data = config_dict.ConfigDict()
     config.data.path = ""  # learned from and reconstructed
-    config.data.paths = ()  # further volumes, learned from; what follows is for them too, but for crop, missing
+    config.data.paths = ()  # learned from too; all below but crop and missing is for them
     config.data.dataset = ""  # array inside a container (HDF5, zarr, N5)
     config.data.voxel_nm = (0.0, 0.0, 0.0)  # z, y, x; needed only where the file has none
     config.data.crop = ""  # z0:z1,y0:y1,x0:x1
