@@ -5,23 +5,16 @@ Every kind is linear in the slices, hence one matrix f64[Q, V]. This is host-sid
 of concrete arrays: call it outside `jax.jit` and `jax.vmap`.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter
 
-from emgauss_jax.methods.base import Block, Method
+from emgauss_jax.methods.base import Block
 
 BLUR_CANDIDATES = (0.7, 1.0, 1.5, 2.0)
 DEFAULT_BLUR = 1.0  # where too few slices are valid to hide one
-
-
-class InterpolateParams(NamedTuple):
-    """All an interpolation can hold."""
-
-    blur: np.ndarray  # f32[], s of `linear_blur`, px; 0 without a blur
 
 
 def weights(kind: str, z_valid: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -147,57 +140,21 @@ def choose_blur(block: Block) -> float:
     return min(BLUR_CANDIDATES, key=error)
 
 
-def _linear_blur(params: InterpolateParams, block: Block, z: np.ndarray) -> np.ndarray:
-    """Interpolate linearly, then blur by sigma = s sqrt(d / (gap / 2)), d to the nearest slice."""
+def linear_blur(block: Block, z: np.ndarray, s: float) -> np.ndarray:
+    """Interpolate linearly, then blur by sigma = s sqrt(d / (gap / 2)), d to the nearest slice.
+
+    Args:
+      block: the observed slices.
+      z: f[Q], depths, input-slice units.
+      s: px, of the middle of a gap.
+
+    Returns:
+      f32[Q, H, W].
+    """
     slices, z_valid = _valid(block)
     z = np.asarray(z, np.float64)
     planes = _combine("linear", slices, z_valid, z)
-    if len(z_valid) < 2:
-        return planes
-    return _blur_planes(planes, float(params.blur) * _blur_depth(z_valid, z)[0])
-
-
-def _plain(kind: str) -> Callable[[InterpolateParams, Block, np.ndarray], np.ndarray]:
-    def predict(params: InterpolateParams, block: Block, z: np.ndarray) -> np.ndarray:
-        del params
-        return _combine(kind, *_valid(block), np.asarray(z, np.float64))
-
-    return predict
-
-
-def _init_plain(key: object, block: Block) -> InterpolateParams:
-    del key, block
-    return InterpolateParams(np.float32(0.0))
-
-
-def _init_blur(key: object, block: Block) -> InterpolateParams:
-    del key
-    return InterpolateParams(np.float32(choose_blur(block)))
-
-
-def _loss(params, teacher, block, key, step, weights) -> tuple[float, dict]:
-    """Return 0: there is nothing to learn."""
-    del params, teacher, block, key, step, weights
-    return 0.0, {}
-
-
-def _maintain(params, teacher, block, key, step) -> tuple:
-    """Leave everything as it is."""
-    del block, key, step
-    return params, teacher, InterpolateParams(np.zeros((), bool))
-
-
-def _method(init, predict) -> Method:
-    return Method(init, _loss, predict, _maintain, weights={}, per_block=True)
-
-
-METHODS = {
-    "nearest": _method(_init_plain, _plain("nearest")),
-    "linear": _method(_init_plain, _plain("linear")),
-    "linear_blur": _method(_init_blur, _linear_blur),
-    "cubic": _method(_init_plain, _plain("cubic")),
-    "cubic_mean": _method(_init_plain, _plain("cubic_mean")),
-}
+    return _blur_planes(planes, s * _blur_depth(z_valid, z)[0]) if len(z_valid) > 1 else planes
 
 
 TABLE = ("nearest", "linear", "linear_blur", "cubic")
@@ -209,11 +166,14 @@ def baselines(block: Block, z: np.ndarray, names: Sequence[str] = TABLE) -> dict
     Args:
       block: the observed slices.
       z: f[Q], depths, input-slice units.
-      names: keys of `METHODS`; those of the table, to which averaged slices add "cubic_mean".
+      names: those of the table, to which averaged slices add "cubic_mean".
 
     Returns:
       f32[Q, H, W] under each name.
     """
     return {
-        name: METHODS[name].predict(METHODS[name].init(None, block), block, z) for name in names
+        name: linear_blur(block, z, choose_blur(block))
+        if name == "linear_blur"
+        else _combine(name, *_valid(block), z)
+        for name in names
     }
