@@ -18,13 +18,13 @@ from emgauss_jax.data.observed import Observed, measured, open_unmeasured
 from emgauss_jax.experiment import Run, part_of
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.pairs import plane_count
+from emgauss_jax.metrics.scores import SMALLEST
 from emgauss_jax.prior import no_likeness, whole_factor
 from emgauss_jax.training import checkpoint
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.problem import Problem, check, cut_blocks
 
 MOST_BLOCKS = 64  # that are learned from: 340 MB of 64 x 144 x 144 voxels, as by default
-SMALLEST = 11  # px of a block's side, as everywhere else
 
 
 def is_done(workdir: pathlib.Path) -> bool:

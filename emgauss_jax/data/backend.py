@@ -26,7 +26,6 @@ class VolumeError(ValueError):
 class Source(NamedTuple):
     """An opened volume, metadata only."""
 
-    format: str
     shape: tuple[int, int, int]  # (D, H, W)
     dtype: np.dtype  # any byte order
     voxel_nm: Callable[[], Voxel | None]  # asked only when the caller names no voxel size
@@ -61,7 +60,6 @@ class Layout:
     shape: tuple[int, int, int]  # (D, H, W)
     dtype: np.dtype  # uint8, uint16 or float32, native
     voxel_nm: Voxel  # (z, y, x)
-    dataset: str  # "" for the format's own default
     factors: tuple[tuple[int, int, int], ...] = ((1, 1, 1),)  # of every level, the volume first
 
     @property
@@ -106,14 +104,11 @@ def spatial_axes(shape: Sequence[int], names: Sequence[str] = ()) -> tuple[int, 
     return tuple(kept)
 
 
-def array_source(
-    array: Any, form: str, voxel_nm: Callable[[tuple[int, ...]], Voxel | None]
-) -> Source:
+def array_source(array: Any, voxel_nm: Callable[[tuple[int, ...]], Voxel | None]) -> Source:
     """Present anything that is sliced like an array as a Source.
 
     Args:
       array: numpy memmap, h5py dataset or the like, axes in stored order.
-      form: the format's name.
       voxel_nm: called with the indices of the z, y, x axes.
 
     Returns:
@@ -128,7 +123,7 @@ def array_source(
         return array[tuple(index)]
 
     shape = tuple(array.shape[axis] for axis in axes)
-    return Source(form, shape, array.dtype, lambda: voxel_nm(axes), read)
+    return Source(shape, array.dtype, lambda: voxel_nm(axes), read)
 
 
 def pick_axes(values: Any, ndim: int, axes: Sequence[int]) -> Voxel | None:

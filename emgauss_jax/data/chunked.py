@@ -33,7 +33,6 @@ def writable_array(driver: str, path: Path, create: bool, **members: Any) -> ts.
 
 def chunked_source(
     store: ts.TensorStore,
-    form: str,
     names: Sequence[str],
     voxel_nm: Callable[[tuple[int, ...]], Voxel | None],
 ) -> Source:
@@ -41,7 +40,6 @@ def chunked_source(
 
     Args:
       store: axes in C order, origin 0.
-      form: the format's name.
       names: a name for each axis, or nothing.
       voxel_nm: called with the indices of the z, y, x axes in `store`.
 
@@ -55,7 +53,7 @@ def chunked_source(
     def read(box: Box) -> np.ndarray:
         return view[box].read().result()
 
-    return Source(form, view.shape, view.dtype.numpy_dtype, lambda: voxel_nm(axes), read)
+    return Source(view.shape, view.dtype.numpy_dtype, lambda: voxel_nm(axes), read)
 
 
 def chunked_sink(store: ts.TensorStore) -> Sink:

@@ -65,7 +65,7 @@ def read(path: Path, dataset: str) -> Source:
       attribute `offset` is ignored.
     """
     array = _find(_h5py().File(path, "r"), dataset)
-    return array_source(array, "hdf5", lambda axes: _voxel_nm(array, axes))
+    return array_source(array, lambda axes: _voxel_nm(array, axes))
 
 
 def create(path: Path, layout: Layout) -> Sink:
@@ -73,14 +73,14 @@ def create(path: Path, layout: Layout) -> Sink:
 
     Args:
       path: the file to write.
-      layout: what to write; the default dataset is `volumes/raw`.
+      layout: what to write, as `volumes/raw`.
 
     Returns:
       The sink. `element_size_um` is written beside `resolution`: it is what Fiji reads.
     """
     file = _h5py().File(path, "w")
     array = file.create_dataset(
-        layout.dataset or DEFAULT_DATASET, layout.shape, layout.dtype, chunks=layout.levels[0].chunk
+        DEFAULT_DATASET, layout.shape, layout.dtype, chunks=layout.levels[0].chunk
     )
     array.attrs["resolution"] = layout.voxel_nm
     array.attrs["offset"] = (0.0, 0.0, 0.0)

@@ -66,7 +66,7 @@ def read(path: Path, dataset: str) -> Source:
     if columns not in ((1, 2, 3), (0, 0, 0)):  # zeros: an old file that leaves them out
         raise VolumeError(f"MRC axis order: got {columns}, wanted (1, 2, 3), that is x, y, z")
     data = mrc.data[np.newaxis] if mrc.data.ndim == 2 else mrc.data
-    source = array_source(data, "mrc", lambda axes: _voxel_nm(mrc))
+    source = array_source(data, lambda axes: _voxel_nm(mrc))
     if data.dtype != np.int8:
         return source
     flip = np.uint8(0) if _bytes_are_unsigned(mrc.header) else _SIGN_BIT
@@ -88,7 +88,6 @@ def create(path: Path, layout: Layout) -> Sink:
       The sink, memory-mapped. The header gets the extremes of what was written, which is what
       viewers take their contrast from; mean and deviation stay marked as unknown.
     """
-    refuse_dataset("MRC", layout.dataset)
     mode = _MODES[layout.dtype.name]
     mrc = _mrcfile().new_mmap(path, shape=layout.shape, mrc_mode=mode, overwrite=True)
     z, y, x = (10 * size for size in layout.voxel_nm)

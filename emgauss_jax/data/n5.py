@@ -81,12 +81,11 @@ def read(path: Path, dataset: str) -> Source:
     array = _find(path, dataset)
     store = open_array("n5", array).T
     names = _attributes(array).get("axes", [])[::-1]
-    return chunked_source(store, "n5", names, lambda axes: _voxel_nm(array, axes, store.rank))
+    return chunked_source(store, names, lambda axes: _voxel_nm(array, axes, store.rank))
 
 
 def _targets(path: Path, layout: Layout) -> list[Path]:
-    first = path / (layout.dataset or _FIRST_LEVEL)
-    return [first, *(first.with_name(f"s{i}") for i in range(1, len(layout.levels)))]
+    return [path / f"s{i}" for i in range(len(layout.levels))]
 
 
 def levels(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ...]:
@@ -113,7 +112,7 @@ def create(path: Path, layout: Layout) -> Sink:
 
     Args:
       path: the container's folder to write.
-      layout: what to write; the levels are `s0`, `s1`, ..., unless it names the first.
+      layout: what to write; the levels are `s0`, `s1`, ...
 
     Returns:
       The sink of the first level. The first level's voxel size stands in the group and in its
@@ -124,13 +123,10 @@ def create(path: Path, layout: Layout) -> Sink:
     fiji = {"axes": ["x", "y", "z"], "pixelResolution": {"dimensions": xyz, "unit": "nm"}}
     sizes = {**fiji, "resolution": xyz, "units": ["nm"] * 3}
     factors = [level.factors[::-1] for level in layout.levels]
-    targets = _targets(path, layout)
-    group = targets[0].parent
-    write_json(path / "attributes.json", {"n5": "2.0.0"})
     scales = {"multiScale": True, "scales": factors}
-    write_json(group / "attributes.json", {**_attributes(group), **scales, **sizes})
+    write_json(path / "attributes.json", {"n5": "2.0.0", **scales, **sizes})
     sink = chunked_sink(levels(path, layout, create=True)[0])
-    for i, target in enumerate(targets):
+    for i, target in enumerate(_targets(path, layout)):
         own = {"downsamplingFactors": factors[i], **(fiji if i else sizes)}
         write_json(target / "attributes.json", {**_attributes(target), **own})
     return sink

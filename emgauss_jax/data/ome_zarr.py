@@ -16,18 +16,7 @@ _CODECS = [
 ]
 
 
-def _targets(path: Path, layout: Layout) -> list[Path]:
-    first = path / (layout.dataset or "0")
-    return [first, *(first.with_name(str(i)) for i in range(1, len(layout.levels)))]
-
-
-def _groups(path: Path, layout: Layout) -> list[Path]:
-    """List the folders from the one that holds the levels up to the container's own."""
-    group = _targets(path, layout)[0].parent
-    return [parent for parent in (group, *group.parents) if parent.is_relative_to(path)]
-
-
-def _entry(layout: Layout, level: Level, target: Path) -> dict[str, Any]:
+def _entry(layout: Layout, level: Level, name: str) -> dict[str, Any]:
     # scale and shift stand in the dataset: common viewers ignore what stands in the group
     halves = zip(layout.voxel_nm, level.factors, strict=True)
     # the first voxel's centre is the mean of those it was made of
@@ -36,15 +25,14 @@ def _entry(layout: Layout, level: Level, target: Path) -> dict[str, Any]:
         {"type": "scale", "scale": list(level.voxel_nm)},
         {"type": "translation", "translation": shift},
     ]
-    return {"path": target.name, "coordinateTransformations": transforms}
+    return {"path": name, "coordinateTransformations": transforms}
 
 
-def _multiscale(path: Path, layout: Layout) -> dict[str, Any]:
-    levels = zip(layout.levels, _targets(path, layout), strict=True)
+def _multiscale(layout: Layout) -> dict[str, Any]:
     return {
         "name": layout.name.removesuffix(".zarr").removesuffix(".ome"),
         "axes": [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"],
-        "datasets": [_entry(layout, level, target) for level, target in levels],
+        "datasets": [_entry(layout, level, str(i)) for i, level in enumerate(layout.levels)],
     }
 
 
@@ -66,9 +54,9 @@ def levels_zarr2(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorSto
         "fill_value": 0,
     }
     stores = []
-    for level, target in zip(layout.levels, _targets(path, layout), strict=True):
+    for i, level in enumerate(layout.levels):
         metadata = {"shape": level.shape, "chunks": level.chunk, **common}
-        stores.append(writable_array("zarr", target, create, metadata=metadata))
+        stores.append(writable_array("zarr", path / str(i), create, metadata=metadata))
     return tuple(stores)
 
 
@@ -77,16 +65,14 @@ def create_zarr2(path: Path, layout: Layout) -> Sink:
 
     Args:
       path: the container's folder to write.
-      layout: what to write; the levels are "0", "1", ..., unless it names the first.
+      layout: what to write; the levels are "0", "1", ...
 
     Returns:
       The sink of the first level.
     """
-    groups = _groups(path, layout)
-    for group in groups:
-        write_json(group / ".zgroup", {"zarr_format": 2})
-    multiscale = {"version": "0.4", **_multiscale(path, layout)}
-    write_json(groups[0] / ".zattrs", {"multiscales": [multiscale]})
+    write_json(path / ".zgroup", {"zarr_format": 2})
+    multiscale = {"version": "0.4", **_multiscale(layout)}
+    write_json(path / ".zattrs", {"multiscales": [multiscale]})
     return chunked_sink(levels_zarr2(path, layout, create=True)[0])
 
 
@@ -107,10 +93,10 @@ def levels_zarr3(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorSto
         "codecs": _CODECS,
     }
     stores = []
-    for level, target in zip(layout.levels, _targets(path, layout), strict=True):
+    for i, level in enumerate(layout.levels):
         grid = {"name": "regular", "configuration": {"chunk_shape": level.chunk}}
         metadata = {"shape": level.shape, "chunk_grid": grid, **common}
-        stores.append(writable_array("zarr3", target, create, metadata=metadata))
+        stores.append(writable_array("zarr3", path / str(i), create, metadata=metadata))
     return tuple(stores)
 
 
@@ -119,15 +105,12 @@ def create_zarr3(path: Path, layout: Layout) -> Sink:
 
     Args:
       path: the container's folder to write.
-      layout: what to write; the levels are "0", "1", ..., unless it names the first.
+      layout: what to write; the levels are "0", "1", ...
 
     Returns:
       The sink of the first level.
     """
-    groups = _groups(path, layout)
-    empty = {"zarr_format": 3, "node_type": "group", "attributes": {}}
-    for group in groups:
-        write_json(group / "zarr.json", empty)
-    ome = {"version": "0.5", "multiscales": [_multiscale(path, layout)]}
-    write_json(groups[0] / "zarr.json", {**empty, "attributes": {"ome": ome}})
+    ome = {"version": "0.5", "multiscales": [_multiscale(layout)]}
+    group = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}}
+    write_json(path / "zarr.json", group)
     return chunked_sink(levels_zarr3(path, layout, create=True)[0])

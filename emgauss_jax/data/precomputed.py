@@ -27,7 +27,7 @@ def read(path: Path, dataset: str) -> Source:
     store = open_array(_DRIVER, path, scale_metadata={"key": key})
     store = store.translate_to[(0,) * store.rank].T
     voxel_nm = tuple(scales[key]["resolution"][::-1])
-    return chunked_source(store, "precomputed", ["channel", "z", "y", "x"], lambda axes: voxel_nm)
+    return chunked_source(store, ["channel", "z", "y", "x"], lambda axes: voxel_nm)
 
 
 def levels(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ...]:
@@ -53,8 +53,6 @@ def levels(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ..
             "chunk_size": level.chunk[::-1],
             "encoding": "raw",
         }
-        if layout.dataset and not stores:
-            scale["key"] = layout.dataset
         members = {"multiscale_metadata": image, "scale_metadata": scale}
         stores.append(writable_array(_DRIVER, path, create, **members)[..., 0].T)
     return tuple(stores)
@@ -65,8 +63,7 @@ def create(path: Path, layout: Layout) -> Sink:
 
     Args:
       path: the folder to write.
-      layout: what to write; a dataset names the first scale's key, which by default is its
-        resolution.
+      layout: what to write; the key of a scale is its resolution.
 
     Returns:
       The sink of the first level.

@@ -136,7 +136,7 @@ def _opened(path: Path, form: str, layout: Layout) -> Iterator[SharedLevel]:
             dtype=layout.dtype,
             voxel_nm=level.voxel_nm,
             format=form,
-            _read=chunked_source(store, form, "zyx", lambda axes: None).read,
+            _read=chunked_source(store, "zyx", lambda axes: None).read,
             chunk=level.chunk,
             factors=level.factors,
             _write=chunked_sink(store).write,

@@ -135,7 +135,7 @@ def read(path: Path, dataset: str) -> Source:
         reader = partial(_read_pages, path, shape)
     else:
         reader = np.memmap(path, dtype, mode="r", offset=offset, shape=shape).__getitem__
-    return Source("tiff", shape, dtype, lambda: _voxel_nm(path), reader)
+    return Source(shape, dtype, lambda: _voxel_nm(path), reader)
 
 
 def create(path: Path, layout: Layout) -> Sink:
@@ -149,7 +149,6 @@ def create(path: Path, layout: Layout) -> Sink:
     Returns:
       The sink.
     """
-    refuse_dataset("TIFF", layout.dataset)
     z, y, x = layout.voxel_nm
     big = np.prod(layout.shape, dtype=float) * layout.dtype.itemsize > _CLASSIC_LIMIT
     common = {"shape": layout.shape, "dtype": layout.dtype, "photometric": "minisblack"}

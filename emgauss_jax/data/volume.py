@@ -162,7 +162,6 @@ def plan_volume(
     dtype: Any,
     voxel_nm: Sequence[float],
     format: str | None = None,
-    dataset: str = "",
 ) -> tuple[str, Layout]:
     """Check what a new volume is to be, as for `create_volume`; nothing is written.
 
@@ -175,7 +174,7 @@ def plan_volume(
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"{path}: shape: got {shape}, wanted three positive lengths (D, H, W)")
     native = _checked_dtype(dtype, path)
-    return form, Layout(path.name, shape, native, _checked_voxel(voxel_nm, path), dataset)
+    return form, Layout(path.name, shape, native, _checked_voxel(voxel_nm, path))
 
 
 def create_volume(
@@ -185,7 +184,6 @@ def create_volume(
     voxel_nm: Sequence[float],
     *,
     format: str | None = None,
-    dataset: str = "",
 ) -> VolumeWriter:
     """Prepare a new volume, to be written box by box.
 
@@ -196,7 +194,6 @@ def create_volume(
       voxel_nm: (z, y, x), nm. NPY cannot store it.
       format: a `Volume.format`; by default what the suffix says, `.zarr` being zarr 3 (OME-Zarr
         0.5) and "zarr2" OME-Zarr 0.4.
-      dataset: name inside the container; "" is the format's own default.
 
     Returns:
       A context manager: `with create_volume(...) as writer: writer[z0:z1, y0:y1, x0:x1] = array`.
@@ -207,7 +204,7 @@ def create_volume(
         size cannot be stored.
     """
     path = Path(path)
-    form, layout = plan_volume(path, shape, dtype, voxel_nm, format, dataset)
+    form, layout = plan_volume(path, shape, dtype, voxel_nm, format)
     return VolumeWriter(path, form, layout, _WRITERS[form])
 
 

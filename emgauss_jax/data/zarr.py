@@ -88,7 +88,7 @@ def _read(path: Path, dataset: str, form: str) -> Source:
     level = _find(path, dataset, form)
     store = open_array(_DRIVERS[form], level.path)
     names = [axis["name"] for axis in _axes(level.multiscale, store.rank)]
-    return chunked_source(store, form, names, lambda axes: _voxel_nm(level, axes, store.rank))
+    return chunked_source(store, names, lambda axes: _voxel_nm(level, axes, store.rank))
 
 
 def read_zarr2(path: Path, dataset: str) -> Source:

@@ -2,16 +2,17 @@
 
 from html import escape
 
+from emgauss_jax.metrics.scores import DIRECTIONS
+
 Group = tuple[str, str, dict[str, str]]  # heading, number format, metric -> column label
-PLANES = ("xy", "xz", "yz")
 TABLES: tuple[tuple[Group, ...], ...] = (
     (
-        ("PSNR, dB ↑", ".2f", {"psnr": "pooled"} | {f"psnr_{name}": name for name in PLANES}),
-        ("SSIM ↑", ".3f", {f"ssim_{name}": name for name in PLANES}),
-        ("FSIM ↑", ".3f", {f"fsim_{name}": name for name in PLANES}),
+        ("PSNR, dB ↑", ".2f", {"psnr": "pooled"} | {f"psnr_{name}": name for name in DIRECTIONS}),
+        ("SSIM ↑", ".3f", {f"ssim_{name}": name for name in DIRECTIONS}),
+        ("FSIM ↑", ".3f", {f"fsim_{name}": name for name in DIRECTIONS}),
     ),
     (
-        ("CF-PSNR (r 0.39), dB ↑", ".2f", {f"cf_psnr_{name}": name for name in PLANES}),
+        ("CF-PSNR (r 0.39), dB ↑", ".2f", {f"cf_psnr_{name}": name for name in DIRECTIONS}),
         ("along z ↑", ".3f", {"fsc_z": "fsc_z"}),
         ("resolution z, nm ↓", ".0f", {f"fsc_z_res_nm_{t}": f"0.{t[1:]}" for t in ("0143", "05")}),
         ("resolution, nm ↓", ".0f", {f"fsc_res_nm_{t}": f"0.{t[1:]}" for t in ("0143", "05")}),

@@ -210,17 +210,6 @@ def test_chunks_are_64_at_most(tmp_path, form):
 
 
 @pytest.mark.parametrize("form", ["zarr2", "zarr3"])
-def test_every_group_on_the_way_is_one(tmp_path, form):
-    path = tmp_path / "v.zarr"
-    with create_volume(path, (2, 3, 4), "uint8", VOXEL, format=form, dataset="a/b/0"):
-        pass
-    name = ".zgroup" if form == "zarr2" else "zarr.json"
-    assert all((path / folder / name).is_file() for folder in (".", "a", "a/b"))
-    assert not (tmp_path / name).exists()
-    assert open_volume(path, dataset="a/b").voxel_nm == VOXEL
-
-
-@pytest.mark.parametrize("form", ["zarr2", "zarr3"])
 def test_a_chunk_read_before_is_read_anew_once_it_has_changed(tmp_path, form):
     _array(tmp_path, form, ARRAY)
     volume = open_volume(tmp_path, voxel_nm=VOXEL)
