@@ -13,11 +13,10 @@ import numpy as np
 from emgauss_jax.data.boxes import Box, block_grid
 from emgauss_jax.data.degrade import Plan, degrade_plan, parse_crop, plan_part, read_observed
 from emgauss_jax.data.intensity import IntensityRange, spanning, to_unit
-from emgauss_jax.data.phantom import tissue
+from emgauss_jax.data.phantom import VOXEL_NM, tissue
 from emgauss_jax.data.volume import FOLDERS, open_volume, output_suffix
 
 PHANTOM = "phantom"  # as `data.path`: a procedural volume, no file
-PHANTOM_NM = 10.0
 SCAN = 2**25  # voxels held at once while grey levels are looked for
 
 
@@ -110,7 +109,7 @@ class _Phantom:
     """A procedural volume behind the same door."""
 
     array: np.ndarray
-    voxel_nm: tuple[float, float, float] = (PHANTOM_NM,) * 3
+    voxel_nm: tuple[float, float, float] = (VOXEL_NM,) * 3
     format: str = "tiff"  # what it would be written as
 
     @property

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
+VOXEL_NM = 10.0  # by default
 STEP = 30.0  # nm between the points of a centre line
 RADII = (70.0, 240.0)  # nm, thin axons to thick trunks
 MEMBRANE_SIGMA = 10.0  # nm, softness of a membrane
@@ -33,7 +34,7 @@ class Lines(NamedTuple):
     radius: np.ndarray  # f64[N], voxels
 
 
-def tissue(shape: Sequence[int], seed: int = 0, voxel_nm: float = 10.0) -> np.ndarray:
+def tissue(shape: Sequence[int], seed: int = 0, voxel_nm: float = VOXEL_NM) -> np.ndarray:
     """Grow a block of tissue as an isotropic microscope would image it.
 
     Args:

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 
 from emgauss_jax.render.gaussians import Gaussians
 
+MOST_COPIES = 51  # that a contribution is divided by, as in gsplat
+
 
 @dataclasses.dataclass(frozen=True)
 class DensityControl:
@@ -65,9 +67,7 @@ def plan_copies(
     return source, fresh, (living | fresh).astype(alive.dtype)
 
 
-def share(
-    gaussians: Gaussians, source: jax.Array, fresh: jax.Array, blend: str, max_copies: int = 51
-) -> Gaussians:
+def share(gaussians: Gaussians, source: jax.Array, fresh: jax.Array, blend: str) -> Gaussians:
     """Copy rows and divide each source's contribution among itself and its copies.
 
     Args:
@@ -76,12 +76,11 @@ def share(
       fresh: bool[N].
       blend: "sum", intensity is divided by the count; "alpha", opacity o becomes
         1 - (1 - o)^(1 / count), so that what passes through stays the same.
-      max_copies: the largest count used, as in gsplat.
 
     Source: 3DGS as Markov Chain Monte Carlo, equation 9 (opacity only; scales are kept).
     """
     copies = jnp.ones(fresh.shape).at[source].add(fresh.astype(jnp.float32))
-    count = jnp.minimum(copies[source], max_copies)
+    count = jnp.minimum(copies[source], MOST_COPIES)
     moved = jax.tree.map(lambda a: a[source], gaussians)
     if blend == "sum":
         return moved._replace(intensities=moved.intensities / count)
