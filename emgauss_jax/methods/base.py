@@ -68,6 +68,19 @@ class Bracket(NamedTuple):
     fraction: jax.Array  # f32[], 0 at lower, 1 at upper
 
 
+def shown(block: Block, offsets: tuple[float, ...], z: jax.Array) -> jax.Array:
+    """Hold depths to what the slices show: beyond it nothing can be learned.
+
+    Args:
+      offsets: of the planes averaged in a slice, ascending, input-slice units.
+      z: f32[...], likewise.
+
+    Returns:
+      f32[...], the nearest depth within the first and the last slice.
+    """
+    return jnp.clip(z, block.z[0] + offsets[0], block.z[-1] + offsets[-1])
+
+
 def bracket(block: Block, z: jax.Array) -> Bracket:
     """Find the valid slices around a depth; beyond the first or last one, clamp to it.
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from emgauss_jax.methods.base import Block, bracket
+from emgauss_jax.methods.base import Block, bracket, shown
 from emgauss_jax.methods.emgauss import density, teacher
 from emgauss_jax.methods.emgauss.deformation import Deformation, Depth
 from emgauss_jax.render.gaussians import Gaussians, activate
@@ -204,8 +204,8 @@ def deform(
     """
     canonical = params.canonical
     shape = block.slices.shape[1:]
-    seen = block.z[0] + settings.offsets[0], block.z[-1] + settings.offsets[-1]
-    depth = depth_of(Knots.of(settings, block), block, jnp.clip(z, *seen))  # none knows of more
+    z = shown(block, settings.offsets, z)
+    depth = depth_of(Knots.of(settings, block), block, z)
     offsets = deformation.apply(params.deformation, canonical.means, shape, depth)
     angles, opacity = canonical.angles, canonical.opacity_logits
     deformed = canonical._replace(

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from emgauss_jax.methods.base import Block, Method, no_upkeep
+from emgauss_jax.methods.base import Block, Method, no_upkeep, shown
 from emgauss_jax.methods.siren.network import Siren
 
 
@@ -70,8 +70,7 @@ def draw(
     """
     height, width = block.slices.shape[1:]
     middle = (block.z[0] + block.z[-1]) / 2
-    seen = block.z[0] + settings.offsets[0], block.z[-1] + settings.offsets[-1]
-    depth = settings.anisotropy * (jnp.clip(z, *seen) - middle)
+    depth = settings.anisotropy * (shown(block, settings.offsets, z) - middle)
     places = jnp.stack([depth, y - (height - 1) / 2, x - (width - 1) / 2], axis=-1)
     scaled = places * (2 / max(height, width))
     return Siren(settings.width, settings.layers).apply({"params": params["network"]}, scaled)
