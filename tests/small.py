@@ -72,20 +72,22 @@ def make_stack(path, seed=0, shape=(6, 24, 28), voxel_nm=(40.0, 10.0, 10.0)):
 
 def tiny_niiv(path, *others, **changes):
     """A niiv that learns from real slices, fast enough to differ from its start."""
-    config = runpy.run_path(str(ROOT / "configs" / "niiv_tiny.py"))["get_config"]()
-    config.data.path, config.data.paths = path, others
-    config.niiv.update(features=4, blocks=1, width=8, layers=1, batch=2, rows=3, columns=16)
-    config.train.update(steps=4, steps_per_dispatch=2, ema_decay=0.0)
-    config.optimizer.rates.update(encoder=(0.05, 1.0), decoder=(0.05, 1.0))  # to be seen in uint8
+    config = _hasty(tiny("niiv_tiny", data__path=path, data__simulate_factor=0, niiv__rows=3))
+    config.data.paths = others
     return _changed(config, changes)
 
 
 def tiny_emformer(path, **changes):
     """Likewise an EMformer."""
-    config = tiny("emformer_tiny", data__path=path, data__simulate_factor=0)
-    config.train.update(steps=4, steps_per_dispatch=2, ema_decay=0.0)
-    config.optimizer.rates.update(network=(0.05, 1.0))  # to be seen in uint8
+    config = _hasty(tiny("emformer_tiny", data__path=path, data__simulate_factor=0))
     return _changed(config, changes)
+
+
+def _hasty(config):
+    """Let a network learn so much in four steps that it is to be seen in uint8."""
+    config.train.update(steps=4, steps_per_dispatch=2, ema_decay=0.0)
+    config.optimizer.rates.update(dict.fromkeys(config.optimizer.rates, (0.05, 1.0)))
+    return config
 
 
 def fake_network(workdir, config):
