@@ -171,9 +171,10 @@ def baselines(block: Block, z: np.ndarray, names: Sequence[str] = TABLE) -> dict
     Returns:
       f32[Q, H, W] under each name.
     """
-    return {
-        name: linear_blur(block, z, choose_blur(block))
-        if name == "linear_blur"
-        else _combine(name, *_valid(block), z)
-        for name in names
-    }
+    return {name: _interpolated(name, block, z) for name in names}
+
+
+def _interpolated(name: str, block: Block, z: np.ndarray) -> np.ndarray:
+    if name == "linear_blur":
+        return linear_blur(block, z, choose_blur(block))
+    return _combine(name, *_valid(block), z)
