@@ -3,7 +3,6 @@
 Letters: P planes, H W field in px, k planes for every valid slice.
 """
 
-import json
 import pathlib
 import shutil
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from emgauss_jax.trust import Trust
+from emgauss_jax.workdir import read_json, write_json
 
 FOLDER = "prior"
 PLANES, SPREAD = "labels.npy", "spread.npy"
@@ -36,9 +36,7 @@ def write_labels(
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / PLANES, planes.astype(np.float16))
     np.save(folder / SPREAD, spread.astype(np.float16))
-    partial = folder / "outcome.partial"
-    partial.write_text(json.dumps(trust._asdict(), indent=2) + "\n")
-    partial.replace(folder / OUTCOME)
+    write_json(folder / OUTCOME, trust._asdict())
 
 
 def read_labels(workdir: pathlib.Path, z: np.ndarray, per_slice: int) -> Labels | None:
@@ -63,7 +61,7 @@ def read_labels(workdir: pathlib.Path, z: np.ndarray, per_slice: int) -> Labels 
 def read_trust(workdir: pathlib.Path) -> Trust | None:
     """Read how far each was believed; None where there are no labels."""
     path = workdir / FOLDER / OUTCOME
-    return Trust(**json.loads(path.read_text())) if path.exists() else None
+    return Trust(**read_json(path)) if path.exists() else None
 
 
 def _read_planes(path: pathlib.Path) -> np.ndarray:

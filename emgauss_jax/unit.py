@@ -27,7 +27,7 @@ from emgauss_jax.training.fit import fit
 from emgauss_jax.training.hyper import Hyper
 from emgauss_jax.training.swept import failed, pick
 from emgauss_jax.work import check_inputs, read_log
-from emgauss_jax.workdir import CONFIG, claim_workdir
+from emgauss_jax.workdir import CONFIG, claim_workdir, read_json, write_json
 
 OUTCOME = "outcome.json"
 
@@ -80,7 +80,7 @@ def recall(workdir: pathlib.Path, row: Row) -> Outcome | None:
         if (folder / CONFIG).exists():
             claim_workdir(folder, row.config)  # it must be of the same config
         if (folder / OUTCOME).exists():
-            outcome = Outcome(**json.loads((folder / OUTCOME).read_text()))
+            outcome = Outcome(**read_json(folder / OUTCOME))
             return outcome if outcome.scores else None
     except BAD_INPUT as error:
         return Outcome(reason=str(error))
@@ -211,6 +211,4 @@ def _finish_row(run: Run, folder: pathlib.Path, fit_s: float | None) -> Outcome:
 def _record(folder: pathlib.Path, outcome: Outcome) -> None:
     """Write what came of a row, unless its folder belongs to something else."""
     if (folder / CONFIG).exists():
-        partial = folder / "outcome.partial"
-        partial.write_text(json.dumps(outcome._asdict()))
-        partial.replace(folder / OUTCOME)
+        write_json(folder / OUTCOME, outcome._asdict())
