@@ -17,6 +17,7 @@ from emgauss_jax.region import fit_region, open_region, prior_of
 from emgauss_jax.train import train_and_evaluate
 from tests.small import ROOT, tiny, write
 
+SHAPE = tuple(tiny().data.phantom_shape)  # tests of one shape share what they compile
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py"))
 # They compile longest; networks are trained to their report in test_other.py, too.
 SLOW = {"emgauss_paper", "niiv", "niiv_tiny", "emformer", "emformer_tiny"}
@@ -33,7 +34,7 @@ def test_every_config_takes_a_step_to_its_report(path, tmp_path):
     config = tiny(path.stem)
     output = train_and_evaluate(config, tmp_path / "run")
     volume = open_volume(output)
-    assert volume.shape == (17, 32, 28) and volume.dtype == np.uint8
+    assert volume.shape == SHAPE and volume.dtype == np.uint8
     np.testing.assert_allclose(volume.voxel_nm, (10, 10, 10))
     scores = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["scores"]
     assert set(scores) == {"nearest", "linear", "linear_blur", "cubic", config.method}
@@ -43,13 +44,12 @@ def test_every_config_takes_a_step_to_its_report(path, tmp_path):
 def test_the_held_out_planes_change_nothing(tmp_path):
     """Two volumes that agree on the observed slices alone are reconstructed alike."""
     rng = np.random.default_rng(0)
-    first = rng.integers(0, 255, (9, 24, 24), dtype=np.uint8)
-    second = rng.integers(0, 255, (9, 24, 24), dtype=np.uint8)
+    first, second = rng.integers(0, 255, (2, *SHAPE), dtype=np.uint8)
     second[::4] = first[::4]
     outputs = []
     for name, values in (("a", first), ("b", second)):
         path = write(tmp_path / f"{name}.ome.tif", values)
-        config = tiny(data__path=str(path), train__steps=5)
+        config = tiny(data__path=str(path))
         outputs.append(open_volume(train_and_evaluate(config, tmp_path / name))[:, :, :])
     np.testing.assert_array_equal(*outputs)
     assert not np.array_equal(first, second)
@@ -120,7 +120,7 @@ def test_missing_slices_at_a_block_border_are_a_wider_gap():
 
 
 def test_an_unscorable_reference_costs_no_volume(tmp_path):
-    values = np.random.default_rng(0).normal(size=(9, 24, 24)).astype(np.float32)
+    values = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
     values[2, 3, 4] = np.inf  # held out
     path = write(tmp_path / "v.ome.tif", values)
     output = train_and_evaluate(tiny(data__path=str(path)), tmp_path / "run")
@@ -161,12 +161,12 @@ def test_what_a_block_draws_outside_itself_is_nobodys(tmp_path):
 
 
 def test_a_real_stack_gets_isotropic_voxels(tmp_path):
-    values = np.random.default_rng(0).integers(0, 60_000, (5, 30, 24), dtype=np.uint16)
+    values = np.random.default_rng(0).integers(0, 60_000, (5, *SHAPE[1:]), dtype=np.uint16)
     path = write(tmp_path / "stack.ome.zarr", values, (40.0, 8.0, 8.0))
     config = tiny(data__path=str(path), data__simulate_factor=0, keep_observed=True)
     volume = open_volume(train_and_evaluate(config, tmp_path / "run"))
     assert volume.path.name == "reconstruction.ome.zarr"
-    assert volume.shape == (21, 30, 24) and volume.dtype == np.uint16
+    assert volume.shape == (21, *SHAPE[1:]) and volume.dtype == np.uint16
     np.testing.assert_allclose(volume.voxel_nm, (8, 8, 8))
     np.testing.assert_array_equal(volume[:, :, :][::5], values)
     assert (tmp_path / "run" / "report" / "report.html").exists()
