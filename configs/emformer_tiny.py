@@ -1,4 +1,4 @@
-"""EMformer with a small network and few steps: half an hour on two CPU cores.
+"""EMformer with a small network and few steps: under 45 minutes on two CPU cores.
 
 python -m emgauss_jax.train --config=configs/emformer_tiny.py --workdir=DIR --config.data.path=STACK
 python -m emgauss_jax.reconstruct --workdir=DIR --input=UNSEEN_STACK --output=PATH
