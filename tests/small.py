@@ -95,3 +95,11 @@ def fake_network(workdir, config):
     method = registry.build("niiv", config, registry.Sampled())
     learned = trained.Learned(4, 1, 1, 1, (6, 24, 28))
     trained.write(workdir, method.init(jax.random.key(0), None), learned)
+
+
+def stirred(params, size=0.2):
+    """Move every learned value a little, so that nothing is zero by chance."""
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(3), len(leaves))
+    moved = [a + size * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(tree, moved)

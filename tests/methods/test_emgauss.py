@@ -15,6 +15,7 @@ from emgauss_jax.methods.emgauss.deformation import mlp, spline
 from emgauss_jax.render.gaussians import Gaussians, activate
 from emgauss_jax.render.rasterize import RenderSettings
 from emgauss_jax.render.reference import reference
+from tests import small
 
 SHAPE = (20, 26)
 STAGES = teacher.Stages(warmup=4, joint=2, ramp_end=16)
@@ -35,11 +36,8 @@ def block(slices=5, seed=0, missing=()):
 
 
 def stirred(params, size=0.05):
-    """Move every learned value a little, so that nothing is zero by chance."""
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(5), len(leaves))
-    moved = [a + size * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
-    params = jax.tree.unflatten(tree, moved)
+    """Stir what is learned, and have all Gaussians alive."""
+    params = small.stirred(params, size)
     alive = jnp.ones_like(params.canonical.alive)
     return params._replace(canonical=params.canonical._replace(alive=alive))
 

@@ -13,6 +13,7 @@ from emgauss_jax.methods import interpolate, pairs
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.convolution import Conv3x3
 from emgauss_jax.methods.lateral import method
+from tests.small import stirred
 
 
 def settings(factor=4, thick=False, **changes):
@@ -25,18 +26,11 @@ def block(slices=5, shape=(20, 26), seed=0):
     return Block(jnp.asarray(values), jnp.arange(slices, dtype=jnp.float32), jnp.ones(slices, bool))
 
 
-def stirred(params, size=0.1):
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(3), len(leaves))
-    moved = [a + size * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, moved)
-
-
 @pytest.mark.parametrize("reach", [1, 2])
 def test_the_convolution_is_one(reach):
     image = jax.random.normal(jax.random.key(0), (5, 7, 3))
     layer = Conv3x3(4, jax.nn.initializers.normal(), reach)
-    params = stirred(layer.init(jax.random.key(1), image))
+    params = stirred(layer.init(jax.random.key(1), image), 0.1)
     want = jax.lax.conv_general_dilated(
         image[None], params["params"]["kernel"], (1, 1), "SAME", rhs_dilation=(1, reach),
         dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest",
@@ -84,7 +78,7 @@ def test_starts_as_an_interpolation(thick):
 @pytest.mark.parametrize("thick", [False, True])
 def test_agrees_with_what_was_observed(thick):
     b, made = block(), settings(thick=thick)
-    params = stirred(method.init(made, jax.random.key(0), b))
+    params = stirred(method.init(made, jax.random.key(0), b), 0.1)
     planes = method.predict(made, params, b, np.float32(pairs.plane_depths(5, 4, thick)))
     kept = pairs.degrade(planes.reshape(len(planes), -1), 4, thick).reshape(b.slices.shape)
     np.testing.assert_allclose(kept, b.slices, atol=1e-5)
@@ -93,14 +87,14 @@ def test_agrees_with_what_was_observed(thick):
 
 def test_is_linear_between_its_planes():
     b, made = block(), settings()
-    params = stirred(method.init(made, jax.random.key(0), b))
+    params = stirred(method.init(made, jax.random.key(0), b), 0.1)
     planes = method.predict(made, params, b, jnp.float32([0.5, 0.625, 0.75]))
     np.testing.assert_allclose(planes[1], (planes[0] + planes[2]) / 2, atol=1e-5)
 
 
 def test_a_turned_stack_gives_the_turned_volume():
     b, made = block(shape=(20, 20)), settings()
-    params = stirred(method.init(made, jax.random.key(0), b))
+    params = stirred(method.init(made, jax.random.key(0), b), 0.1)
     z = np.float32(pairs.plane_depths(5, 4, False))
     planes = method.predict(made, params, b, z)
     swapped = method.predict(made, params, b._replace(slices=b.slices.swapaxes(1, 2)), z)

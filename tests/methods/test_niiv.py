@@ -12,6 +12,7 @@ from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.niiv import method
 from emgauss_jax.methods.niiv.network import Decoder, Encoder, attend, positional_code
 from emgauss_jax.methods.rows import Missing, between
+from tests.small import stirred
 
 
 def settings(factor=4, thick=False, **changes):
@@ -22,13 +23,6 @@ def settings(factor=4, thick=False, **changes):
 def block(slices=5, shape=(20, 26), seed=0):
     values = np.random.default_rng(seed).uniform(0.2, 0.8, (slices, *shape)).astype(np.float32)
     return Block(jnp.asarray(values), jnp.arange(slices, dtype=jnp.float32), jnp.ones(slices, bool))
-
-
-def stirred(params, size=0.2):
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(3), len(leaves))
-    moved = [a + size * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, moved)
 
 
 def started(some):

@@ -1,6 +1,4 @@
-"""A network small enough for tests, with parameters that do something."""
-
-import jax
+"""A network small enough for tests."""
 
 from emgauss_jax.methods.emformer.network import Sizes
 
@@ -16,10 +14,3 @@ SIZES = Sizes(
     doublings=1,
     drop=0.5,
 )
-
-
-def stirred(params, size=0.2):
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(3), len(leaves))
-    moved = [a + size * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)]
-    return jax.tree.unflatten(tree, moved)

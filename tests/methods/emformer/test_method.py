@@ -16,7 +16,8 @@ from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.emformer import method
 from emgauss_jax.methods.emformer.turns import reversals
 from emgauss_jax.methods.rows import Missing
-from tests.methods.emformer.small import SIZES, stirred
+from tests.methods.emformer.small import SIZES
+from tests.small import stirred
 
 CONFIGS = pathlib.Path(__file__).parents[3] / "configs"
 

@@ -10,7 +10,8 @@ import numpy as np
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.emformer.head import double
 from emgauss_jax.methods.emformer.network import Network, kept_blocks, merge, split
-from tests.methods.emformer.small import SIZES, stirred
+from tests.methods.emformer.small import SIZES
+from tests.small import stirred
 
 CONFIGS = pathlib.Path(__file__).parents[3] / "configs"
 
