@@ -135,8 +135,9 @@ def describe_run(run: Run, workdir: pathlib.Path) -> dict[str, str]:
         "blocks": f"{run.grid.count} of {' x '.join(map(str, run.grid.size))}",
         "steps": str(run.problem.settings.steps),
         "seed": str(run.config.seed),
-        "prior": _describe_prior(run, workdir),
     }
+    if "prior" in run.config:
+        notes["prior"] = _describe_prior(run, workdir)
     if len(run.regions) > 1:
         own = ", each with a prior of its own" if run.prior else ""
         notes["regions"] = f"{len(run.regions)}{own}"
