@@ -200,7 +200,7 @@ def _finish_row(run: Run, folder: pathlib.Path, fit_s: float | None) -> Outcome:
         metrics = folder / "report" / "metrics.json"
         if not metrics.exists():
             raise ValueError(f"{folder}: got a reference that cannot be scored with, wanted one")
-        scores = json.loads(metrics.read_text())["scores"]
+        scores = read_json(metrics)["scores"]
         drawn = [line["seconds"] for line in read_log(folder) if line["phase"] != "fit"]
         scores[run.config.method] |= {"fit_s": fit_s and round(fit_s, 1), "draw_s": sum(drawn)}
         return Outcome(scores)

@@ -34,9 +34,14 @@ SMALL = {
 }
 
 
+def default(name="emgauss"):
+    """A config of configs/ as it stands."""
+    return runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"]()
+
+
 def tiny(name="emgauss", **changes):
     """A config of configs/ on a phantom of 17 x 32 x 28 voxels, for two steps and no prior."""
-    config = runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"]()
+    config = default(name)
     config.data.path = "phantom"
     config.data.phantom_shape = (17, 32, 28)
     config.data.simulate_factor = 4

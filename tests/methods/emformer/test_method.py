@@ -2,8 +2,6 @@
 
 import functools
 import itertools
-import pathlib
-import runpy
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +15,7 @@ from emgauss_jax.methods.emformer import method
 from emgauss_jax.methods.emformer.turns import reversals
 from emgauss_jax.methods.rows import Missing
 from tests.methods.emformer.small import SIZES
-from tests.small import stirred
-
-CONFIGS = pathlib.Path(__file__).parents[3] / "configs"
+from tests.small import default, stirred
 
 
 def settings(factor=2.0, thick=False, missing=(0, 0, 0), **changes):
@@ -168,7 +164,7 @@ def test_a_step_teaches(thick):
     ],
 )
 def test_numbers_that_cannot_work(changes, match):
-    config = runpy.run_path(str(CONFIGS / "emformer_tiny.py"))["get_config"]()
+    config = default("emformer_tiny")
     config.emformer.update(changes)
     with pytest.raises(ValueError, match=match):
         registry.build("emformer", config, registry.Sampled(8.0))

@@ -1,8 +1,5 @@
 """The network: its size, its scales, blocks dropped, rows missing."""
 
-import pathlib
-import runpy
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,14 +8,12 @@ from emgauss_jax.methods import registry
 from emgauss_jax.methods.emformer.head import double
 from emgauss_jax.methods.emformer.network import Network, kept_blocks, merge, split
 from tests.methods.emformer.small import SIZES
-from tests.small import stirred
-
-CONFIGS = pathlib.Path(__file__).parents[3] / "configs"
+from tests.small import default, stirred
 
 
 def test_as_many_parameters_as_published():
     """1,436,841, and 360 for the channel that says which rows are there: 1 x 3 x 3 to 40."""
-    config = runpy.run_path(str(CONFIGS / "emformer.py"))["get_config"]()
+    config = default("emformer")
     made = registry.build("emformer", config, registry.Sampled(8.0))
     params = jax.eval_shape(made.init, jax.random.key(0), None)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 1_436_841 + 9 * 40
