@@ -1,7 +1,6 @@
 """A network, and a volume that it has not learned from."""
 
 import os
-import runpy
 import subprocess
 import sys
 
@@ -18,7 +17,7 @@ from emgauss_jax.other import Other, open_other
 from emgauss_jax.train import train_and_evaluate
 from emgauss_jax.work import Job, open_run, run_job
 from emgauss_jax.workdir import claim_workdir
-from tests.small import ROOT, fake_network, make_stack, tiny_emformer, tiny_niiv, write
+from tests.small import ROOT, default, fake_network, make_stack, tiny_emformer, tiny_niiv, write
 
 
 def test_a_volume_never_seen(tmp_path):
@@ -127,7 +126,7 @@ def test_missing_slices_are_drawn_and_never_looked_at(tmp_path):
 
 
 def test_a_fit_of_its_own_volume_is_for_no_other(tmp_path):
-    config = runpy.run_path(str(ROOT / "configs" / "emgauss.py"))["get_config"]()
+    config = default()
     claim_workdir(tmp_path / "run", config)
     with pytest.raises(ValueError, match="workdir of emgauss"):
         open_other(tmp_path / "run", Other(make_stack(tmp_path / "a.ome.tif")))

@@ -1,29 +1,22 @@
 """What enters the labels, where each is believed, and how wrong they say they are."""
 
-import pathlib
-import runpy
-
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
 from emgauss_jax.data.observed import open_observed
-from emgauss_jax.data.volume import create_volume
 from emgauss_jax.labels import read_labels
 from emgauss_jax.methods import flow, interpolate
 from emgauss_jax.metrics.calibration import calibrate
 from emgauss_jax.prior import build_prior, obstacle
 from emgauss_jax.teach import teach
 from emgauss_jax.uncertainty import standard_error
-
-ROOT = pathlib.Path(__file__).parents[1]
+from tests.small import default, write
 
 
 def config_of(volume, path, **changes):
-    with create_volume(path, volume.shape, volume.dtype, (10.0, 10.0, 10.0)) as writer:
-        writer[tuple(slice(0, n) for n in volume.shape)] = volume
-    config = runpy.run_path(str(ROOT / "configs" / "emgauss.py"))["get_config"]()
-    config.data.path = str(path)
+    config = default()
+    config.data.path = str(write(path, volume))
     config.data.simulate_factor = 4
     config.prior.flow = False
     config.prior.steps = 100

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
-import runpy
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +15,12 @@ from emgauss_jax.region import problem_of as problem_of_region
 from emgauss_jax.training import fit, log, swept
 from emgauss_jax.training.hyper import Hyper
 from emgauss_jax.training.problem import FitSettings, Problem, start_chunk
-
-CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "emgauss.py"
+from tests.small import default
 
 
 def problem_of(shape, max_size=(64, 144, 144)):
     """The default config on a phantom of few voxels, for two steps."""
-    config = runpy.run_path(str(CONFIG))["get_config"]()
+    config = default()
     config.data.path, config.data.phantom_shape, config.data.simulate_factor = "phantom", shape, 4
     config.block.max_size, config.train.steps, config.train.blocks_per_chunk = max_size, 2, 2
     run = prepare(config)
