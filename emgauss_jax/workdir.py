@@ -11,6 +11,7 @@ from typing import Any
 from ml_collections import config_dict
 
 from emgauss_jax.data.intensity import IntensityRange
+from emgauss_jax.training.checkpoint import whole
 
 CONFIG = "config.json"
 LEVELS = "levels.json"
@@ -106,10 +107,8 @@ def read_json(path: pathlib.Path) -> Any:
 
 def write_json(path: pathlib.Path, content: Any) -> None:
     """Write a file of the workdir, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _first_difference(there: Any, wanted: Any, name: str = "config") -> str:

@@ -4,10 +4,11 @@ Plain NumPy archives, each written by the process whose blocks it holds: orbax h
 write for all, and refuses arrays that only one of many processes has.
 """
 
+import contextlib
 import json
 import pathlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -23,14 +24,24 @@ def path_of(workdir: pathlib.Path, chunk: int) -> pathlib.Path:
     return workdir / FOLDER / f"chunk_{chunk:04d}.npz"
 
 
+@contextlib.contextmanager
+def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Give a file to write beside a path; it takes the path's place once it is written.
+
+    Args:
+      path: its folder is made where there is none.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    yield partial
+    partial.replace(path)
+
+
 def save(path: pathlib.Path, tree: Any) -> None:
     """Write the leaves of a pytree; what is there is replaced whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     leaves = jax.tree.leaves(jax.device_get(tree))
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with whole(path) as partial, partial.open("wb") as file:
         np.savez(file, *leaves)
-    partial.replace(path)
 
 
 def read(path: pathlib.Path, like: Any) -> Any:
@@ -84,11 +95,8 @@ def write_chunks(
     workdir: pathlib.Path, hypers: Sequence[Hyper], chunks: Sequence[Sequence[int]]
 ) -> None:
     """Write which fits each chunk holds, before any is fitted."""
-    path = workdir / FOLDER / "chunks.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps({"chunks": chunks, "hypers": _plain(hypers)}))
-    partial.replace(path)
+    with whole(workdir / FOLDER / "chunks.json") as partial:
+        partial.write_text(json.dumps({"chunks": chunks, "hypers": _plain(hypers)}))
 
 
 def _plain(hypers: Sequence[Hyper]) -> list[dict]:

@@ -7,6 +7,7 @@ from typing import TextIO
 
 import tqdm
 
+from emgauss_jax.training.checkpoint import whole
 from emgauss_jax.training.failures import Failure
 
 FILE = "metrics.jsonl"
@@ -30,9 +31,8 @@ def open_metrics(path: pathlib.Path, chunk: int, step: int) -> TextIO:
             if (entry["chunk"], entry["step"]) > (chunk, step):
                 break
             kept.append(line)
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(f"{line}\n" for line in kept))
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text("".join(f"{line}\n" for line in kept))
     return path.open("a")
 
 
