@@ -60,7 +60,8 @@ def join(parts: jax.Array, windows: Windows) -> jax.Array:
 def areas(windows: Windows) -> np.ndarray | None:
     """Number the area every token belongs to, i32[N, T]: it may see its own; None, there is one.
 
-    A shift brings together what lies at opposite ends, and padding is nothing to be seen.
+    A shift brings together what lies at opposite ends, and padding is nothing to be seen, not even
+    by padding: nobody asks anything of a frame without a partner.
     """
     if windows.padded == windows.shape and not any(windows.shift):
         return None
@@ -68,6 +69,7 @@ def areas(windows: Windows) -> np.ndarray | None:
     real = (places < windows.shape).all(axis=-1)
     # What a shift has wrapped around an axis is of another area than what stands beside it.
     wrapped = (places < windows.shift) @ (1, 2, 4)
-    number = np.where(real, wrapped, 8)[..., None]
+    alone = 8 + np.arange(real.size).reshape(real.shape)
+    number = np.where(real, wrapped, alone)[..., None]
     rolled = np.roll(number, [-n for n in windows.shift], axis=(0, 1, 2))
     return _tokens(rolled, windows)[..., 0]
