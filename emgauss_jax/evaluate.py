@@ -65,6 +65,7 @@ def evaluate_volumes(
         "prediction": str(prediction.path),
         "reference": str(reference.path),
         "observed every": f"{observed_every} ({degradation})",
+        "planes looked at": f"{depth} of {prediction.shape[0]} in the prediction",
     }
     if missing:
         notes["missing slices"] = ", ".join(map(str, sorted(missing)))
@@ -91,6 +92,8 @@ def _check_alike(prediction: Volume, reference: Volume, uncertainty: Volume | No
         )
     if prediction.dtype != reference.dtype:
         raise ValueError(f"prediction: got {prediction.dtype}, wanted {reference.dtype}")
+    if uncertainty is not None and not np.issubdtype(uncertainty.dtype, np.floating):
+        raise ValueError(f"uncertainty: got {uncertainty.dtype}, wanted float32 standard errors")
     if uncertainty is not None and uncertainty.shape != prediction.shape:
         raise ValueError(
             f"uncertainty: got shape {uncertainty.shape}, wanted {prediction.shape}, that of the "

@@ -1,6 +1,7 @@
 """From a config to what a command works on, and the workdir that remembers it."""
 
 import pathlib
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,8 +9,9 @@ import jax
 import numpy as np
 
 from emgauss_jax.data.boxes import Box, Grid, block_grid
+from emgauss_jax.data.damage import Damaged, find_damaged
 from emgauss_jax.data.intensity import IntensityRange
-from emgauss_jax.data.observed import Observed, open_observed
+from emgauss_jax.data.observed import Observed, open_observed, open_unmeasured
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.rows import Missing
@@ -31,6 +33,24 @@ class Run(NamedTuple):
     def first_block(self, index: int) -> int:
         """Count the blocks of all regions before one; what is random in a block depends on it."""
         return sum(region.count for region in self.regions[:index])
+
+
+def leave_out_damaged(config: Any) -> tuple[Any, list[Damaged]]:
+    """List slices that look damaged on stderr, and call them missing in a copy of the config.
+
+    Returns:
+      The copy, and the slices.
+
+    Raises:
+      ValueError: a stack that cannot be used, or too much of which looks damaged.
+    """
+    found = find_damaged(open_unmeasured(config.data))
+    for index, reason in found:
+        print(f"slice {index}: {reason}", file=sys.stderr)
+    print(f"{len(found)} slices look damaged and are left out", file=sys.stderr)
+    changed = config.copy_and_resolve_references()
+    changed.data.missing = tuple(sorted({*config.data.missing, *(each.index for each in found)}))
+    return changed, found
 
 
 def prepare(

@@ -8,7 +8,7 @@ from ml_collections import config_dict
 from emgauss_jax import trained
 from emgauss_jax.data.intensity import IntensityRange
 from emgauss_jax.data.observed import open_unmeasured
-from emgauss_jax.experiment import Run, prepare
+from emgauss_jax.experiment import Run, leave_out_damaged, prepare
 from emgauss_jax.methods import registry
 from emgauss_jax.prior import no_likeness
 from emgauss_jax.workdir import read_workdir
@@ -49,6 +49,16 @@ def open_other(workdir: pathlib.Path, other: Other) -> Run:
     if why_not:
         raise ValueError(f"input: got {why_not} (or --input_simulate_factor)")
     return prepare(changed, levels=other.levels)
+
+
+def without_damaged(workdir: pathlib.Path, other: Other) -> Other:
+    """List slices of a volume that look damaged on stderr, and call them missing, too.
+
+    Raises:
+      ValueError: a volume that cannot be used, or too much of which looks damaged.
+    """
+    changed, _ = leave_out_damaged(_config_of(read_workdir(workdir), other))
+    return other._replace(missing=tuple(changed.data.missing))
 
 
 def _config_of(config: Any, other: Other) -> Any:

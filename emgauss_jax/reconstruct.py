@@ -3,7 +3,7 @@
 python -m emgauss_jax.reconstruct --workdir=DIR --output=PATH [--factor=F | --z_voxel_nm=F | --z=..]
     [--uncertainty=PATH] [--cluster=local|slurm --workers=N | --hosts=auto]
     [--input=ANOTHER_VOLUME [--input_voxel_nm=50,5,5] [--input_dataset=NAME]
-    [--input_simulate_factor=K] [--input_missing=7,12]]
+    [--input_simulate_factor=K] [--input_missing=7,12] [--input_detect_missing]]
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from emgauss_jax import cli
 from emgauss_jax.crew import define_crew_flags, open_crew
 from emgauss_jax.data.volume import check_absent
 from emgauss_jax.experiment import Run
-from emgauss_jax.other import Other
+from emgauss_jax.other import Other, without_damaged
 from emgauss_jax.prior import whole_factor
 from emgauss_jax.region import check_fitted
 from emgauss_jax.sampling import sampling_of
@@ -36,6 +36,7 @@ def define_flags() -> None:
     flags.DEFINE_string("input_dataset", "", "The array inside a container (HDF5, zarr, N5).")
     flags.DEFINE_integer("input_simulate_factor", 0, "k: keep every k-th slice of it.")
     flags.DEFINE_list("input_missing", None, "Its missing or damaged slices, counted from 0.")
+    flags.DEFINE_bool("input_detect_missing", False, "Look for damaged ones, list and leave out.")
     flags.DEFINE_string("uncertainty", None, "A second volume: standard errors, float32.")
     flags.DEFINE_float("factor", None, "Output planes for every observed slice.")
     flags.DEFINE_float("z_voxel_nm", None, "Distance of the output planes, nm.")
@@ -68,7 +69,10 @@ def other_of_flags(values: Any) -> Other | None:
     Raises:
       ValueError: settings of a volume that is not named, or a voxel size that is none.
     """
-    names = ("input_voxel_nm", "input_dataset", "input_simulate_factor", "input_missing")
+    names = (
+        "input_voxel_nm", "input_dataset", "input_simulate_factor", "input_missing",
+        "input_detect_missing",
+    )  # fmt: skip
     if not values.input:
         given = [name for name in names if values[name].value]
         if given:
@@ -115,9 +119,11 @@ def main() -> None:
         raise ValueError("flags: wanted --workdir=DIR and --output=PATH")
     workdir, error = pathlib.Path(values.workdir), values.uncertainty or ""
     asked, other = asked_of_flags(values), other_of_flags(values)
+    check_outputs(values.output, error)
+    if values.input_detect_missing:
+        other = without_damaged(workdir, other)
     job = Job(str(workdir), False, values.output, asked, error, other)
     with open_crew(values) as crew:
-        check_outputs(job.output, job.uncertainty)
         run = open_run(job)
         check_fitted(run, workdir)
         if other:

@@ -15,9 +15,8 @@ from ml_collections import config_flags
 from emgauss_jax import cli
 from emgauss_jax.assess import assess
 from emgauss_jax.crew import Crew, alone, define_crew_flags, open_crew
-from emgauss_jax.data.damage import Damaged, find_damaged
-from emgauss_jax.data.observed import open_unmeasured
-from emgauss_jax.experiment import Run, prepare
+from emgauss_jax.data.damage import Damaged
+from emgauss_jax.experiment import Run, leave_out_damaged, prepare
 from emgauss_jax.sampling import isotropic
 from emgauss_jax.work import Job, check_inputs, estimate, run_job
 from emgauss_jax.workdir import claim_workdir, locked, write_damaged, write_levels
@@ -69,24 +68,6 @@ def finish(run: Run, workdir: pathlib.Path, crew: Crew) -> pathlib.Path:
     if crew.leads:
         assess(run, isotropic(run.observed).z, path, workdir)
     return path
-
-
-def leave_out_damaged(config: Any) -> tuple[Any, list[Damaged]]:
-    """List slices that look damaged on stderr, and call them missing in a copy of the config.
-
-    Returns:
-      The copy, and the slices.
-
-    Raises:
-      ValueError: a stack that cannot be used, or too much of which looks damaged.
-    """
-    found = find_damaged(open_unmeasured(config.data))
-    for index, reason in found:
-        print(f"slice {index}: {reason}", file=sys.stderr)
-    print(f"{len(found)} slices look damaged and are left out", file=sys.stderr)
-    changed = config.copy_and_resolve_references()
-    changed.data.missing = tuple(sorted({*config.data.missing, *(each.index for each in found)}))
-    return changed, found
 
 
 def define_flags() -> None:

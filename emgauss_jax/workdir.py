@@ -55,8 +55,10 @@ def locked(path: pathlib.Path) -> Iterator[None]:
             raise ValueError(
                 f"{path.parent}: got another run at work there, wanted one at a time"
             ) from None
-        yield
-        path.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def read_workdir(workdir: pathlib.Path) -> config_dict.ConfigDict:

@@ -56,6 +56,8 @@ def test_evaluate_scores_missing_slices_apart_and_an_uncertainty(tmp_path):
     with pytest.raises(ValueError, match=r"uncertainty: got shape \(13, 24, 20\)"):
         other = open_volume(write(tmp_path / "o.ome.tif", error[:, :, :20]))
         evaluate_volumes(*asked[:3], tmp_path / "other", uncertainty=other)
+    with pytest.raises(ValueError, match="uncertainty: got uint8, wanted float32"):
+        evaluate_volumes(*asked[:3], tmp_path / "other", uncertainty=prediction)
     for bad in (np.nan, np.inf, -1.0):
         error[3, 2, 1] = bad
         other = open_volume(write(tmp_path / f"{bad}.ome.tif", error))

@@ -9,6 +9,7 @@ import pytest
 
 from emgauss_jax import cluster, trained
 from emgauss_jax.crew import alone, workers_of
+from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.experiment import prepare
 from emgauss_jax.methods import interpolate
@@ -43,13 +44,15 @@ def test_a_volume_never_seen(tmp_path):
 
 
 def test_the_command_draws_a_volume_never_seen_and_how_wrong_it_may_be(tmp_path):
-    """Thinned out first, at a factor that was not learned from: it says so."""
+    """Thinned out first, at a factor that was not learned from, one slice blank: it says so."""
     train_and_evaluate(tiny_niiv(make_stack(tmp_path / "a.ome.tif")), tmp_path / "run")
-    seen = make_stack(tmp_path / "b.ome.tif", 1, (25, 24, 28), (10.0, 10.0, 10.0))
+    values = tissue((25, 24, 28), 1)
+    values[12] = 7  # slice 4 of those kept
+    seen = write(tmp_path / "b.ome.tif", values, (10.0, 10.0, 10.0))
     outputs = {name: tmp_path / f"{name}.ome.tif" for name in ("output", "uncertainty")}
     done = subprocess.run(
         [sys.executable, "-m", "emgauss_jax.reconstruct", f"--workdir={tmp_path / 'run'}",
-         f"--input={seen}", "--input_simulate_factor=3", "--factor=6",
+         f"--input={seen}", "--input_simulate_factor=3", "--factor=6", "--input_detect_missing",
          *(f"--{name}={path}" for name, path in outputs.items())],
         capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
@@ -58,6 +61,8 @@ def test_the_command_draws_a_volume_never_seen_and_how_wrong_it_may_be(tmp_path)
     drawn, error = (open_volume(path) for path in outputs.values())
     assert drawn.shape == error.shape == (49, 24, 28)
     assert np.allclose(drawn.voxel_nm, (5, 10, 10)) and error[:, :, :].max() > 0
+    assert "slice 4: blank" in done.stderr
+    assert drawn[24:25, :, :].min() > 2 * 7  # nothing of it is left
 
 
 @pytest.mark.parametrize(
@@ -65,6 +70,7 @@ def test_the_command_draws_a_volume_never_seen_and_how_wrong_it_may_be(tmp_path)
     [
         ("--input_simulate_factor=3", "without --input"),
         ("--input_voxel_nm=5,5", "without --input"),
+        ("--input_detect_missing", "without --input"),
     ],
 )
 def test_flags_of_a_volume_that_is_not_named(tmp_path, flag, match):

@@ -54,8 +54,8 @@ def find_damaged(observed: Observed) -> list[Damaged]:
         listed = ", ".join(str(each.index) for each in sorted(found))
         raise ValueError(
             f"detect_missing: got {len(found)} of {len(thinned)} slices that look damaged "
-            f"({listed}), wanted a third at most: there is nothing to tell damage by; name them in "
-            "data.missing"
+            f"({listed}), wanted a third at most: there is nothing to tell damage by; name them "
+            "as missing"
         )
     return sorted(found)
 

@@ -191,8 +191,8 @@ def _extremes(part: Observed, first: int) -> tuple[float, float]:
         listed = ", ".join(str(first + i) for i in bad)
         raise ValueError(
             f"{part.volume.path}: slices {listed}: got NaN or infinite voxels, wanted finite ones; "
-            "data.missing and --detect_missing leave slices out of data.path, --input_missing out "
-            "of --input"
+            "data.missing and --detect_missing leave slices out of data.path, --input_missing and "
+            "--input_detect_missing out of --input"
         )
     return float(values.min()), float(values.max())
 

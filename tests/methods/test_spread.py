@@ -51,12 +51,12 @@ def test_thick_slices_near_a_gap_are_not_judged():
     np.testing.assert_allclose(error_by_spread(two_views, given, True), want, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("thick", "z"), [(False, [0, 1, 2]), (True, [0, 1, 2])])
-def test_where_nothing_can_be_hidden_the_spread_is_the_error(thick, z):
-    given = block(z)
-    scale = error_by_spread(two_views, given, thick)
-    assert np.isfinite(scale)
-    assert error_by_spread(two_views, block([0]), thick) == 1
+@pytest.mark.parametrize(("thick", "most"), [(False, 2), (True, 3)])
+def test_where_nothing_can_be_hidden_the_spread_is_the_error(thick, most):
+    """Of thin slices one in the middle of three is hidden, of thick ones two make one."""
+    scales = [error_by_spread(two_views, block(range(n)), thick) for n in range(1, most + 2)]
+    assert scales[:-1] == [1] * most
+    assert scales[-1] != 1
 
 
 @pytest.mark.parametrize("thick", [False, True])
