@@ -2,6 +2,9 @@
 
 import ast
 import pathlib
+import warnings
+
+import pytest
 
 import emgauss_jax
 
@@ -32,3 +35,9 @@ def test_imports_run_one_way():
                 fine = (f"emgauss_jax.{room}", *allowed)
                 bad = [name for name in ours if not name.startswith(fine)]
                 assert not bad, f"{file}: {bad}"
+
+
+def test_what_the_package_uses_is_not_deprecated():
+    """A warning that JAX, NumPy or Python raise at a call of ours is an error under pytest."""
+    with pytest.raises(DeprecationWarning):
+        warnings.warn_explicit("old", DeprecationWarning, "x.py", 1, module="emgauss_jax.training")
