@@ -10,15 +10,15 @@ from collections.abc import Sequence
 import numpy as np
 from absl import flags
 
-from emgauss_jax import cli
-from emgauss_jax.data.boxes import Box
-from emgauss_jax.data.degrade import DEGRADATIONS, degrade_plan, read_observed
 from emgauss_jax.data.handles import Volume, check_absent
 from emgauss_jax.data.intensity import IntensityRange, find_range, to_unit
+from emgauss_jax.data.simulate import DEGRADATIONS, degrade_plan, read_observed
+from emgauss_jax.data.tiling import Box
 from emgauss_jax.data.volume import open_volume
+from emgauss_jax.evaluation.report import write_report
+from emgauss_jax.execution import command
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import TABLE, baselines
-from emgauss_jax.metrics.report import write_report
 
 METHOD = "prediction"
 
@@ -135,7 +135,7 @@ def main() -> None:
     nameless = pathlib.Path(values.prediction).suffix == ".npy"  # it cannot hold a voxel size
     prediction = open_volume(values.prediction, voxel_nm=reference.voxel_nm if nameless else None)
     folder = pathlib.Path(values.output)
-    lost = cli.whole_numbers("missing", values.missing)
+    lost = command.whole_numbers("missing", values.missing)
     error = values.uncertainty and open_volume(values.uncertainty, voxel_nm=reference.voxel_nm)
     asked = (values.observed_every, folder, values.degradation, lost, error or None)
     evaluate_volumes(prediction, reference, *asked)
@@ -144,4 +144,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    command.run(main)

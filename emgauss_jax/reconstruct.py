@@ -14,17 +14,17 @@ from typing import Any
 
 from absl import flags
 
-from emgauss_jax import cli
-from emgauss_jax.crew import define_crew_flags, open_crew
 from emgauss_jax.data.volume import check_absent
-from emgauss_jax.experiment import Run
-from emgauss_jax.other import Other, without_damaged
-from emgauss_jax.prior import whole_factor
-from emgauss_jax.region import check_fitted
-from emgauss_jax.sampling import sampling_of
-from emgauss_jax.trained import read_learned
-from emgauss_jax.work import Job, open_run, run_job
-from emgauss_jax.workdir import locked
+from emgauss_jax.execution import command
+from emgauss_jax.execution.executors import define_crew_flags, open_crew
+from emgauss_jax.execution.jobs import Job, open_run, run_job
+from emgauss_jax.pipeline.output_grid import sampling_of
+from emgauss_jax.pipeline.region import check_fitted
+from emgauss_jax.pipeline.run import Run
+from emgauss_jax.pipeline.unseen_volume import Other, without_damaged
+from emgauss_jax.pseudo_labels.source import whole_factor
+from emgauss_jax.storage.network_file import read_learned
+from emgauss_jax.storage.run_dir import locked
 
 
 def define_flags() -> None:
@@ -86,7 +86,7 @@ def other_of_flags(values: Any) -> Other | None:
     if len(voxel_nm) != 3:
         raise ValueError(f"input_voxel_nm: got {sizes}, wanted three numbers (z, y, x)")
     factor = values.input_simulate_factor
-    missing = cli.whole_numbers("input_missing", values.input_missing)
+    missing = command.whole_numbers("input_missing", values.input_missing)
     return Other(values.input, values.input_dataset, voxel_nm, factor, missing)
 
 
@@ -142,4 +142,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    command.run(main)

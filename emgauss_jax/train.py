@@ -12,14 +12,14 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from emgauss_jax import cli
-from emgauss_jax.assess import assess
-from emgauss_jax.crew import Crew, alone, define_crew_flags, open_crew
-from emgauss_jax.data.damage import Damaged
-from emgauss_jax.experiment import Run, leave_out_damaged, prepare
-from emgauss_jax.sampling import isotropic
-from emgauss_jax.work import Job, check_inputs, estimate, run_job
-from emgauss_jax.workdir import claim_workdir, locked, write_damaged, write_levels
+from emgauss_jax.data.damaged_slices import Damaged
+from emgauss_jax.evaluation.run_report import assess
+from emgauss_jax.execution import command
+from emgauss_jax.execution.executors import Crew, alone, define_crew_flags, open_crew
+from emgauss_jax.execution.jobs import Job, check_inputs, estimate, run_job
+from emgauss_jax.pipeline.output_grid import isotropic
+from emgauss_jax.pipeline.run import Run, leave_out_damaged, prepare
+from emgauss_jax.storage.run_dir import claim_workdir, locked, write_damaged, write_levels
 
 
 def train_and_evaluate(
@@ -94,4 +94,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    command.run(main)

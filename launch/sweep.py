@@ -14,10 +14,11 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from emgauss_jax import cluster, sweep
-from emgauss_jax.cli import BAD_INPUT, fail
-from emgauss_jax.metrics.ranking import to_markdown
-from emgauss_jax.workdir import locked
+from emgauss_jax.evaluation.sweep_table import to_markdown
+from emgauss_jax.execution import workers
+from emgauss_jax.execution.command import BAD_INPUT, fail
+from emgauss_jax.storage.run_dir import locked
+from emgauss_jax.sweeps import plan
 
 
 def parse() -> tuple[argparse.Namespace, dict[str, str]]:
@@ -28,7 +29,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--rows", default="", help="only rows whose name starts with this")
     parser.add_argument("--dry_run", action="store_true", help="print the units and write nothing")
     parser.add_argument("--rows_per_unit", type=int, default=0, help="at most; 0: no limit")
-    parser.add_argument("--cluster", choices=cluster.KINDS, help="none: one unit after another")
+    parser.add_argument("--cluster", choices=workers.KINDS, help="none: one unit after another")
     parser.add_argument("--workers", type=int, default=1, help="of the cluster")
     parser.add_argument("--gpus", type=int, default=0, help="to share out among workers")
     args, rest = parser.parse_known_args()
@@ -43,15 +44,15 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
 def main() -> None:
     """Run a sweep from the command line and print its table."""
     args, common = parse()
-    rows = sweep.read_rows(args.config, args.rows, common)
-    units = sweep.group(rows, args.rows_per_unit)
+    rows = plan.read_rows(args.config, args.rows, common)
+    units = plan.group(rows, args.rows_per_unit)
     if args.dry_run:
-        lines, problems = sweep.describe(units, args.workdir)
+        lines, problems = plan.describe(units, args.workdir)
         print("\n".join(lines))
         problems |= {row.name: row.problem for row in rows if row.problem}
     else:
         with locked(args.workdir / ".lock"):
-            table = sweep.run_sweep(rows, units, args.workdir.absolute(), chosen(args))
+            table = plan.run_sweep(rows, units, args.workdir.absolute(), chosen(args))
         print(to_markdown(table))
         problems = {entry.name: entry.failure for entry in table if entry.failure}
     if problems:
@@ -63,11 +64,11 @@ def main() -> None:
 def chosen(args: argparse.Namespace) -> Any:
     """Choose how units are worked through."""
     if not args.cluster:
-        return cluster.one_by_one
+        return workers.one_by_one
 
     def work(function: Any, units: Any) -> Iterator[tuple[Any, Any]]:
-        with cluster.open_client(args.cluster, args.workers, args.gpus) as client:
-            yield from cluster.run_units(client, function, units)
+        with workers.open_client(args.cluster, args.workers, args.gpus) as client:
+            yield from workers.run_units(client, function, units)
 
     return work
 

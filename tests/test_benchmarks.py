@@ -9,7 +9,7 @@ import pytest
 
 from emgauss_jax.train import train_and_evaluate
 from tests.benchmarks import fit, render, scenes
-from tests.small import tiny
+from tests.tiny_runs import tiny
 
 COMMANDS = sorted(path.stem for path in pathlib.Path(scenes.__file__).parent.glob("*.py"))
 

@@ -11,9 +11,9 @@ import tifffile
 
 from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import open_volume
+from emgauss_jax.storage.run_dir import claim_workdir, read_workdir
 from emgauss_jax.train import train_and_evaluate
-from emgauss_jax.workdir import claim_workdir, read_workdir
-from tests.small import ROOT, command, tiny, write
+from tests.tiny_runs import ROOT, command, tiny, write
 
 RUN = (
     f"--config={ROOT / 'configs' / 'emgauss.py'}", "--config.data.path=phantom",

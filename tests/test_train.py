@@ -7,15 +7,15 @@ import types
 import numpy as np
 import pytest
 
-from emgauss_jax.blend import open_fits, render
-from emgauss_jax.data.boxes import Box
+from emgauss_jax.data.tiling import Box
 from emgauss_jax.data.volume import open_volume
-from emgauss_jax.experiment import prepare
-from emgauss_jax.labels import read_labels
 from emgauss_jax.methods.base import Block
-from emgauss_jax.region import fit_region, open_region, prior_of
+from emgauss_jax.pipeline.region import fit_region, open_region, prior_of
+from emgauss_jax.pipeline.run import prepare
+from emgauss_jax.pipeline.stitching import open_fits, render
+from emgauss_jax.pseudo_labels.store import read_labels
 from emgauss_jax.train import train_and_evaluate
-from tests.small import ROOT, tiny, write
+from tests.tiny_runs import ROOT, tiny, write
 
 SHAPE = (17, 32, 28)  # that of `tiny`: tests of one shape share what they compile
 CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.py"))
@@ -66,7 +66,9 @@ def test_averaged_slices(tmp_path):
 
 
 def test_several_blocks_and_missing_slices(tmp_path, monkeypatch):
-    monkeypatch.setattr("emgauss_jax.region.forget", lambda folder: None)  # the labels stay
+    monkeypatch.setattr(
+        "emgauss_jax.pipeline.region.forget", lambda folder: None
+    )  # the labels stay
     config = tiny(
         block__max_size=(4, 28, 24), block__overlap=(2, 8, 8), data__missing=(1,),
         block__region=(9, 9, 9), data__phantom_shape=(25, 32, 28), train__blocks_per_chunk=3,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from emgauss_jax.data.backend import Box, Layout, Sink, VolumeError, Voxel
+from emgauss_jax.data.formats.interface import Box, Layout, Sink, VolumeError, Voxel
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from emgauss_jax.data import hdf5, mrc, n5, npy, ome_zarr, precomputed, tiff, zarr
-from emgauss_jax.data.backend import Layout, Sink, Source, Voxel
+from emgauss_jax.data.formats import hdf5, mrc, n5, npy, ome_zarr, precomputed, tiff, zarr
+from emgauss_jax.data.formats.interface import Layout, Sink, Source, Voxel
 from emgauss_jax.data.handles import Volume, VolumeWriter, check_absent, one_line_errors
 
 _READERS: dict[str, Callable[[Path, str], Source]] = {

@@ -3,16 +3,16 @@
 import dataclasses
 from typing import Any, NamedTuple
 
+from emgauss_jax.methods.axial_rows import Missing
 from emgauss_jax.methods.base import Method
 from emgauss_jax.methods.emformer import method as emformer
 from emgauss_jax.methods.emformer.network import Sizes
 from emgauss_jax.methods.emgauss import method as emgauss
-from emgauss_jax.methods.emgauss.cloud import Settings
 from emgauss_jax.methods.emgauss.deformation import DEFORMATIONS
 from emgauss_jax.methods.emgauss.density import DensityControl
-from emgauss_jax.methods.emgauss.teacher import Stages
+from emgauss_jax.methods.emgauss.model import Settings
+from emgauss_jax.methods.emgauss.schedule import Stages
 from emgauss_jax.methods.niiv import method as niiv
-from emgauss_jax.methods.rows import Missing
 from emgauss_jax.methods.siren import method as siren
 from emgauss_jax.render.rasterize import RenderSettings
 

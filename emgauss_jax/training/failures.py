@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.training.hyper import Hyper
+from emgauss_jax.training.hyperparams import Hyper
 from emgauss_jax.training.state import State
 
 # Metrics that must stay 0, and what to do about them.

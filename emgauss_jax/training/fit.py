@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.training import checkpoint, log
+from emgauss_jax.training import chunk_plan, metrics_log
 from emgauss_jax.training.failures import Failure, by_fit, find, retire
 from emgauss_jax.training.preemption import Preempted, watched
 from emgauss_jax.training.problem import FitSettings, Problem, start_chunk
@@ -87,16 +87,16 @@ def fit(problem: Problem, workdir: pathlib.Path) -> Any:
         sweep such a fit is logged, and the others go on.
       Preempted: the process got SIGTERM; it has been saved.
     """
-    chunks = checkpoint.read_chunks(workdir, problem.hypers)
+    chunks = chunk_plan.read_chunks(workdir, problem.hypers)
     if chunks is None:
         devices = min(jax.local_device_count(), problem.count) if problem.method.per_block else 1
         chunks = share_out(problem.count, blocks_at_once(problem), devices)
-        checkpoint.write_chunks(workdir, problem.hypers, chunks)
+        chunk_plan.write_chunks(workdir, problem.hypers, chunks)
     # A fit may go on with other devices than it began with: use as many as share evenly.
     shared_out = len(chunks[0]) if problem.method.per_block else problem.method.batch
     devices = max(n for n in range(1, jax.local_device_count() + 1) if shared_out % n == 0)
     teachers: dict[int, Any] = {}
-    with log.progress(len(chunks) * problem.settings.steps) as bar:
+    with metrics_log.progress(len(chunks) * problem.settings.steps) as bar:
         for chunk, indices in enumerate(chunks):
             state = _fit_chunk(problem, devices, workdir, (chunk, indices), bar)
             teacher = jax.device_get(state.teacher)
@@ -108,24 +108,27 @@ def fit(problem: Problem, workdir: pathlib.Path) -> Any:
 def _fit_chunk(problem, devices, workdir, named_chunk, bar) -> State:
     """Fit one chunk from its newest checkpoint to the last step."""
     settings, (chunk, indices) = problem.settings, named_chunk
-    path = checkpoint.path_of(workdir, chunk)
+    path = chunk_plan.path_of(workdir, chunk)
     state, *given = start_chunk(problem, indices)
     if path.exists():
-        state = jax.tree.map(jnp.asarray, checkpoint.read(path, state))
+        state = jax.tree.map(jnp.asarray, chunk_plan.read(path, state))
     done = int(state.step)
     bar.update(done)
     if done == settings.steps:
         return state
     gather = problem.program.advance(1, devices).gather
-    with log.open_metrics(workdir / log.FILE, chunk, done) as file, watched() as preempted:
-        lost = set(log.read_failures(workdir / log.FILE)) & set(indices)
+    with (
+        metrics_log.open_metrics(workdir / metrics_log.FILE, chunk, done) as file,
+        watched() as preempted,
+    ):
+        lost = set(metrics_log.read_failures(workdir / metrics_log.FILE)) & set(indices)
         begun = (state, *given)
         for state in _dispatches(problem, devices, named_chunk, begun, lost, file):
             before, done = done, int(np.max(state.step))
             bar.update(done - before)
             every, stop = settings.checkpoint_every, preempted()
             if stop or done == settings.steps or done // every > before // every:
-                checkpoint.save(path, gather(state))
+                chunk_plan.save(path, gather(state))
             if stop:
                 raise Preempted(f"SIGTERM at step {done}: saved, the same command goes on")
     return gather(state)
@@ -179,12 +182,12 @@ def _log(problem, file: TextIO, at, metrics, found: Mapping[int, Failure], lost:
     """Log the means of a dispatch and what failed in it; of a sweep, for each hyper-parameters."""
     chunk, done, indices = at
     for fit, failure in found.items():
-        log.write_failure(file, chunk, done, fit, failure)
+        metrics_log.write_failure(file, chunk, done, fit, failure)
     if not problem.sweep:
         means = {name: float(value.mean()) for name, value in metrics.items()}
-        log.write_metrics(file, chunk, done, means)
+        metrics_log.write_metrics(file, chunk, done, means)
     for which in sorted({index // problem.block_count for index in indices if problem.sweep}):
         mine = [i not in lost and i // problem.block_count == which for i in indices]
         if any(mine):
             means = {name: float(value[:, mine].mean()) for name, value in metrics.items()}
-            log.write_metrics(file, chunk, done, {"hyper": which, **means})
+            metrics_log.write_metrics(file, chunk, done, {"hyper": which, **means})

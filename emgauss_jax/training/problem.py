@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.data.boxes import Box
+from emgauss_jax.data.tiling import Box
 from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.training import optimizer, parallel
-from emgauss_jax.training.hyper import Hyper, check_like, stack
+from emgauss_jax.training.hyperparams import Hyper, check_like, stack
 from emgauss_jax.training.state import State, init_params, init_state
 from emgauss_jax.training.step import Step, make_advance, make_step
 

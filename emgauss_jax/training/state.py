@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from emgauss_jax.methods.base import Block, Method
+from emgauss_jax.training.minibatch import over_blocks
 from emgauss_jax.training.optimizer import ADAM
-from emgauss_jax.training.pooled import over_blocks
 
 
 class State(NamedTuple):

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from emgauss_jax.methods.base import Block, Method
-from emgauss_jax.training.hyper import Hyper
+from emgauss_jax.training.hyperparams import Hyper
+from emgauss_jax.training.minibatch import over_blocks
 from emgauss_jax.training.optimizer import ADAM
 from emgauss_jax.training.parallel import average
-from emgauss_jax.training.pooled import over_blocks
 from emgauss_jax.training.state import State
 
 Step = Callable[[State, Block, jax.Array, Hyper], tuple[State, dict[str, jax.Array]]]

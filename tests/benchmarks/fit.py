@@ -21,11 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax import cli
-from emgauss_jax.experiment import Run, prepare
+from emgauss_jax.execution import command
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import baselines
 from emgauss_jax.metrics.image import psnr
+from emgauss_jax.pipeline.run import Run, prepare
 from emgauss_jax.training.fit import step_bytes
 from emgauss_jax.training.problem import Problem, start_chunk
 from tests.benchmarks import scenes, timing
@@ -118,7 +118,7 @@ class Judge:
 def in_process(stack: str, crop: str, backend: str, cache: str) -> dict[str, float]:
     """Run `one_block` in a process of its own."""
     command = [sys.executable, "-m", "tests.benchmarks.fit", "--child", str(time.time())]
-    environment = os.environ | {cli.CACHE: cache}
+    environment = os.environ | {command.CACHE: cache}
     done = subprocess.run(
         [*command, "--stack", stack, "--crop", crop, "--backend", backend],
         env=environment, stdout=subprocess.PIPE, text=True, check=True,
@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--child", type=float, default=0.0, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        cli.keep_compiled()
+        command.keep_compiled()
         print(json.dumps(one_block(given.stack, given.crop, given.backend, given.child)))
         return
     timing.print_machine(timing.machine(), timing.limits())

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.experiment import Run
+from emgauss_jax.pipeline.run import Run
 from emgauss_jax.render.gaussians import Splats
 from emgauss_jax.training.problem import start_chunk
 from tests.benchmarks import peers, scenes, timing

@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 
-from emgauss_jax.data.boxes import block_grid
+from emgauss_jax.data.tiling import block_grid
 from emgauss_jax.data.volume import create_volume, open_volume
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -8,12 +8,12 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.experiment import Run, prepare
 from emgauss_jax.methods.base import Block
-from emgauss_jax.methods.emgauss.cloud import deform, uncertainty
-from emgauss_jax.region import open_region, read_fitted
+from emgauss_jax.methods.emgauss.model import deform, uncertainty
+from emgauss_jax.pipeline.region import open_region, read_fitted
+from emgauss_jax.pipeline.run import Run, prepare
 from emgauss_jax.render.gaussians import Splats, activate
-from emgauss_jax.workdir import read_workdir
+from emgauss_jax.storage.run_dir import read_workdir
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "emgauss.py"
 FACTOR = 8  # every 8th plane of the phantom is observed

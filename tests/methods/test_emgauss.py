@@ -10,20 +10,20 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from emgauss_jax.methods.base import Block
-from emgauss_jax.methods.emgauss import cloud, density, method, teacher
+from emgauss_jax.methods.emgauss import density, method, model, schedule
 from emgauss_jax.methods.emgauss.deformation import mlp, spline
 from emgauss_jax.render.gaussians import Gaussians, activate
 from emgauss_jax.render.rasterize import RenderSettings
 from emgauss_jax.render.reference import reference
-from tests import small
+from tests import tiny_runs
 
 SHAPE = (20, 26)
-STAGES = teacher.Stages(warmup=4, joint=2, ramp_end=16)
+STAGES = schedule.Stages(warmup=4, joint=2, ramp_end=16)
 ALPHA = RenderSettings(blend="alpha", backend="tiled", capacity=128)
 
 
 def settings(**changes):
-    made = cloud.Settings(STAGES, density.DensityControl(), RenderSettings())
+    made = model.Settings(STAGES, density.DensityControl(), RenderSettings())
     return dataclasses.replace(made, **changes)
 
 
@@ -37,7 +37,7 @@ def block(slices=5, seed=0, missing=()):
 
 def stirred(params, size=0.05):
     """Stir what is learned, and have all Gaussians alive."""
-    params = small.stirred(params, size)
+    params = tiny_runs.stirred(params, size)
     alive = jnp.ones_like(params.canonical.alive)
     return params._replace(canonical=params.canonical._replace(alive=alive))
 
@@ -48,9 +48,9 @@ DEFORMATIONS = [spline(), mlp(layers=3, width=16, octaves=4)]
 @pytest.mark.parametrize("deformation", DEFORMATIONS, ids=["spline", "mlp"])
 def test_deformation_is_the_identity_at_the_start(deformation):
     b, made = block(), settings()
-    params = cloud.init(made, deformation, jax.random.key(0), b)
+    params = model.init(made, deformation, jax.random.key(0), b)
     for z in (0.0, 0.37, 2.0, 4.0):
-        moved, _ = cloud.deform(made, deformation, params, b, jnp.float32(z))
+        moved, _ = model.deform(made, deformation, params, b, jnp.float32(z))
         for a, want in zip(moved, params.canonical, strict=True):
             np.testing.assert_array_equal(a, want)
 
@@ -58,10 +58,10 @@ def test_deformation_is_the_identity_at_the_start(deformation):
 @pytest.mark.parametrize("deformation", DEFORMATIONS, ids=["spline", "mlp"])
 def test_what_may_change_with_depth(deformation):
     b = block()
-    params = stirred(cloud.init(settings(), deformation, jax.random.key(0), b))
+    params = stirred(model.init(settings(), deformation, jax.random.key(0), b))
 
     def at(made, z):
-        return cloud.deform(made, deformation, params, b, jnp.float32(z))[0]
+        return model.deform(made, deformation, params, b, jnp.float32(z))[0]
 
     def differs(made, name):
         return bool(jnp.any(getattr(at(made, 0.3), name) != getattr(at(made, 2.6), name)))
@@ -79,20 +79,20 @@ def test_what_may_change_with_depth(deformation):
 def test_beyond_the_slices_is_the_nearest_depth_they_show(deformation):
     """That of a thick slice's first plane: no network is asked what it was never taught."""
     b, made = block(), settings(offsets=(-0.25, 0.25))
-    params = stirred(cloud.init(made, deformation, jax.random.key(0), b))
+    params = stirred(model.init(made, deformation, jax.random.key(0), b))
     for beyond, seen in ((-3.0, -0.25), (4.5, 4.25)):
         found = [
-            cloud.deform(made, deformation, params, b, jnp.float32(z))[0] for z in (beyond, seen)
+            model.deform(made, deformation, params, b, jnp.float32(z))[0] for z in (beyond, seen)
         ]
         jax.tree.map(np.testing.assert_array_equal, *found)
 
 
 def test_mlp_does_not_move_its_own_input():
     deformation, b, made = mlp(layers=2, width=8, octaves=2), block(), settings()
-    params = stirred(cloud.init(made, deformation, jax.random.key(0), b))
+    params = stirred(model.init(made, deformation, jax.random.key(0), b))
 
     def total(means):
-        depth = cloud.depth_of(cloud.Knots.of(settings(), b), b, jnp.float32(1.5))
+        depth = model.depth_of(model.Knots.of(settings(), b), b, jnp.float32(1.5))
         offsets = deformation.apply(params.deformation, means, SHAPE, depth)
         return sum(jnp.sum(leaf) for leaf in offsets)
 
@@ -108,7 +108,7 @@ def loss(made, student, other, b, key, step, weights=None):
 @pytest.mark.parametrize("step", [11, 12])  # a pseudo iteration and a real one
 def test_the_teacher_gets_no_gradient(step):
     b, made = block(), settings()
-    params = stirred(cloud.init(made, spline(), jax.random.key(0), b))
+    params = stirred(model.init(made, spline(), jax.random.key(0), b))
     taught = stirred(params, 0.1)
     assert bool(STAGES.is_pseudo(jnp.int32(step))) == (step == 11)
 
@@ -123,7 +123,7 @@ def test_the_teacher_gets_no_gradient(step):
 
 def test_pseudo_labels_weigh_from_first_to_last():
     b, made = block(), settings()
-    params = stirred(cloud.init(made, spline(), jax.random.key(0), b))
+    params = stirred(model.init(made, spline(), jax.random.key(0), b))
     taught = stirred(params, 0.1)
     value = functools.partial(loss, made, params, taught, b, jax.random.key(3))
     plain = {"ssim_weight": 0.2, "stages.weight_first": 1.0, "stages.weight_last": 1.0}
@@ -144,9 +144,9 @@ def test_stages():
 
 def test_pseudo_depths_spread_from_the_middle_of_each_gap():
     b = block(slices=6, missing=[2, 3])  # gaps 0-1, 1-4 and 4-5
-    middle = teacher.pseudo_depths(jax.random.key(0), b, jnp.float32(0), 300)
+    middle = schedule.pseudo_depths(jax.random.key(0), b, jnp.float32(0), 300)
     assert set(np.asarray(middle).tolist()) == {0.5, 2.5, 4.5}
-    wide = np.asarray(teacher.pseudo_depths(jax.random.key(0), b, jnp.float32(1), 3000))
+    wide = np.asarray(schedule.pseudo_depths(jax.random.key(0), b, jnp.float32(1), 3000))
     assert wide.min() < 0.05 and wide.max() > 4.95
     # evenly over the whole depth: 3/5 of them in the gap of three slices, within 5 sigma
     share = np.mean((wide > 1) & (wide < 4))
@@ -160,7 +160,7 @@ def test_missing_slices_are_never_looked_at():
 
     @jax.jit
     def losses(each):
-        params = cloud.init(made, spline(), jax.random.key(0), each)
+        params = model.init(made, spline(), jax.random.key(0), each)
         run = functools.partial(loss, made, params, params, each)
         return jax.vmap(lambda key: run(key, 0))(jax.random.split(jax.random.key(1), 6))
 
@@ -169,7 +169,7 @@ def test_missing_slices_are_never_looked_at():
 
 def test_jittered_grid_is_even():
     for count in (1, 7, 130, 1000):
-        points = np.asarray(cloud.jittered_grid(jax.random.key(0), count, SHAPE))
+        points = np.asarray(model.jittered_grid(jax.random.key(0), count, SHAPE))
         assert points.shape == (count, 2)
         assert (points >= -0.5).all() and (points <= np.array(SHAPE) - 0.5).all()
     upper, left = (points < (np.array(SHAPE) - 1) / 2).mean(axis=0)
@@ -178,9 +178,9 @@ def test_jittered_grid_is_even():
 
 def test_a_thick_slice_is_the_mean_of_its_planes():
     b = block()
-    params = stirred(cloud.init(settings(), spline(), jax.random.key(0), b))
+    params = stirred(model.init(settings(), spline(), jax.random.key(0), b))
     offsets = (-0.25, 0.0, 0.25)
-    rendered = functools.partial(cloud.render, settings(offsets=offsets), spline(), params, b)
+    rendered = functools.partial(model.render, settings(offsets=offsets), spline(), params, b)
     thick, _ = rendered(jnp.float32(2), offsets)
     thin = method.predict(settings(offsets=offsets), spline(), params, b, 2 + jnp.array(offsets))
     np.testing.assert_allclose(thick, thin.mean(axis=0), atol=1e-6)
@@ -189,13 +189,13 @@ def test_a_thick_slice_is_the_mean_of_its_planes():
 def test_uncertainty():
     b = block(slices=6, missing=[2, 3])
     z = jnp.asarray([0.0, 0.5, 0.125, 1.0, 2.5, 5.0])
-    got = jax.vmap(functools.partial(cloud.uncertainty, b))(z)
-    np.testing.assert_allclose(got, [0, 1, 0.5, 0, 3**cloud.POWER, 0], atol=1e-6)
+    got = jax.vmap(functools.partial(model.uncertainty, b))(z)
+    np.testing.assert_allclose(got, [0, 1, 0.5, 0, 3**model.POWER, 0], atol=1e-6)
 
 
 def test_only_the_gap_blur_learns_from_a_hidden_slice():
     b, made = block(), settings(holdout_every=1)
-    params = stirred(cloud.init(made, spline(), jax.random.key(0), b))
+    params = stirred(model.init(made, spline(), jax.random.key(0), b))
 
     def value(p, each):
         return method.holdout_loss(made, spline(), p, each, jax.random.key(1))
@@ -269,7 +269,7 @@ def test_plan_copies_prunes_and_grows_within_capacity():
 def test_what_reaches_into_the_field_is_important(angle):
     """Of two outside it, wide along one axis, the one that lies towards it counts."""
     b, made, deformation = block(), settings(render=ALPHA, rotation=True), spline()
-    params = cloud.init(made, deformation, jax.random.key(0), b)
+    params = model.init(made, deformation, jax.random.key(0), b)
     count = params.canonical.angles.shape[0]
     one = params.canonical._replace(
         means=jnp.full((count, 2), 10.0).at[:, 0].set(-10.0),
@@ -286,7 +286,7 @@ def test_what_reaches_into_the_field_is_important(angle):
 def test_maintain_only_when_due(deformation, render):
     control = density.DensityControl(every=10, start=10, stop=30, growth=0.5)
     made, b = settings(control=control, render=render, alive_fraction=0.5), block()
-    params = cloud.init(made, deformation, jax.random.key(0), b)
+    params = model.init(made, deformation, jax.random.key(0), b)
     run = jax.jit(functools.partial(method.maintain, made, deformation))
     for step, due in ((5, False), (10, True), (25, False), (30, False)):
         after, taught, fresh = run(params, params, b, jax.random.key(1), jnp.int32(step))
@@ -316,17 +316,17 @@ def labelled(b, per_slice=4, thick=False):
 def test_labels_bring_knots_of_their_own(per_slice, thick):
     b = labelled(block(), per_slice, thick)
     offsets = tuple((i - (per_slice - 1) / 2) / per_slice for i in range(per_slice))
-    made = settings(label_knots=4, offsets=offsets if thick else cloud.THIN)
-    knots = cloud.Knots.of(made, b)
-    hats = jax.vmap(lambda z: cloud.depth_of(knots, b, z).hat)(b.label_z)
+    made = settings(label_knots=4, offsets=offsets if thick else model.THIN)
+    knots = model.Knots.of(made, b)
+    hats = jax.vmap(lambda z: model.depth_of(knots, b, z).hat)(b.label_z)
     np.testing.assert_allclose(hats.sum(axis=1), 1.0, atol=1e-6)
     # depth is reproduced by a straight line over the knots, up to the last label
     line = (jnp.arange(knots.count) - knots.beyond) / knots.per_gap
     np.testing.assert_allclose(hats @ line, b.label_z, atol=1e-5)
     assert jnp.all(hats.sum(axis=0) > 0)  # none that nothing could teach
     for k, z in enumerate(b.z):
-        assert cloud.depth_of(knots, b, z).hat[k * knots.per_gap + knots.beyond] == 1.0
-    assert cloud.Knots.of(made, block()).count == len(b.z)
+        assert model.depth_of(knots, b, z).hat[k * knots.per_gap + knots.beyond] == 1.0
+    assert model.Knots.of(made, block()).count == len(b.z)
 
 
 def test_labels_need_no_teacher():
@@ -337,10 +337,10 @@ def test_labels_need_no_teacher():
 def test_labels_take_the_teachers_place():
     """On a pseudo iteration a render equal to the label leaves nothing to learn."""
     b, made, deformation = labelled(block()), settings(), spline()
-    params = stirred(cloud.init(made, deformation, jax.random.key(0), b))
-    assert params.deformation["means"].shape[0] == cloud.Knots.of(made, b).count
+    params = stirred(model.init(made, deformation, jax.random.key(0), b))
+    assert params.deformation["means"].shape[0] == model.Knots.of(made, b).count
     draw = jax.vmap(
-        functools.partial(cloud.render, made, deformation, params, b, offsets=cloud.THIN)
+        functools.partial(model.render, made, deformation, params, b, offsets=model.THIN)
     )
     own = b._replace(labels=draw(b.label_z)[0])
     other = stirred(params, 0.3)
@@ -351,5 +351,5 @@ def test_labels_take_the_teachers_place():
 
 def test_labels_leave_no_gap_to_blur():
     made = settings(holdout_every=1)
-    assert cloud.init(made, spline(), jax.random.key(0), block()).gap_blur > 0
-    assert cloud.init(made, spline(), jax.random.key(0), labelled(block())).gap_blur == 0
+    assert model.init(made, spline(), jax.random.key(0), block()).gap_blur > 0
+    assert model.init(made, spline(), jax.random.key(0), labelled(block())).gap_blur == 0

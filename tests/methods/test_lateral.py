@@ -9,11 +9,11 @@ import optax
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from emgauss_jax.methods import interpolate, pairs
+from emgauss_jax.methods import interpolate, lateral_pairs
 from emgauss_jax.methods.base import Block
-from emgauss_jax.methods.convolution import Conv3x3
 from emgauss_jax.methods.lateral import method
-from tests.small import stirred
+from emgauss_jax.methods.layers import Conv3x3
+from tests.tiny_runs import stirred
 
 
 def settings(factor=4, thick=False, **changes):
@@ -43,29 +43,29 @@ def test_the_convolution_is_one(reach):
 def test_planes_lie_where_degradation_took_them_from(factor, thick):
     """A slice is the mean of its planes, or the plane at its own depth."""
     rows = 4
-    depths = pairs.plane_depths(rows, factor, thick)
+    depths = lateral_pairs.plane_depths(rows, factor, thick)
     np.testing.assert_allclose(np.diff(depths), 1 / factor)
     image = jnp.asarray(depths, jnp.float32)[:, None]
     np.testing.assert_allclose(
-        pairs.degrade(image, factor, thick)[:, 0], np.arange(rows), atol=1e-6
+        lateral_pairs.degrade(image, factor, thick)[:, 0], np.arange(rows), atol=1e-6
     )
 
 
 def test_pieces_come_from_both_lateral_axes_and_both_ways_up():
     y, x = jnp.meshgrid(jnp.arange(20.0), jnp.arange(26.0), indexing="ij")
     slices = jnp.stack([y + 100 * x] * 3)
-    draw = functools.partial(pairs.draw_image, planes=9, columns=5)
+    draw = functools.partial(lateral_pairs.draw_image, planes=9, columns=5)
     images = jax.vmap(draw, (0, None))(jax.random.split(jax.random.key(0), 64), slices)
     steps = {float(image[1, 0] - image[0, 0]) for image in images}
     assert steps == {1.0, -1.0, 100.0, -100.0}
-    whole = pairs.draw_image(jax.random.key(0), slices[:, :9, :9], 9, 9)
+    whole = lateral_pairs.draw_image(jax.random.key(0), slices[:, :9, :9], 9, 9)
     assert sorted(np.ravel(whole)) == sorted(np.ravel(slices[0, :9, :9]))
 
 
 @pytest.mark.parametrize("thick", [False, True])
 def test_starts_as_an_interpolation(thick):
     b, made = block(), settings(thick=thick)
-    z = np.float32(pairs.plane_depths(5, 4, thick))
+    z = np.float32(lateral_pairs.plane_depths(5, 4, thick))
     params = method.init(made, jax.random.key(0), b)
     kind = "cubic_mean" if thick else "linear"
     want = interpolate.baselines(b, z, (kind,))[kind]
@@ -79,8 +79,8 @@ def test_starts_as_an_interpolation(thick):
 def test_agrees_with_what_was_observed(thick):
     b, made = block(), settings(thick=thick)
     params = stirred(method.init(made, jax.random.key(0), b), 0.1)
-    planes = method.predict(made, params, b, np.float32(pairs.plane_depths(5, 4, thick)))
-    kept = pairs.degrade(planes.reshape(len(planes), -1), 4, thick).reshape(b.slices.shape)
+    planes = method.predict(made, params, b, np.float32(lateral_pairs.plane_depths(5, 4, thick)))
+    kept = lateral_pairs.degrade(planes.reshape(len(planes), -1), 4, thick).reshape(b.slices.shape)
     np.testing.assert_allclose(kept, b.slices, atol=1e-5)
     assert np.abs(planes[1] - b.slices[0]).max() > 0.05  # and only with that
 
@@ -95,7 +95,7 @@ def test_is_linear_between_its_planes():
 def test_a_turned_stack_gives_the_turned_volume():
     b, made = block(shape=(20, 20)), settings()
     params = stirred(method.init(made, jax.random.key(0), b), 0.1)
-    z = np.float32(pairs.plane_depths(5, 4, False))
+    z = np.float32(lateral_pairs.plane_depths(5, 4, False))
     planes = method.predict(made, params, b, z)
     swapped = method.predict(made, params, b._replace(slices=b.slices.swapaxes(1, 2)), z)
     np.testing.assert_allclose(swapped, planes.swapaxes(1, 2), atol=1e-5)
@@ -123,7 +123,7 @@ def test_learns_what_interpolation_does_not_know():
     moments = adam.init(params)
     for key in jax.random.split(jax.random.key(1), 200):
         params, moments = descend(params, moments, key)
-    z = np.float32(pairs.plane_depths(9, 4, False))
+    z = np.float32(lateral_pairs.plane_depths(9, 4, False))
     linear = interpolate.baselines(b, z, ("linear",))["linear"]
     error, rival = (
         float(np.mean((v - volume) ** 2)) for v in (method.predict(made, params, b, z), linear)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from emgauss_jax.methods import interpolate
+from emgauss_jax.methods.axial_rows import Missing, between
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.niiv import method
 from emgauss_jax.methods.niiv.network import Decoder, Encoder, attend, positional_code
-from emgauss_jax.methods.rows import Missing, between
-from tests.small import stirred
+from tests.tiny_runs import stirred
 
 
 def settings(factor=4, thick=False, **changes):

@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from emgauss_jax.experiment import prepare
 from emgauss_jax.methods.base import Block, Method
-from emgauss_jax.region import open_region
-from emgauss_jax.region import problem_of as problem_of_region
-from emgauss_jax.training import fit, log, swept
-from emgauss_jax.training.hyper import Hyper
+from emgauss_jax.pipeline.region import open_region
+from emgauss_jax.pipeline.region import problem_of as problem_of_region
+from emgauss_jax.pipeline.run import prepare
+from emgauss_jax.sweeps import results
+from emgauss_jax.training import fit, metrics_log
+from emgauss_jax.training.hyperparams import Hyper
 from emgauss_jax.training.problem import FitSettings, Problem, start_chunk
-from tests.small import default
+from tests.tiny_runs import default
 
 
 def problem_of(shape, max_size=(64, 144, 144)):
@@ -101,11 +102,11 @@ def test_a_fit_of_a_sweep_that_fails_fails_alone(tmp_path):
     good = fit.fit(toy_problem((1.0, 2.0, 3.0), 2), tmp_path / "good")["x"]
     problem = toy_problem((1.0, -3.0, 3.0), 2)
     mixed = fit.fit(problem, tmp_path / "mixed")["x"]
-    failures = swept.failed(problem, tmp_path / "mixed")
+    failures = results.failed(problem, tmp_path / "mixed")
     assert list(failures) == [1] and failures[1].step == 3
     assert str(failures[1]) == "step 3: got nonfinite 1, wanted 0: lower the learning rates"
     np.testing.assert_array_equal(mixed[[0, 1, 4, 5]], good[[0, 1, 4, 5]])
-    lines = list(map(json.loads, (tmp_path / "mixed" / log.FILE).read_text().splitlines()))
+    lines = list(map(json.loads, (tmp_path / "mixed" / metrics_log.FILE).read_text().splitlines()))
     assert all(np.isfinite(line["error"]) for line in lines if "error" in line)
     assert {line["hyper"] for line in lines if line["step"] == 6} == {0, 2}
     with pytest.raises(FloatingPointError, match="step 0: got nonfinite"):
@@ -131,10 +132,11 @@ def test_a_failure_is_remembered_where_a_sweep_goes_on(tmp_path, monkeypatch):
     monkeypatch.undo()
     broken = fit.fit(problem, tmp_path / "broken")["x"]
     np.testing.assert_array_equal(broken[[0, 2]], whole[[0, 2]])
-    texts = [(tmp_path / name / log.FILE).read_text() for name in ("whole", "broken")]
+    texts = [(tmp_path / name / metrics_log.FILE).read_text() for name in ("whole", "broken")]
     assert texts[0] == texts[1]
     steps = {
-        which: failure.step for which, failure in swept.failed(problem, tmp_path / "broken").items()
+        which: failure.step
+        for which, failure in results.failed(problem, tmp_path / "broken").items()
     }
     assert steps == {1: 1, 3: 2, 4: 3}
 
@@ -144,11 +146,11 @@ def test_a_fit_of_a_sweep_is_picked_as_if_it_had_been_made_alone(tmp_path):
     teachers = fit.fit(problem, tmp_path / "sweep")
     alone = dataclasses.replace(problem, sweep=problem.sweep[1:])
     made = fit.fit(alone, tmp_path / "alone")
-    np.testing.assert_allclose(swept.pick(problem, teachers, 1)["x"], made["x"], rtol=1e-5)
-    log.copy_metrics(tmp_path / "sweep" / log.FILE, tmp_path / "copy.jsonl", 1)
+    np.testing.assert_allclose(results.pick(problem, teachers, 1)["x"], made["x"], rtol=1e-5)
+    metrics_log.copy_metrics(tmp_path / "sweep" / metrics_log.FILE, tmp_path / "copy.jsonl", 1)
     logs = [
         path.read_text().splitlines()
-        for path in (tmp_path / "copy.jsonl", tmp_path / "alone" / log.FILE)
+        for path in (tmp_path / "copy.jsonl", tmp_path / "alone" / metrics_log.FILE)
     ]
     copied, own = ([json.loads(line) for line in text] for text in logs)
     assert [line["step"] for line in copied] == [line["step"] for line in own] == [2, 4, 6]

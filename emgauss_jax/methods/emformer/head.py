@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from emgauss_jax.methods.rows import between
+from emgauss_jax.methods.axial_rows import between
 
 
 def double(grid: jax.Array) -> jax.Array:

@@ -20,14 +20,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from emgauss_jax.methods import pairs
+from emgauss_jax.methods import lateral_pairs
+from emgauss_jax.methods.axial_rows import Missing, fill, interpolate, stack_of
 from emgauss_jax.methods.base import Block, Method, no_upkeep
-from emgauss_jax.methods.convolution import on_cpu
 from emgauss_jax.methods.emformer.network import Network, Sizes, kept_blocks
-from emgauss_jax.methods.emformer.pieces import LEAST, MOST, Shape, draw_piece, shape_of_piece
-from emgauss_jax.methods.emformer.turns import reversals, turn
-from emgauss_jax.methods.rows import Missing, fill, interpolate, stack_of
-from emgauss_jax.methods.spread import predicting
+from emgauss_jax.methods.emformer.patches import LEAST, MOST, Shape, draw_piece, shape_of_piece
+from emgauss_jax.methods.emformer.rotations import reversals, turn
+from emgauss_jax.methods.layers import on_cpu
+from emgauss_jax.methods.view_ensemble import predicting
 from emgauss_jax.metrics.image import ssim_map
 
 
@@ -134,7 +134,7 @@ def loss(
     most = Shape(settings.frames, settings.rows, 0, settings.columns)
     kind = (settings.factor, settings.thick)
     shape, (low, high) = shape_of_piece(block.slices.shape, most, *kind)
-    mean, deviation = pairs.contrast(block)
+    mean, deviation = lateral_pairs.contrast(block)
     stack = (block.slices - mean) / deviation
     factors = (low, high, settings.factor)
     piece = draw_piece(piece_key, stack, shape, factors, settings.thick)
@@ -163,7 +163,7 @@ def views(settings: Settings, params: Any, block: Block, z: jax.Array) -> jax.Ar
     Returns:
       f32[8, Q, H, W].
     """
-    mean, deviation = pairs.contrast(block)
+    mean, deviation = lateral_pairs.contrast(block)
     slices, valid, first = stack_of(block, settings.missing)
     stack = (slices - mean) / deviation
     draw = functools.partial(draw_turned, settings, params, valid=valid, place=z - first)

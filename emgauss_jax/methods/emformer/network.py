@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.methods.convolution import Conv3x3
 from emgauss_jax.methods.emformer.attention import WindowAttention
 from emgauss_jax.methods.emformer.head import Last, double
+from emgauss_jax.methods.layers import Conv3x3
 
 
 @dataclasses.dataclass(frozen=True)

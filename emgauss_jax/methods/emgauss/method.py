@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from emgauss_jax.methods.base import Block, Method
-from emgauss_jax.methods.emgauss import density, teacher
-from emgauss_jax.methods.emgauss.cloud import THIN, Params, Settings, deform, init, render
+from emgauss_jax.methods.emgauss import density, schedule
 from emgauss_jax.methods.emgauss.deformation import Deformation
 from emgauss_jax.methods.emgauss.losses import reconstruction_loss
+from emgauss_jax.methods.emgauss.model import THIN, Params, Settings, deform, init, render
 from emgauss_jax.render.gaussians import activate, extents
 
 PLANES_AT_ONCE = 8  # rendered: what a CPU's caches hold, and few enough launches for a GPU
@@ -89,12 +89,12 @@ def _choose_target(settings, draw, teacher_params, block, key, step, pseudo):
     """Choose depths f32[Q] and what is to be seen there, f32[Q, H, W]: observed or believed."""
     count, stages = settings.planes_per_step, settings.stages
     real_key, pseudo_key = jax.random.split(key)
-    index = teacher.real_slices(real_key, block, count)
+    index = schedule.real_slices(real_key, block, count)
     if block.labels is not None:
         chosen = jax.random.randint(pseudo_key, (count,), 0, len(block.label_z))
         depths = block.label_z[chosen]
     else:
-        depths = teacher.pseudo_depths(pseudo_key, block, stages.ramp(step), count)
+        depths = schedule.pseudo_depths(pseudo_key, block, stages.ramp(step), count)
     z = jnp.where(pseudo, depths, block.z[index])
 
     def believed():

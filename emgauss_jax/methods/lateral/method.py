@@ -2,7 +2,7 @@
 
 Trained on this stack's own lateral images, degraded along one axis as z was, a small network is
 then shown the stack's xz and yz planes. It assumes that tissue looks alike in all directions;
-`emgauss_jax.trust` measures how far that holds before anything is taught with it.
+`emgauss_jax.pseudo_labels.weights` measures how far that holds before anything is taught with it.
 Letters: R observed rows, k planes for every observed slice, K observed slices, Q queried planes,
 H W block size in px, P planes of the whole stack.
 
@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from emgauss_jax.methods import pairs
+from emgauss_jax.methods import lateral_pairs
 from emgauss_jax.methods.base import Block, Method, no_upkeep
 from emgauss_jax.methods.lateral.network import LateralNet
 
@@ -74,7 +74,9 @@ def add(settings: Settings, params: Any, rows: jax.Array) -> jax.Array:
     Returns:
       f32[planes, C], an interpolation and what the network adds to it.
     """
-    base = jnp.asarray(pairs.base_weights(len(rows), settings.factor, settings.thick), rows.dtype)
+    base = jnp.asarray(
+        lateral_pairs.base_weights(len(rows), settings.factor, settings.thick), rows.dtype
+    )
     more = _network(settings).apply({"params": params["network"]}, rows)
     more = more.transpose(0, 2, 1).reshape(-1, rows.shape[1])
     return jnp.matmul(base, rows, precision="highest") + more[: len(base)]
@@ -102,13 +104,17 @@ def loss(
     del teacher, step, weights
     factor, thick = settings.factor, settings.thick
     shape = block.slices.shape[1:]
-    rows = pairs.rows_of_image(settings.rows, min(shape), factor, thick)
-    planes = pairs.plane_count(rows, factor, thick)
-    draw = functools.partial(pairs.draw_image, planes=planes, columns=min(settings.columns, *shape))
-    mean, deviation = pairs.contrast(block)
+    rows = lateral_pairs.rows_of_image(settings.rows, min(shape), factor, thick)
+    planes = lateral_pairs.plane_count(rows, factor, thick)
+    draw = functools.partial(
+        lateral_pairs.draw_image, planes=planes, columns=min(settings.columns, *shape)
+    )
+    mean, deviation = lateral_pairs.contrast(block)
     images = jax.vmap(draw, (0, None))(jax.random.split(key, settings.batch), block.slices)
     images = (images - mean) / deviation
-    filled = jax.vmap(lambda image: add(settings, params, pairs.degrade(image, factor, thick)))
+    filled = jax.vmap(
+        lambda image: add(settings, params, lateral_pairs.degrade(image, factor, thick))
+    )
     error = jnp.mean(jnp.square(filled(images) - images))
     return error, {"loss": error, "mse": error * deviation**2}
 
@@ -137,7 +143,7 @@ def fill_in(
     spread = jnp.sqrt(sum(jnp.square(view - mean) for view in seen) / len(seen))
     place = jnp.interp(z, block.z, jnp.arange(len(block.z), dtype=jnp.float32))
     place += z - jnp.clip(z, block.z[0], block.z[-1])  # thick slices go on beyond
-    index = (place - pairs.offsets(factor, thick)[0]) * factor
+    index = (place - lateral_pairs.offsets(factor, thick)[0]) * factor
     index = jnp.clip(index, 0, len(mean) - 1)
     lower = jnp.floor(index).astype(jnp.int32)
     upper = jnp.minimum(lower + 1, len(mean) - 1)
@@ -156,7 +162,7 @@ def views(settings: Settings, params: Any, block: Block) -> list[jax.Array]:
       f32[P, H, W] each: from xz and yz planes, upright and turned by half a turn. All agree with
       what was observed.
     """
-    mean, deviation = pairs.contrast(block)
+    mean, deviation = lateral_pairs.contrast(block)
     stack = (block.slices - mean) / deviation
 
     def fill(stack):  # [K, H, W] -> [P, H, W], plane by plane along H

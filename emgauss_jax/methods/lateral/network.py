@@ -6,7 +6,7 @@ Letters: R observed rows, k planes for every observed slice, C columns, F featur
 import flax.linen as nn
 import jax
 
-from emgauss_jax.methods.convolution import Conv3x3, reach_of
+from emgauss_jax.methods.layers import Conv3x3, reach_of
 
 
 class LateralNet(nn.Module):

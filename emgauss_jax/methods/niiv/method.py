@@ -19,12 +19,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from emgauss_jax.methods import pairs
+from emgauss_jax.methods import lateral_pairs
+from emgauss_jax.methods.axial_rows import Missing, interpolate, stack_of
 from emgauss_jax.methods.base import Block, Method, no_upkeep
-from emgauss_jax.methods.convolution import on_cpu
+from emgauss_jax.methods.layers import on_cpu
 from emgauss_jax.methods.niiv.network import Decoder, Encoder
-from emgauss_jax.methods.rows import Missing, interpolate, stack_of
-from emgauss_jax.methods.spread import predicting
+from emgauss_jax.methods.view_ensemble import predicting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,16 +116,16 @@ def loss(
     """
     del teacher, step, weights
     factor, thick, shape = settings.factor, settings.thick, block.slices.shape[1:]
-    rows = pairs.rows_of_image(settings.rows, min(shape), factor, thick)
-    planes = pairs.plane_count(rows, factor, thick)
+    rows = lateral_pairs.rows_of_image(settings.rows, min(shape), factor, thick)
+    planes = lateral_pairs.plane_count(rows, factor, thick)
     image_key, query_key = jax.random.split(key)
-    mean, deviation = pairs.contrast(block)
-    image = pairs.draw_image(image_key, block.slices, planes, min(settings.columns, *shape))
+    mean, deviation = lateral_pairs.contrast(block)
+    image = lateral_pairs.draw_image(image_key, block.slices, planes, min(settings.columns, *shape))
     image = (image - mean) / deviation
     count = min(settings.queries, planes)
     asked = jax.random.choice(query_key, planes, (count,), replace=False)
-    place = jnp.asarray(pairs.plane_depths(rows, factor, thick), jnp.float32)[asked]
-    decoded = decode(settings, params, pairs.degrade(image, factor, thick), place)
+    place = jnp.asarray(lateral_pairs.plane_depths(rows, factor, thick), jnp.float32)[asked]
+    decoded = decode(settings, params, lateral_pairs.degrade(image, factor, thick), place)
     error = decoded - image[asked]
     absolute = jnp.mean(jnp.abs(error))
     return absolute, {"loss": absolute, "mse": jnp.mean(jnp.square(error)) * deviation**2}
@@ -142,7 +142,7 @@ def views(settings: Settings, params: Any, block: Block, z: jax.Array) -> jax.Ar
     Returns:
       f32[2, Q, H, W].
     """
-    mean, deviation = pairs.contrast(block)
+    mean, deviation = lateral_pairs.contrast(block)
     slices, _, first = stack_of(block, settings.missing)
     stack, place = (slices - mean) / deviation, z - first
 

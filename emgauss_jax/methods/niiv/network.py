@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.methods.convolution import Conv3x3, on_cpu, reach_of
-from emgauss_jax.methods.rows import between
+from emgauss_jax.methods.axial_rows import between
+from emgauss_jax.methods.layers import Conv3x3, on_cpu, reach_of
 
 OCTAVES = 2
 

@@ -9,7 +9,7 @@ import pytest
 
 from emgauss_jax.methods.emformer.attention import WindowAttention, sine_code
 from emgauss_jax.methods.emformer.windows import areas, cut, join, windows_of
-from tests.small import stirred
+from tests.tiny_runs import stirred
 
 WINDOWS = [
     windows_of(shape, size, shifted)

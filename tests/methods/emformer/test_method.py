@@ -10,12 +10,12 @@ import optax
 import pytest
 
 from emgauss_jax.methods import interpolate, registry
+from emgauss_jax.methods.axial_rows import Missing
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.emformer import method
-from emgauss_jax.methods.emformer.turns import reversals
-from emgauss_jax.methods.rows import Missing
-from tests.methods.emformer.small import SIZES
-from tests.small import default, stirred
+from emgauss_jax.methods.emformer.rotations import reversals
+from tests.methods.emformer.tiny_sizes import SIZES
+from tests.tiny_runs import default, stirred
 
 
 def settings(factor=2.0, thick=False, missing=(0, 0, 0), **changes):

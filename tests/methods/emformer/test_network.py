@@ -7,8 +7,8 @@ import numpy as np
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.emformer.head import double
 from emgauss_jax.methods.emformer.network import Network, kept_blocks, merge, split
-from tests.methods.emformer.small import SIZES
-from tests.small import default, stirred
+from tests.methods.emformer.tiny_sizes import SIZES
+from tests.tiny_runs import default, stirred
 
 
 def test_as_many_parameters_as_published():

@@ -1,0 +1,210 @@
+"""A volume larger than memory and its pyramid, written by many processes that may be killed.
+
+    volume = begin(path, shape, dtype, voxel_nm)  # in every process
+    if not volume.done("slab 3"):
+        volume.levels[0][192:256] = array  # of whole chunks
+        volume.mark("slab 3")
+    for unit in volume.units(1):  # when all of level 0 is done, then level 2, ...
+        if not volume.done(unit.name):
+            volume.coarsen(unit)
+            volume.mark(unit.name)
+    finish(path)  # when all is done and nobody writes any more
+
+Until then all of it is in `.NAME.shared` beside the path: the volume, the journal of what is done,
+and what it was begun as. They come and go together, so no journal speaks of another volume.
+"""
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from emgauss_jax.data.formats import n5, ome_zarr, precomputed
+from emgauss_jax.data.formats.chunked import chunked_sink, chunked_source
+from emgauss_jax.data.formats.interface import Layout, VolumeError, read_json, write_json
+from emgauss_jax.data.formats.pyramid import Unit, level_factors, level_units, mean_over
+from emgauss_jax.data.handles import SharedLevel, one_line_errors
+from emgauss_jax.data.volume import plan_volume
+
+_FORMATS = {
+    "zarr2": (ome_zarr.create_zarr2, ome_zarr.levels_zarr2),
+    "zarr3": (ome_zarr.create_zarr3, ome_zarr.levels_zarr3),
+    "n5": (n5.create, n5.levels),
+    "precomputed": (precomputed.create, precomputed.levels),
+}
+# inside the hidden folder
+_VOLUME, _JOURNAL, _BEGUN = "volume", "done", "begun.json"
+
+
+@dataclass(frozen=True)
+class SharedVolume:
+    """A volume begun, as one of its processes sees it."""
+
+    path: Path  # where it will stand
+    levels: tuple[SharedLevel, ...]  # the volume itself, then ever coarser ones
+
+    def done(self, name: str) -> bool:
+        """Tell whether a piece of work was marked, by any process."""
+        return self._marker(name).exists()
+
+    def mark(self, name: str) -> None:
+        """Note that a piece of work is done: letters, digits, spaces and any of `._-`."""
+        marker = self._marker(name)
+        with one_line_errors(self.path, f"noted as done: {name}"):
+            marker.touch()
+
+    def units(self, level: int) -> tuple[Unit, ...]:
+        """List the pieces a level is made in."""
+        return level_units(level, self.levels[level].shape)
+
+    def coarsen(self, unit: Unit) -> None:
+        """Make a unit of a level from the level before, which must be there as far as it reaches.
+
+        Memory is bounded, whatever the volume's size. Made again, it is the same.
+        """
+        if unit.level == 0:
+            raise ValueError(f"{self.path}: unit: got {unit.name}, wanted one of a coarser level")
+        before, level = self.levels[unit.level - 1 : unit.level + 1]
+        ratio = [new // old for new, old in zip(level.factors, before.factors, strict=True)]
+        z, *yx = unit.box
+        for start in range(z.start, z.stop, level.chunk[0]):
+            box = (slice(start, min(start + level.chunk[0], z.stop)), *yx)
+            wider = (slice(p.start * f, p.stop * f) for p, f in zip(box, ratio, strict=True))
+            level[box] = mean_over(before[tuple(wider)], ratio)
+
+    def _marker(self, name: str) -> Path:
+        if not re.fullmatch(r"[\w-][\w .-]*", name):
+            raise ValueError(f"name: got {name!r}, wanted letters, digits, spaces and any of ._-")
+        return _hidden(self.path) / _JOURNAL / name
+
+
+def _hidden(path: Path) -> Path:
+    # not the name of what VolumeWriter writes first, which it removes where it finds one
+    return path.with_name(f".{path.name}.shared")
+
+
+def _make(hidden: Path, form: str, layout: Layout, record: dict[str, Any]) -> None:
+    """Make the hidden folder at once, or leave the one another process made meanwhile."""
+    private = hidden.with_name(f"{hidden.name}.{uuid.uuid4().hex}")
+    create, _ = _FORMATS[form]
+    try:
+        create(private / _VOLUME, layout)
+        (private / _JOURNAL).mkdir()
+        write_json(private / _BEGUN, record)
+        try:
+            private.rename(hidden)
+        except OSError:  # a folder that is not empty is never replaced
+            if not hidden.is_dir():
+                raise
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+
+
+def _record(form: str, layout: Layout, content: str) -> dict[str, Any]:
+    return {
+        "content": content,
+        "format": form,
+        "shape": list(layout.shape),
+        "dtype": layout.dtype.name,
+        "voxel_nm": list(layout.voxel_nm),
+        "levels": [list(factors) for factors in layout.factors],
+    }
+
+
+def _check_begun(hidden: Path, record: dict[str, Any]) -> None:
+    begun = read_json(hidden / _BEGUN)
+    for name, wanted in record.items():
+        if begun.get(name) != wanted:
+            raise VolumeError(
+                f"{name}: got {begun.get(name)} begun in {hidden.name}, wanted {wanted}; to begin "
+                "anew, remove that folder"
+            )
+
+
+def _opened(path: Path, form: str, layout: Layout) -> Iterator[SharedLevel]:
+    _, levels = _FORMATS[form]
+    stores = levels(_hidden(path) / _VOLUME, layout, create=False)
+    for level, store in zip(layout.levels, stores, strict=True):
+        yield SharedLevel(
+            path=path,
+            shape=level.shape,
+            dtype=layout.dtype,
+            voxel_nm=level.voxel_nm,
+            format=form,
+            _read=chunked_source(store, "zyx", lambda axes: None).read,
+            chunk=level.chunk,
+            factors=level.factors,
+            _write=chunked_sink(store).write,
+        )
+
+
+def begin(
+    path: str | Path,
+    shape: Sequence[int],
+    dtype: Any,
+    voxel_nm: Sequence[float],
+    *,
+    format: str | None = None,
+    content: str = "",
+) -> SharedVolume:
+    """Begin a volume and its pyramid, or go on with one that was begun alike.
+
+    Any number of processes may call it, at the same moment too.
+
+    Args:
+      path: where it is to stand; must not exist. Its parent folder is made.
+      shape: (D, H, W).
+      dtype: uint8, uint16 or float32.
+      voxel_nm: (z, y, x), nm.
+      format: "zarr2", "zarr3", "n5" or "precomputed"; by default what the suffix says.
+      content: what its voxels are, in any words; a volume of other content is not gone on with.
+
+    Returns:
+      The volume; what no box has covered yet is zero.
+
+    Raises:
+      ValueError: the path exists, as of a finished volume; another volume was begun there; the
+        format is none of these; or shape, dtype or voxel size cannot be stored.
+    """
+    path = Path(path)
+    begun = _hidden(path).is_dir()  # asked first: where it is gone, finished, the path is there
+    form, layout = plan_volume(path, shape, dtype, voxel_nm, format)
+    if form not in _FORMATS:
+        raise ValueError(f"{path}: format: got {form}, wanted one of {', '.join(_FORMATS)}")
+    layout = replace(layout, factors=level_factors(layout.shape, layout.voxel_nm))
+    hidden, record = _hidden(path), _record(form, layout, content)
+    with one_line_errors(path, f"begun as {form}"):
+        if not begun:
+            hidden.parent.mkdir(parents=True, exist_ok=True)
+            _make(hidden, form, layout, record)
+        _check_begun(hidden, record)
+        return SharedVolume(path, tuple(_opened(path, form, layout)))
+
+
+def finish(path: str | Path) -> None:
+    """Put a volume in its place and remove its journal, once all of it is written.
+
+    Called again after it was killed or had finished, it does what is left to do.
+
+    Args:
+      path: as for `begin`.
+
+    Raises:
+      ValueError: something else stands at the path, or nothing was begun for it.
+    """
+    path = Path(path)
+    hidden = _hidden(path)
+    with one_line_errors(path, "finished"):
+        if not os.path.lexists(path):
+            with suppress(FileNotFoundError):  # another process was first, or nothing is there
+                (hidden / _VOLUME).rename(path)
+        if (hidden / _VOLUME).exists():
+            raise VolumeError(f"exists already, wanted a new path for what is in {hidden.name}")
+        if not path.exists():
+            raise VolumeError(f"got nothing in {hidden.name}, wanted a volume begun there")
+        shutil.rmtree(hidden, ignore_errors=True)  # another process may be removing it too

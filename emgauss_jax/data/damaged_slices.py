@@ -1,0 +1,155 @@
+"""Which slices of a stack are damaged, as far as its own statistics can tell.
+
+Nothing is replaced here: what is found is listed, and left out of the fit like slices that a config
+calls missing. Letters: K observed slices, h w thinned size in px.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from emgauss_jax.data.stack import Observed, scanned
+
+THINNED = 128  # px of a slice that are looked at, along each axis: 64 KiB a slice are held
+FLAT = 0.2  # contrast, of the stack's, under which a slice is blank
+ALIKE = 0.2  # difference from the slice before, of the usual one, under which one is repeated
+UNLIKE = 1.5  # least difference from a neighbour, of the usual one, above which one is foreign
+NEIGHBOURS = 3  # on each side
+AROUND = 8  # slices on each side whose differences are usual there
+MOST = 1 / 3  # of a stack that may be damaged
+
+Thinned = dict[int, np.ndarray]  # index -> f32[h, w], grey levels
+
+
+class Damaged(NamedTuple):
+    """A slice and what is wrong with it."""
+
+    index: int  # from the start of the stack, after crop and simulation
+    reason: str
+
+
+def find_damaged(observed: Observed) -> list[Damaged]:
+    """Look for slices that are not finite, blank, unlike their neighbours, or repeated.
+
+    Args:
+      observed: the stack; each slice that is not called missing already is read once.
+
+    Returns:
+      What was found, by index.
+
+    Raises:
+      ValueError: more than a third of the stack is damaged: nothing to tell damage by.
+    """
+    thinned = _read(observed)
+    found: list[Damaged] = []
+    for judge in (_not_finite, _blank, _unlike, _repeated):
+        bad = {each.index for each in found}
+        left = {index: values for index, values in thinned.items() if index not in bad}
+        if len(left) >= 3:
+            found += judge(left)
+    if len(found) > MOST * len(thinned):
+        listed = ", ".join(str(each.index) for each in sorted(found))
+        raise ValueError(
+            f"detect_missing: got {len(found)} of {len(thinned)} slices that look damaged "
+            f"({listed}), wanted a third at most: there is nothing to tell damage by; name them "
+            "as missing"
+        )
+    return sorted(found)
+
+
+def _read(observed: Observed) -> Thinned:
+    """Read all slices and keep some px of each; one that is not finite is NaN all over."""
+    count, height, width = observed.shape
+    step = max(1, -(-max(height, width) // THINNED))
+    kept = np.zeros((count, -(-height // step), -(-width // step)), np.float32)
+    for box, part in scanned(observed):
+        (z, y, x), (skip_y, skip_x) = box.start, (-n % step for n in box.start[1:])
+        values = part.slices
+        bad = ~np.isfinite(values).all(axis=(1, 2))
+        some = values[:, skip_y::step, skip_x::step].astype(np.float32)
+        rows, columns = (-(-n // step) for n in (y, x))
+        kept[z : box.stop[0], rows : rows + some.shape[1], columns : columns + some.shape[2]] = some
+        kept[z : box.stop[0]][bad] = np.nan
+    return {int(i): kept[i] for i in np.flatnonzero(observed.plan.valid)}
+
+
+def _not_finite(left: Thinned) -> list[Damaged]:
+    return [Damaged(i, "not finite") for i, v in left.items() if not np.isfinite(v).all()]
+
+
+def _blank(left: Thinned) -> list[Damaged]:
+    contrast = {i: values.std() for i, values in left.items()}
+    usual = np.median(list(contrast.values()))
+    return [
+        Damaged(i, f"blank: contrast {each:.3g}, usual {usual:.3g}")
+        for i, each in contrast.items()
+        if each <= FLAT * usual
+    ]
+
+
+def _unlike(left: Thinned) -> list[Damaged]:
+    """Find slices that are unlike both neighbours, one after another.
+
+    Beside a foreign slice a sound one is unlike that neighbour, too: the one that is unlike most of
+    those around goes first, and its neighbours have others then.
+    """
+    order, ratio, found = list(left), _ratios(left), []
+    while len(order) >= 3:
+        strange = []
+        for k, i in enumerate(order):
+            around = order[max(k - NEIGHBOURS, 0) : k] + order[k + 1 : k + 1 + NEIGHBOURS]
+            least = min(ratio(i, j) for j in around if j in order[max(k - 1, 0) : k + 2])
+            if least >= UNLIKE:
+                strange.append((float(np.mean([ratio(i, j) for j in around])), least, i))
+        if not strange:
+            break
+        _, least, worst = max(strange)
+        order.remove(worst)
+        found.append(Damaged(worst, f"unlike its neighbours: {least:.2f} times the usual"))
+    return found
+
+
+def _repeated(left: Thinned) -> list[Damaged]:
+    """Find copies of the slice before; the first of them is kept."""
+    ratio = _ratios(left)
+    return [
+        Damaged(b, f"repeats the slice before: {ratio(a, b):.2f} times the usual difference")
+        for a, b in itertools.pairwise(left)
+        if ratio(a, b) <= ALIKE
+    ]
+
+
+def _ratios(left: Thinned) -> Callable[[int, int], float]:
+    """Compare two slices, by what is usual for slices so far apart.
+
+    Usual is the lower quartile, without copies: it stays that of sound slices where a third is
+    foreign. Of the whole stack, or of what is around where more changes there.
+    """
+    apart = functools.cache(lambda a, b: _difference(left[a], left[b]))
+    ends = min(left), max(left)
+
+    @functools.cache
+    def usual(distance: int, low: int, high: int) -> float:
+        pairs = [
+            (a, a + distance) for a in range(low, high + 1) if a in left and a + distance in left
+        ]
+        known = [each for each in itertools.starmap(apart, pairs) if each > 0]
+        if known:
+            return float(np.quantile(known, 0.25, method="lower"))
+        return usual(distance - 1, low, high) if distance > 1 else 0.0
+
+    def ratio(one: int, other: int) -> float:
+        a, b = sorted((one, other))
+        distance = min(b - a, NEIGHBOURS)
+        most = max(usual(distance, *ends), usual(distance, a - AROUND, a + AROUND))
+        return apart(a, b) / most if most else 0.0
+
+    return ratio
+
+
+def _difference(one: np.ndarray, other: np.ndarray) -> float:
+    """Root mean square difference of two slices, grey levels."""
+    return float(np.sqrt(np.square(one - other).mean()))

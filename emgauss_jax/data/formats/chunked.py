@@ -1,0 +1,65 @@
+"""What the chunked formats share: arrays opened and created with tensorstore."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+
+from emgauss_jax.data.formats.interface import Box, Sink, Source, Voxel, spatial_axes
+
+# Decoded chunks stay for the next read of this process: planes read one by one would each decode
+# all the chunks they cross. Of help as far as 64 planes fit: 2048 x 2048 px of uint8.
+_CACHE = ts.Context({"cache_pool": {"total_bytes_limit": 256 * 2**20}})
+
+
+def _spec(driver: str, path: Path, members: dict[str, Any]) -> dict[str, Any]:
+    kvstore = {"driver": "file", "path": os.path.abspath(path)}
+    return {"driver": driver, "kvstore": kvstore, **members}
+
+
+def open_array(driver: str, path: Path, **members: Any) -> ts.TensorStore:
+    """Open an array for reading, metadata only; `members` are further ones of the spec."""
+    return ts.open(_spec(driver, path, members), read=True, context=_CACHE).result()
+
+
+def writable_array(driver: str, path: Path, create: bool, **members: Any) -> ts.TensorStore:
+    """Create an array, or open what was created with the same metadata, which are `members`."""
+    mode = {"create": True} if create else {"open": True}
+    return ts.open(_spec(driver, path, members), read=True, write=True, **mode).result()
+
+
+def chunked_source(
+    store: ts.TensorStore,
+    names: Sequence[str],
+    voxel_nm: Callable[[tuple[int, ...]], Voxel | None],
+) -> Source:
+    """Present a store as a Source, its axes brought to z, y, x.
+
+    Args:
+      store: axes in C order, origin 0.
+      names: a name for each axis, or nothing.
+      voxel_nm: called with the indices of the z, y, x axes in `store`.
+
+    Returns:
+      The source.
+    """
+    axes = spatial_axes(store.shape, names)
+    view = store[tuple(slice(None) if axis in axes else 0 for axis in range(store.rank))]
+    view = view.transpose([sorted(axes).index(axis) for axis in axes])
+
+    def read(box: Box) -> np.ndarray:
+        return view[box].read().result()
+
+    return Source(view.shape, view.dtype.numpy_dtype, lambda: voxel_nm(axes), read)
+
+
+def chunked_sink(store: ts.TensorStore) -> Sink:
+    """Present a zyx store as a Sink; every write is on disk when it returns."""
+
+    def write(box: Box, array: np.ndarray) -> None:
+        store[box].write(array).result()
+
+    return Sink(write, lambda: None)

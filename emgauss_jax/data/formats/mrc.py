@@ -1,0 +1,110 @@
+"""MRC: voxel size in angstrom, bytes signed.
+
+MRC mode 0 holds signed bytes. They are presented as uint8, 128 added, so -128 reads as 0 and 127 as
+255; a uint8 volume is written by taking 128 away, and a round trip is exact. Files in which IMOD
+declares its bytes unsigned are read as they are.
+"""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from emgauss_jax.data.formats.interface import (
+    Box,
+    Layout,
+    Sink,
+    Source,
+    VolumeError,
+    Voxel,
+    array_source,
+    refuse_dataset,
+)
+from emgauss_jax.data.formats.units import to_nm
+
+_MODES = {"uint8": 0, "uint16": 6, "float32": 2}
+_SIGN_BIT = np.uint8(128)  # flipping it adds 128 to a signed byte, modulo 256
+_IMOD_STAMP = 1146047817
+
+
+def _mrcfile() -> ModuleType:
+    try:
+        import mrcfile
+    except ImportError:
+        raise VolumeError("MRC needs mrcfile: pip install 'emgauss_jax[formats]'") from None
+    return mrcfile
+
+
+def _bytes_are_unsigned(header: Any) -> bool:
+    """Tell whether IMOD wrote the file with bit 0 (signed) of its flags off."""
+    order = header.nx.dtype.byteorder
+    stamp, flags = np.frombuffer(header.extra2.tobytes().ljust(84, b"\0")[40:48], f"{order}i4")
+    return bool(stamp == _IMOD_STAMP and not flags & 1)
+
+
+def _voxel_nm(mrc: Any) -> Voxel | None:
+    size = mrc.voxel_size
+    angstrom = tuple(float(size[axis]) for axis in "zyx")
+    # a zero cell is how the format says that it does not know
+    return tuple(to_nm(length, "angstrom") for length in angstrom) if any(angstrom) else None
+
+
+def read(path: Path, dataset: str) -> Source:
+    """Open an MRC file, memory-mapped.
+
+    Args:
+      path: the file.
+      dataset: must be "".
+
+    Returns:
+      The volume; signed bytes as uint8, 128 added.
+    """
+    refuse_dataset("MRC", dataset)
+    mrc = _mrcfile().mmap(path, mode="r")
+    columns = tuple(int(mrc.header[name]) for name in ("mapc", "mapr", "maps"))
+    if columns not in ((1, 2, 3), (0, 0, 0)):  # zeros: an old file that leaves them out
+        raise VolumeError(f"MRC axis order: got {columns}, wanted (1, 2, 3), that is x, y, z")
+    data = mrc.data[np.newaxis] if mrc.data.ndim == 2 else mrc.data
+    source = array_source(data, lambda axes: _voxel_nm(mrc))
+    if data.dtype != np.int8:
+        return source
+    flip = np.uint8(0) if _bytes_are_unsigned(mrc.header) else _SIGN_BIT
+
+    def read_bytes(box: Box) -> np.ndarray:
+        return source.read(box).view(np.uint8) ^ flip
+
+    return source._replace(dtype=np.dtype(np.uint8), read=read_bytes)
+
+
+def create(path: Path, layout: Layout) -> Sink:
+    """Create an MRC file: uint8 as mode 0 less 128, uint16 as mode 6, float32 as mode 2.
+
+    Args:
+      path: the file to write.
+      layout: what to write.
+
+    Returns:
+      The sink, memory-mapped. The header gets the extremes of what was written, which is what
+      viewers take their contrast from; mean and deviation stay marked as unknown.
+    """
+    mode = _MODES[layout.dtype.name]
+    mrc = _mrcfile().new_mmap(path, shape=layout.shape, mrc_mode=mode, overwrite=True)
+    z, y, x = (10 * size for size in layout.voxel_nm)
+    mrc.voxel_size = (x, y, z)
+    extremes = []
+
+    def write(box: Box, array: np.ndarray) -> None:
+        stored = (array ^ _SIGN_BIT).view(np.int8) if mode == 0 else array
+        mrc.data[box] = stored
+        if stored.size:
+            extremes[:] = [min([*extremes, stored.min()]), max([*extremes, stored.max()])]
+
+    def close() -> None:
+        if extremes:
+            low, high = (float(value) for value in extremes)
+            # below the smallest value: the format's mark of an unknown mean
+            mrc.header.dmin, mrc.header.dmax, mrc.header.dmean = low, high, low - 1
+        mrc.close()
+
+    return Sink(write, close)

@@ -1,0 +1,42 @@
+"""NPY: a bare array, no voxel size."""
+
+from pathlib import Path
+
+import numpy as np
+
+from emgauss_jax.data.formats.interface import Layout, Sink, Source, array_source, refuse_dataset
+
+
+def read(path: Path, dataset: str) -> Source:
+    """Open an NPY file, memory-mapped.
+
+    Args:
+      path: the file.
+      dataset: must be "".
+
+    Returns:
+      The volume, without voxel size.
+    """
+    refuse_dataset("NPY", dataset)
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        old = version == (1, 0)
+        header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+    # an empty array cannot be mapped, and the door wants its shape for the message
+    array = np.empty(shape, dtype) if 0 in shape else np.load(path, mmap_mode="r")
+    return array_source(array, lambda axes: None)
+
+
+def create(path: Path, layout: Layout) -> Sink:
+    """Create an NPY file; the voxel size is not stored.
+
+    Args:
+      path: the file to write.
+      layout: what to write.
+
+    Returns:
+      The sink, memory-mapped.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=layout.dtype, shape=layout.shape)
+    return Sink(array.__setitem__, array.flush)

@@ -1,0 +1,116 @@
+"""OME-Zarr 0.4 (zarr 2) and 0.5 (zarr 3) written: the arrays of all levels and their metadata."""
+
+from pathlib import Path
+from typing import Any
+
+import tensorstore as ts
+
+from emgauss_jax.data.formats.chunked import chunked_sink, writable_array
+from emgauss_jax.data.formats.interface import Layout, Level, Sink, write_json
+
+# gzip, little endian: the one compressor that every reader of these formats has
+_GZIP = {"id": "gzip", "level": 1}
+_CODECS = [
+    {"name": "bytes", "configuration": {"endian": "little"}},
+    {"name": "gzip", "configuration": {"level": 1}},
+]
+
+
+def _entry(layout: Layout, level: Level, name: str) -> dict[str, Any]:
+    # scale and shift stand in the dataset: common viewers ignore what stands in the group
+    halves = zip(layout.voxel_nm, level.factors, strict=True)
+    # the first voxel's centre is the mean of those it was made of
+    shift = [size * (factor - 1) / 2 for size, factor in halves]
+    transforms = [
+        {"type": "scale", "scale": list(level.voxel_nm)},
+        {"type": "translation", "translation": shift},
+    ]
+    return {"path": name, "coordinateTransformations": transforms}
+
+
+def _multiscale(layout: Layout) -> dict[str, Any]:
+    return {
+        "name": layout.name.removesuffix(".zarr").removesuffix(".ome"),
+        "axes": [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"],
+        "datasets": [_entry(layout, level, str(i)) for i, level in enumerate(layout.levels)],
+    }
+
+
+def levels_zarr2(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ...]:
+    """Create the arrays of an OME-Zarr 0.4 image, or open them for writing.
+
+    Args:
+      path: the container's folder.
+      layout: what it was or is created for.
+      create: whether they are to be created.
+
+    Returns:
+      An array zyx for every level.
+    """
+    common = {
+        "dtype": layout.dtype.newbyteorder("<").str,
+        "compressor": _GZIP,
+        "dimension_separator": "/",
+        "fill_value": 0,
+    }
+    stores = []
+    for i, level in enumerate(layout.levels):
+        metadata = {"shape": level.shape, "chunks": level.chunk, **common}
+        stores.append(writable_array("zarr", path / str(i), create, metadata=metadata))
+    return tuple(stores)
+
+
+def create_zarr2(path: Path, layout: Layout) -> Sink:
+    """Create an OME-Zarr 0.4 image, the metadata of all levels.
+
+    Args:
+      path: the container's folder to write.
+      layout: what to write; the levels are "0", "1", ...
+
+    Returns:
+      The sink of the first level.
+    """
+    write_json(path / ".zgroup", {"zarr_format": 2})
+    multiscale = {"version": "0.4", **_multiscale(layout)}
+    write_json(path / ".zattrs", {"multiscales": [multiscale]})
+    return chunked_sink(levels_zarr2(path, layout, create=True)[0])
+
+
+def levels_zarr3(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ...]:
+    """Create the arrays of an OME-Zarr 0.5 image, or open them for writing.
+
+    Args:
+      path: the container's folder.
+      layout: what it was or is created for.
+      create: whether they are to be created.
+
+    Returns:
+      An array zyx for every level.
+    """
+    common = {
+        "data_type": layout.dtype.name,
+        "dimension_names": ["z", "y", "x"],
+        "codecs": _CODECS,
+    }
+    stores = []
+    for i, level in enumerate(layout.levels):
+        grid = {"name": "regular", "configuration": {"chunk_shape": level.chunk}}
+        metadata = {"shape": level.shape, "chunk_grid": grid, **common}
+        stores.append(writable_array("zarr3", path / str(i), create, metadata=metadata))
+    return tuple(stores)
+
+
+def create_zarr3(path: Path, layout: Layout) -> Sink:
+    """Create an OME-Zarr 0.5 image, the metadata of all levels.
+
+    Args:
+      path: the container's folder to write.
+      layout: what to write; the levels are "0", "1", ...
+
+    Returns:
+      The sink of the first level.
+    """
+    ome = {"version": "0.5", "multiscales": [_multiscale(layout)]}
+    group = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}}
+    write_json(path / "zarr.json", group)
+    return chunked_sink(levels_zarr3(path, layout, create=True)[0])

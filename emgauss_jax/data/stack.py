@@ -1,0 +1,212 @@
+"""What a run is given: the observed slices of a volume, or of a part of it.
+
+Letters: K observed slices, V valid ones, D H W volume. Depth z is in input-slice units.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from emgauss_jax.data.intensity import IntensityRange, spanning, to_unit
+from emgauss_jax.data.phantom import VOXEL_NM, tissue
+from emgauss_jax.data.simulate import Plan, degrade_plan, parse_crop, plan_part, read_observed
+from emgauss_jax.data.tiling import Box, block_grid
+from emgauss_jax.data.volume import FOLDERS, open_volume, output_suffix
+
+PHANTOM = "phantom"  # as `data.path`: a procedural volume, no file
+SCAN = 2**25  # voxels held at once while grey levels are looked for
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Observed:
+    """The observed slices of a crop, read when first asked for. Held-out planes are not read."""
+
+    volume: Any  # sliceable, zyx
+    box: Box  # the crop, voxels of the volume; in z all planes of the plan
+    plan: Plan
+    first: int  # depth of the first slice
+    levels: IntensityRange  # of the whole run
+    voxel_nm: tuple[float, float, float]  # of the observed slices: z is their distance
+    suffix: str  # of an output in the same format
+    format: str | None  # of that output, where the suffix leaves it open
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """K, H, W."""
+        return (len(self.plan.sources), *self.box.shape[1:])
+
+    @functools.cached_property
+    def slices(self) -> np.ndarray:
+        """[K, H, W], the volume's own grey levels; missing slices are 0."""
+        return read_observed(self.volume, self.plan, self.box)
+
+    @property
+    def z(self) -> np.ndarray:
+        """f32[K], depth of the observed slices."""
+        return self.first + np.arange(self.shape[0], dtype=np.float32)
+
+    @property
+    def z_valid(self) -> np.ndarray:
+        """f32[V], depth of the valid slices."""
+        return self.z[self.plan.valid]
+
+    @property
+    def valid_slices(self) -> np.ndarray:
+        """[V, H, W], the volume's own grey levels."""
+        return self.slices if self.plan.valid.all() else self.slices[self.plan.valid]
+
+    @property
+    def unit_valid(self) -> np.ndarray:
+        """f32[V, H, W], intensity of the valid slices in [0, 1]."""
+        return to_unit(self.valid_slices, self.levels)
+
+    @property
+    def unit_slices(self) -> np.ndarray:
+        """f32[K, H, W], intensity in [0, 1]; missing slices are 0."""
+        return to_unit(self.slices, self.levels) * self.plan.valid[:, None, None]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the volume, and so of every output."""
+        return np.dtype(self.volume.dtype)
+
+    @property
+    def thickness(self) -> tuple[float, ...]:
+        """Depths of the planes averaged in one slice, from its middle, input-slice units."""
+        if not self.plan.averaged:
+            return (0.0,)
+        k = self.plan.factor
+        return tuple((i - (k - 1) / 2) / k for i in range(k))
+
+    def part(self, box: Box) -> "Observed":
+        """Cut out a part, to be read by itself.
+
+        Args:
+          box: z in observed slices, y and x in px, from the start of this crop.
+        """
+        z, y, x = self.box.start
+        start = (z, y + box.start[1], x + box.start[2])
+        return dataclasses.replace(
+            self,
+            box=Box(start, (self.plan.depth, *box.shape[1:])),
+            plan=plan_part(self.plan, box.start[0], box.stop[0]),
+            first=self.first + box.start[0],
+        )
+
+    def reference(self) -> np.ndarray:
+        """Read all planes the plan scores against, f32[D, H, W] in [0, 1]."""
+        (z, y, x), (_, height, width) = self.box.start, self.box.shape
+        start = z + self.plan.sources[0].start
+        stop = start + len(self.plan.z_reference)
+        return to_unit(self.volume[start:stop, y : y + height, x : x + width], self.levels)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Phantom:
+    """A procedural volume behind the same door."""
+
+    array: np.ndarray
+    voxel_nm: tuple[float, float, float] = (VOXEL_NM,) * 3
+    format: str = "tiff"  # what it would be written as
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.array.dtype
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self.array[index]
+
+
+def open_observed(config: Any, levels: IntensityRange | None = None) -> Observed:
+    """Open a volume; its voxels are looked at only to find their range, and not of uint8.
+
+    Args:
+      config: the `data` section of a config.
+      levels: the range, where it is known already.
+
+    Raises:
+      ValueError: for every input that cannot be used, naming the setting.
+    """
+    observed = open_unmeasured(config)
+    return dataclasses.replace(observed, levels=levels) if levels else measured(observed)
+
+
+def open_unmeasured(config: Any) -> Observed:
+    """Open a volume without a look at its voxels: what is not uint8 has no range of its own yet."""
+    volume = _open(config)
+    form = volume.format if volume.format == "zarr2" else None
+    box = parse_crop(config.crop, volume.shape)
+    plan = degrade_plan(
+        box.shape[0], config.simulate_factor, config.degradation, tuple(config.missing)
+    )
+    z_nm, y_nm, x_nm = volume.voxel_nm
+    spacing = (z_nm * max(plan.factor, 1), y_nm, x_nm)
+    suffix = output_suffix(volume)
+    return Observed(volume, box, plan, 0, IntensityRange(0.0, 255.0), spacing, suffix, form)
+
+
+def measured(observed: Observed) -> Observed:
+    """Give a volume its range of grey levels; all of it is read, unless it is uint8."""
+    if observed.dtype == np.uint8:
+        return observed
+    return dataclasses.replace(observed, levels=find_levels(observed))
+
+
+def _open(config: Any) -> Any:
+    """Open the volume a config names, or make the phantom."""
+    if not config.path:
+        raise ValueError("data.path: got nothing, wanted a volume (or 'phantom')")
+    if config.path != PHANTOM:
+        voxel_nm = tuple(config.voxel_nm) if any(config.voxel_nm) else None
+        return open_volume(config.path, dataset=config.dataset, voxel_nm=voxel_nm)
+    if len(config.phantom_shape) != 3 or min(config.phantom_shape) < 1:
+        raise ValueError(f"data.phantom_shape: got {config.phantom_shape}, wanted (z, y, x)")
+    return _Phantom(tissue(tuple(config.phantom_shape), config.phantom_seed))
+
+
+def find_levels(observed: Observed) -> IntensityRange:
+    """Find the range of all valid slices, a bounded part of them at a time.
+
+    Raises:
+      ValueError: a voxel that is NaN or infinite.
+    """
+    found = [
+        _extremes(part, box.start[0]) for box, part in scanned(observed) if part.plan.valid.any()
+    ]
+    return spanning(min(low for low, _ in found), max(high for _, high in found))
+
+
+def _extremes(part: Observed, first: int) -> tuple[float, float]:
+    """Find the range of the valid slices of a part, or name those that have none."""
+    values = part.slices[part.plan.valid]
+    bad = np.flatnonzero(part.plan.valid)[~np.isfinite(values).all(axis=(1, 2))]
+    if bad.size:
+        listed = ", ".join(str(first + i) for i in bad)
+        raise ValueError(
+            f"{part.volume.path}: slices {listed}: got NaN or infinite voxels, wanted finite ones; "
+            "data.missing and --detect_missing leave slices out of data.path, --input_missing and "
+            "--input_detect_missing out of --input"
+        )
+    return float(values.min()), float(values.max())
+
+
+def scanned(observed: Observed) -> Iterator[tuple[Box, Observed]]:
+    """Cut a volume into parts of SCAN voxels at most, along what its format stores together.
+
+    Yields:
+      Where a part lies, z in observed slices, and the part, of which nothing is read yet.
+    """
+    count, height, width = observed.shape
+    if observed.volume.format in FOLDERS:
+        height, width = min(height, 1024), min(width, 1024)
+    each = max(1, SCAN // (height * width * max(1, observed.plan.factor)))
+    size = (min(each, count), height, width)
+    for box in block_grid(observed.shape, size, (0, 0, 0)).boxes:
+        yield box, observed.part(box)

@@ -1,0 +1,247 @@
+"""The page a user trusts a volume by: metrics.json and one self-contained report.html."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from emgauss_jax.evaluation import figures, page, tables
+from emgauss_jax.metrics import scores
+from emgauss_jax.metrics.calibration import calibrate
+
+ROWS = ("nearest", "linear", "linear_blur", "cubic", "cubic_mean")
+# What counts as a difference: less than this is noise of the choice of block and seed.
+MARGINS = {
+    "psnr": (0.05, "PSNR", "+.2f", " dB"),
+    "ssim_xy": (0.005, "SSIM xy", "+.3f", ""),
+    "fsim_xy": (0.005, "FSIM xy", "+.3f", ""),
+    "fsc_z": (0.005, "fsc_z", "+.3f", ""),
+}
+
+
+def write_report(
+    folder: str | Path,
+    reference: np.ndarray,
+    predictions: dict[str, np.ndarray],
+    hidden: np.ndarray,
+    voxel_nm: object,
+    title: str,
+    notes: dict,
+    seams: np.ndarray | None = None,
+    expected: np.ndarray | None = None,
+    method: str = "emgauss",
+    lost: np.ndarray | None = None,
+) -> dict:
+    """Score predictions and write metrics.json and report.html.
+
+    Args:
+      folder: made if absent; both files are replaced whole.
+      reference: f32[D, H, W], intensity, data range 1.
+      predictions: name -> f32[D, H, W]; the baselines present are tabled in their usual order.
+      hidden: bool[D], the planes held out and scored.
+      voxel_nm: nm, one number or (z, y, x).
+      title: the page's heading.
+      notes: what else to tell, name -> number, text or list.
+      seams: bool[H, W], pixels near a border between blocks, scored apart; None: one block.
+      expected: f32[D, H, W], standard error as estimated, shown and held against the method's
+        true one.
+      method: the prediction the page is about.
+      lost: bool[D], planes of missing slices, scored apart; None, or none: there are none.
+
+    Returns:
+      What metrics.json holds: scores, curves, notes; seams, missing, expected_error if given. null
+      (None) stands for what cannot be measured (a volume too small) and for the infinite PSNR of
+      equal data.
+
+    Raises:
+      ValueError: the method is not among the predictions, or the volumes do not agree.
+    """
+    if method not in predictions:
+        raise ValueError(f"method: got {method!r}, wanted one of {sorted(predictions)}")
+    if expected is not None and expected.shape != reference.shape:  # before minutes of scoring
+        raise ValueError(f"expected: got shape {expected.shape}, wanted {reference.shape}")
+    names = [name for name in ROWS if name in predictions and name != method]
+    names += [name for name in predictions if name not in (*names, method)] + [method]
+    predictions = {name: predictions[name] for name in names}
+    voxel_nm = np.array(np.broadcast_to(voxel_nm, 3), np.float64)
+    result = _measure(predictions, reference, hidden, voxel_nm, seams, lost)
+    if expected is not None:
+        error = predictions[method] - reference
+        result["expected_error"] = calibrate(expected[hidden], error[hidden])
+    result = _plain(result | {"notes": notes})
+    columns = {"input (nearest)": predictions.get("nearest"), "linear": predictions.get("linear")}
+    columns |= {method: predictions[method], "reference": reference}
+    panels = page.panels(columns, (method, "reference"), hidden, voxel_nm, expected)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "metrics.json", json.dumps(result, allow_nan=False))
+    html = page.document(title, _scored_body(title, result, panels, voxel_nm, method))
+    _write(folder / "report.html", html)
+    return result
+
+
+def _measure(
+    predictions: dict[str, np.ndarray],
+    reference: np.ndarray,
+    hidden: np.ndarray,
+    voxel_nm: np.ndarray,
+    seams: np.ndarray | None,
+    lost: np.ndarray | None,
+) -> dict:
+    measured = scores.evaluate(predictions, reference, hidden, voxel_nm)
+    result: dict = {"scores": measured.scores, "curves": measured.curves}
+    if seams is not None:
+        result["seams"] = {
+            name: _seam_psnr(volume, reference, hidden, seams)
+            for name, volume in predictions.items()
+        }
+    if lost is not None and lost.any():
+        error = {name: np.square(v[lost] - reference[lost]) for name, v in predictions.items()}
+        result["missing"] = {name: scores.decibel(each) for name, each in error.items()}
+    return result
+
+
+def _scored_body(
+    title: str, result: dict, panels: str, voxel_nm: np.ndarray, method: str
+) -> list[str]:
+    return [
+        page.heading(title, summarise(result["scores"], method)),
+        tables.score_tables(result["scores"], method),
+        tables.missing_table(result["missing"], method) if "missing" in result else "",
+        tables.seam_table(result["seams"]) if "seams" in result else "",
+        panels,
+        tables.calibration(result["expected_error"]) if "expected_error" in result else "",
+        page.picture("Curves", figures.curves_uri(result["curves"], voxel_nm, method)),
+        page.notes(result["notes"]),
+    ]
+
+
+def write_gallery(
+    folder: str | Path,
+    volume: np.ndarray,
+    nearest: np.ndarray,
+    linear: np.ndarray,
+    hidden: np.ndarray,
+    voxel_nm: object,
+    title: str,
+    notes: dict,
+    expected: np.ndarray | None = None,
+    method: str = "emgauss",
+) -> None:
+    """Write report.html for real data, of which nobody knows the planes between.
+
+    Args:
+      folder: made if absent.
+      volume: f32[D, H, W], the reconstruction, intensity, data range 1.
+      nearest: f32[D, H, W], the nearest observed slice at every plane.
+      linear: f32[D, H, W], linear interpolation.
+      hidden: bool[D], planes that were not observed.
+      voxel_nm: of the reconstruction, nm, one number or (z, y, x).
+      title: the page's heading.
+      notes: what else to tell, name -> number, text or list.
+      expected: f32[D, H, W], standard error as estimated, shown.
+      method: what made the volume.
+
+    Raises:
+      ValueError: the volumes do not agree.
+    """
+    for name, other in {"nearest": nearest, "linear": linear, "expected": expected}.items():
+        if other is not None and other.shape != volume.shape:
+            raise ValueError(f"{name}: got shape {other.shape}, wanted {volume.shape}")
+    columns = {"input (nearest)": nearest, "linear": linear, method: volume}
+    verdict = (
+        "There is no ground truth for this volume: the planes between the observed slices were "
+        "never acquired, so there is no score. The pictures show what was reconstructed and where "
+        "it departs from linear interpolation; they cannot show whether it is right. To measure "
+        "that, train on an isotropic volume of similar tissue with simulate_factor set."
+    )
+    voxel_nm = np.array(np.broadcast_to(voxel_nm, 3), np.float64)
+    body = [
+        page.heading(title, verdict),
+        page.panels(columns, (method, "linear"), hidden, voxel_nm, expected),
+        page.notes(_plain(notes)),
+    ]
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "report.html", page.document(title, body))
+
+
+def summarise(table: dict[str, dict[str, float | None]], method: str) -> str:
+    """Say in words where a method stands against the interpolations that cost nothing.
+
+    Args:
+      table: name -> metric -> value or None.
+      method: the name to speak of.
+
+    Returns:
+      One to three sentences. Differences under 0.05 dB, or 0.005 in the others, are called level.
+    """
+    free = [name for name in ROWS if name in table and name != method]
+    if not free:
+        return f"There is no interpolation to compare {method} with."
+    linear = [name for name in free if name == "linear"]
+    rivals = {"linear": linear, "the best interpolation of each score": free}
+    sentences, behind = [], False
+    for rival, names in rivals.items():
+        if not names:
+            continue
+        groups = _compared(table, method, names)
+        behind |= bool(groups["worse"])
+        said = [f"{word} in {_listed(items)}" for word, items in groups.items() if items]
+        sentences.append(f"Against {rival}, {method} is {'; '.join(said) or 'not comparable'}.")
+    if behind:
+        sentences.append("Where it is worse, interpolation that costs nothing does better.")
+    return " ".join(sentences)
+
+
+def _compared(
+    table: dict[str, dict[str, float | None]], method: str, rivals: list[str]
+) -> dict[str, list[str]]:
+    """Sort the scores of a method by how they are beside the best of its rivals."""
+    groups: dict[str, list[str]] = {"better": [], "level": [], "worse": []}
+    for metric, (margin, label, form, unit) in MARGINS.items():
+        ours = table[method][metric]
+        known = [(table[name][metric], name) for name in rivals if table[name][metric] is not None]
+        if ours is None or not known:
+            continue
+        theirs, rival = max(known)
+        gain = ours - theirs
+        word = "level" if abs(gain) < margin else "better" if gain > 0 else "worse"
+        named = f", {rival}" if len(rivals) > 1 else ""
+        groups[word].append(f"{label} ({gain:{form}}{unit}{named})")
+    return groups
+
+
+def _listed(items: list[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def _seam_psnr(
+    volume: np.ndarray, reference: np.ndarray, hidden: np.ndarray, seams: np.ndarray
+) -> dict[str, float]:
+    error = np.square(volume[hidden] - reference[hidden]).mean(axis=0, dtype=np.float64)
+    parts = {"border": error[seams], "elsewhere": error[~seams]}
+    return {
+        name: scores.decibel(part) if part.size else float("nan") for name, part in parts.items()
+    }
+
+
+def _plain(value: object) -> object:
+    """Turn arrays and numpy scalars into what JSON holds; nan and inf into None."""
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value
+
+
+def _write(path: Path, text: str) -> None:
+    # A reader never sees half a file: write beside it, then rename.
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,147 @@
+"""Who does the units of a run: this process, many that JAX brings together, or Dask workers."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import tqdm
+from absl import flags
+from jax.experimental import multihost_utils
+
+from emgauss_jax.execution import workers
+
+Do = Callable[[int], Any]
+
+
+class Crew(NamedTuple):
+    """Who does the units.
+
+    `leads`: this process is the one that begins, finishes and reports.
+    `wait(name)`: returns when all processes of the crew have come here.
+    `each(here, anywhere, units, name)`: do all units; `here` works in this process alone,
+        `anywhere` does the same and is picklable.
+    """
+
+    leads: bool
+    wait: Callable[[str], None]
+    each: Callable[[Do, Do, Sequence[int], str], None]
+
+
+def alone() -> Crew:
+    """Do all units in this process, one after the other."""
+
+    def each(here: Do, anywhere: Do, units: Sequence[int], name: str) -> None:
+        del anywhere
+        for unit in _progress(units, len(units), name):
+            here(unit)
+
+    return Crew(True, lambda name: None, each)
+
+
+def hosts() -> Crew:
+    """Do every n-th unit in each of the n processes that `jax.distributed` has brought together."""
+    index, count, one = jax.process_index(), jax.process_count(), alone()
+
+    def each(here: Do, anywhere: Do, units: Sequence[int], name: str) -> None:
+        # By number, not by place: hosts may not see alike what is done.
+        one.each(here, anywhere, [unit for unit in units if unit % count == index], name)
+
+    return Crew(index == 0, _meet, each)
+
+
+def _meet(name: str) -> None:
+    """Wait for all other processes.
+
+    Raises:
+      ValueError: one of them has ended.
+    """
+    try:
+        multihost_utils.sync_global_devices(name)
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).splitlines()[0][:200]
+        raise ValueError(
+            f"hosts: got no answer at {name!r} ({reason}), wanted all at work: see what the one "
+            "that ended first has said"
+        ) from error
+
+
+def workers_of(client: Any) -> Crew:
+    """Do units on the workers of a Dask client; one that fails does not stop the others."""
+
+    def each(here: Do, anywhere: Do, units: Sequence[int], name: str) -> None:
+        del here
+        failed = {}
+        for unit, result in _progress(workers.run_units(client, anywhere, units), len(units), name):
+            if isinstance(result, BaseException):
+                failed[unit] = result
+        if failed:
+            unit, error = next(iter(failed.items()))
+            raise ValueError(f"{name}: {len(failed)} of {len(units)} units failed, {unit}: {error}")
+
+    return Crew(True, lambda name: None, each)
+
+
+def _progress(items: Any, total: int, name: str) -> Any:
+    """Show a bar on a terminal and nothing elsewhere; none where there is but one unit."""
+    return tqdm.tqdm(
+        items, desc=name, total=total, unit="unit", disable=None if total > 1 else True
+    )
+
+
+def define_crew_flags() -> None:
+    """Define the flags that choose a crew."""
+    flags.DEFINE_string(
+        "hosts", None, "auto (SLURM, TPU pod), or ADDRESS:PORT,COUNT,INDEX of this process."
+    )
+    flags.DEFINE_enum("cluster", None, workers.KINDS, "Dask workers that do the units.")
+    flags.DEFINE_integer("workers", 1, "How many of them.")
+    flags.DEFINE_integer("gpus", 0, "GPUs shared out over them, one each.")
+
+
+@contextlib.contextmanager
+def open_crew(values: Any) -> Iterator[Crew]:
+    """Bring together the crew that flags ask for.
+
+    Raises:
+      ValueError: flags that cannot be read, or do not go together.
+    """
+    if values.hosts and values.cluster:
+        raise ValueError("flags: got --hosts and --cluster, wanted one of them")
+    if not values.cluster and (values.workers != 1 or values.gpus):
+        raise ValueError("flags: got --workers or --gpus, wanted --cluster with them")
+    if values.cluster:
+        with workers.open_client(values.cluster, values.workers, values.gpus) as client:
+            yield workers_of(client)
+    elif values.hosts:
+        join_hosts(values.hosts)
+        crew = hosts()
+        crew.wait("begin")  # at once: only the first meeting is given no more than half a minute
+        yield crew
+        crew.wait("end")  # and not at the shutdown, which is given five minutes
+        jax.distributed.shutdown()
+    else:
+        yield alone()
+
+
+def join_hosts(asked: str) -> None:
+    """Join the other processes, each of which calls this before it uses any device.
+
+    Raises:
+      ValueError: neither auto nor ADDRESS:PORT,COUNT,INDEX.
+    """
+    # SIGTERM is ours: `training.preemption`
+    jax.config.update("jax_enable_preemption_service", False)
+    address, *numbers = asked.split(",")
+    if asked != "auto":
+        whole = len(numbers) == 2 and all(number.isdigit() for number in numbers)
+        if not whole or ":" not in address or not int(numbers[1]) < int(numbers[0]):
+            raise ValueError(
+                f"hosts: got {asked!r}, wanted auto, or ADDRESS:PORT,COUNT,INDEX with INDEX < COUNT"
+            )
+    try:
+        given = (address, *map(int, numbers)) if numbers else ()
+        jax.distributed.initialize(*given)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"hosts: got {asked!r} ({reason}), wanted processes to join") from error

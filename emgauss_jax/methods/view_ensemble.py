@@ -1,0 +1,94 @@
+"""The standard error of a network that sees a stack in several ways: how far these differ, scaled.
+
+Letters: V views, K slices, Q queried planes, H W block size.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from emgauss_jax.methods import lateral_pairs
+from emgauss_jax.methods.axial_rows import Missing
+from emgauss_jax.methods.base import Block
+
+Views = Callable[[Block, jax.Array], jax.Array]  # block, f32[Q] -> f32[V, Q, H, W]
+
+
+def predicting(views: Callable[..., jax.Array], settings: Any) -> dict[str, Callable]:
+    """Make `predict` and `predict_with_error` of a `Method` of what it sees.
+
+    Args:
+      views: views(settings, params, block, z).
+      settings: a dataclass with `thick` and `missing`.
+    """
+    gapless = dataclasses.replace(settings, missing=Missing())
+
+    def predict(params: Any, block: Block, z: jax.Array) -> jax.Array:
+        """Draw planes f32[Q, H, W]: the mean of the views."""
+        return views(settings, params, block, z).mean(axis=0)
+
+    def predict_with_error(params: Any, block: Block, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Draw the same, and tell its standard error."""
+        planes = views(settings, params, block, z)
+        judged = functools.partial(views, gapless, params)
+        scale = error_by_spread(judged, block, settings.thick)
+        return planes.mean(axis=0), scale * planes.std(axis=0)
+
+    return {"predict": predict, "predict_with_error": predict_with_error}
+
+
+def error_by_spread(views: Views, block: Block, thick: bool) -> jax.Array:
+    """Measure the error by the spread of the views, both root mean squares.
+
+    The truth is known at half the resolution: every second slice is hidden, of thick ones two make
+    one. Beside a gap none is judged, unless all are: as if there were no gap, which has the error
+    too large rather than too small.
+
+    Args:
+      views: of stacks without gaps.
+      block: the observed slices, all valid; some may be missing between them.
+      thick: slices are means over their distance.
+
+    Returns:
+      f32[]; 1 where too few slices are there to hide any.
+    """
+    fine, count = lateral_pairs.halve(block.slices), len(block.z) // 2
+    if thick:
+        coarse = fine[: 2 * count].reshape(count, 2, *fine.shape[1:]).mean(axis=1)
+        hidden, parts = np.arange(2 * count), np.array([-0.25, 0.25])
+        place = (hidden[:, None] + parts - 0.5) / 2
+        first = 2 * (hidden // 2) - 2  # of the pair before
+        around = np.clip([first, first + 5], 0, 2 * count - 1)
+    else:
+        coarse, hidden = fine[::2], np.arange(1, 2 * len(fine[::2]) - 1, 2)
+        place = hidden[:, None] / 2
+        around = np.array([hidden - 1, hidden + 1])
+    if len(coarse) < 2:
+        return jnp.float32(1)
+    judged = _gapless(block.z, around)[:, None, None]
+    stack = Block(coarse, jnp.arange(1.0 * len(coarse)), jnp.ones(len(coarse), bool))
+    planes = views(stack, jnp.asarray(place.ravel(), jnp.float32))
+    planes = planes.reshape(len(planes), *place.shape, *planes.shape[2:]).mean(axis=2)
+    error = jnp.mean(judged * jnp.square(planes.mean(axis=0) - fine[hidden]))
+    spread = jnp.mean(judged * jnp.var(planes, axis=0))
+    return jnp.sqrt(error / (spread + 1e-12))
+
+
+def _gapless(z: jax.Array, around: np.ndarray) -> jax.Array:
+    """Weigh by 1 what has no gap around it, 0 else; by 1 all of it where all has.
+
+    Args:
+      z: f32[K], depths of slices.
+      around: i64[2, N], the first and the last slice that count.
+
+    Returns:
+      f32[N].
+    """
+    gaps = jnp.concatenate([jnp.zeros(1), jnp.cumsum(jnp.diff(z) > 1.5)])
+    gapless = gaps[around[0]] == gaps[around[1]]
+    return (gapless | ~gapless.any()).astype(jnp.float32)

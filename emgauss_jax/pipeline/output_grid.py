@@ -1,0 +1,92 @@
+"""At which depths an output has its planes. Letters: Q planes."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from emgauss_jax.data.stack import Observed
+
+
+class Sampling(NamedTuple):
+    """Where the planes of an output lie."""
+
+    z: np.ndarray  # f64[Q], input-slice units
+    voxel_nm: tuple[float, float, float]
+
+
+def isotropic(observed: Observed) -> Sampling:
+    """Sample at the lateral voxel size; in simulation, at the planes of the reference.
+
+    Raises:
+      ValueError: the slices lie no farther apart than the pixels.
+    """
+    z_nm, y_nm, x_nm = observed.voxel_nm
+    plan = observed.plan
+    if plan.factor:
+        return Sampling(plan.z_reference, (z_nm / plan.factor, y_nm, x_nm))
+    if z_nm < y_nm:
+        raise ValueError(
+            f"voxel_nm: got z {z_nm:g} and y {y_nm:g}, wanted z >= y: slices at least as far apart "
+            "as pixels (set data.voxel_nm, or data.simulate_factor for an isotropic volume)"
+        )
+    return by_factor(observed, z_nm / y_nm)
+
+
+def by_factor(observed: Observed, factor: float) -> Sampling:
+    """Sample `factor` planes for every observed slice, from the first slice to the last.
+
+    Raises:
+      ValueError: a factor below 1.
+    """
+    if not np.isfinite(factor) or factor < 1:
+        raise ValueError(f"factor: got {factor:g}, wanted 1 or more")
+    z_nm, y_nm, x_nm = observed.voxel_nm
+    count = int(np.floor((observed.shape[0] - 1) * factor + 1e-6)) + 1
+    return Sampling(np.arange(count) / factor, (z_nm / factor, y_nm, x_nm))
+
+
+def at_depths(observed: Observed, z: Sequence[float]) -> Sampling:
+    """Sample the depths asked for; the output's axial voxel size is their mean distance.
+
+    Raises:
+      ValueError: a depth outside the stack, or depths that do not rise.
+    """
+    last = observed.shape[0] - 1
+    depths = np.asarray(z, np.float64)
+    if not (
+        len(depths)
+        and np.all(depths >= 0)
+        and np.all(depths <= last)
+        and np.all(np.diff(depths) > 0)
+    ):
+        raise ValueError(f"z: got {z}, wanted rising depths from 0 to {last}")
+    z_nm, y_nm, x_nm = observed.voxel_nm
+    step = float(np.diff(depths).mean()) if len(depths) > 1 else 1.0
+    return Sampling(depths, (z_nm * step, y_nm, x_nm))
+
+
+def sampling_of(observed: Observed, asked: tuple[str, Any] | None) -> Sampling:
+    """Choose the sampling that is asked for.
+
+    Args:
+      observed: of the run.
+      asked: "factor", planes for every slice; "z_voxel_nm", their distance in nm; or "z", depths in
+        input-slice units; each with its value. None: isotropic.
+
+    Raises:
+      ValueError: a value that cannot work.
+    """
+    if asked is None:
+        return isotropic(observed)
+    name, value = asked
+    if name == "factor":
+        return by_factor(observed, value)
+    if name == "z":
+        return at_depths(observed, value)
+    if not 0 < value <= observed.voxel_nm[0]:
+        raise ValueError(
+            f"z_voxel_nm: got {value:g}, wanted more than 0 and at most "
+            f"{observed.voxel_nm[0]:g}, the distance of the slices"
+        )
+    return by_factor(observed, observed.voxel_nm[0] / value)

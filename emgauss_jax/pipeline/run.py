@@ -1,0 +1,162 @@
+"""From a config to what a command works on, and the workdir that remembers it."""
+
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from emgauss_jax.data.damaged_slices import Damaged, find_damaged
+from emgauss_jax.data.intensity import IntensityRange
+from emgauss_jax.data.stack import Observed, open_observed, open_unmeasured
+from emgauss_jax.data.tiling import Box, Grid, block_grid
+from emgauss_jax.methods import registry
+from emgauss_jax.methods.axial_rows import Missing
+from emgauss_jax.methods.base import Block
+from emgauss_jax.pseudo_labels.source import Prior, build_prior, obstacle
+from emgauss_jax.storage.run_dir import read_levels
+from emgauss_jax.training.problem import FitSettings, Problem, check, cut_blocks
+
+
+class Run(NamedTuple):
+    """An opened volume, its regions of blocks, and what is to be fitted in each."""
+
+    config: Any
+    observed: Observed  # of the whole crop; unread
+    grid: Grid  # all blocks; in z it counts valid slices, in y and x px of the crop
+    regions: tuple[Grid, ...]  # blocks that are held in memory and fitted together
+    problem: Problem  # of one blank block
+    prior: Prior | None  # of blank slices; None, there is none
+
+    def first_block(self, index: int) -> int:
+        """Count the blocks of all regions before one; what is random in a block depends on it."""
+        return sum(region.count for region in self.regions[:index])
+
+
+def leave_out_damaged(config: Any) -> tuple[Any, list[Damaged]]:
+    """List slices that look damaged on stderr, and call them missing in a copy of the config.
+
+    Returns:
+      The copy, and the slices.
+
+    Raises:
+      ValueError: a stack that cannot be used, or too much of which looks damaged.
+    """
+    found = find_damaged(open_unmeasured(config.data))
+    for index, reason in found:
+        print(f"slice {index}: {reason}", file=sys.stderr)
+    print(f"{len(found)} slices look damaged and are left out", file=sys.stderr)
+    changed = config.copy_and_resolve_references()
+    changed.data.missing = tuple(sorted({*config.data.missing, *(each.index for each in found)}))
+    return changed, found
+
+
+def prepare(
+    config: Any, workdir: pathlib.Path | None = None, levels: IntensityRange | None = None
+) -> Run:
+    """Open the volume a config names and cut it into regions of blocks.
+
+    Args:
+      config: the whole config.
+      workdir: where grey levels may have been measured already.
+      levels: or these.
+
+    Returns:
+      The run; nothing has been written, and no slice is held.
+
+    Raises:
+      ValueError: for every input or setting that cannot be used.
+    """
+    settings = FitSettings(**config.train)
+    levels = read_levels(workdir) if workdir else levels
+    observed = open_observed(config.data, levels)
+    shape = (int(observed.plan.valid.sum()), *observed.shape[1:])
+    grid = cut_grid(shape, config.block.max_size, config.block.overlap)
+    regions = cut_regions(grid, config.block.region)
+    first = part_of(observed, regions[0])
+    why_not = obstacle(config, first)
+    prior = None if why_not else build_prior(config, first)
+    anisotropy = observed.voxel_nm[0] / observed.voxel_nm[1]
+    missing = missing_of(observed.plan.valid, grid)
+    sampled = registry.Sampled(anisotropy, observed.thickness, missing)
+    method = registry.build(config.method, config, sampled)
+    blank = _blank_block(first, grid.size, prior)
+    problem = Problem(
+        method=method,
+        blocks=blank if method.per_block else jax.tree.map(lambda leaf: leaf[None], blank),
+        key=jax.random.key(config.seed),
+        rates=config.optimizer.rates.to_dict(),
+        start=dict(config.optimizer.start),
+        settings=settings,
+    )
+    if method.per_block:  # a network is checked when it is to learn
+        check(problem)
+    return Run(config, observed, grid, regions, problem, prior)
+
+
+def missing_of(valid: np.ndarray, grid: Grid) -> Missing:
+    """Count the slices that any block may lack around and between its own.
+
+    Args:
+      valid: bool[K], of the stack.
+      grid: of all blocks; in z it counts valid slices.
+    """
+    z, size = np.flatnonzero(valid), grid.size[0]
+    spans = [z[start + size - 1] - z[start] + 1 for start in grid.starts[0]]
+    return Missing(int(z[0]), int(max(spans)) - size, len(valid) - 1 - int(z[-1]))
+
+
+def _blank_block(observed: Observed, size: tuple[int, int, int], prior: Prior | None) -> Block:
+    """Make the first block of a region as if all were 0: its shapes are those of every block."""
+    z = observed.z_valid
+    blank = np.broadcast_to(np.float32(0), (len(z), *observed.shape[1:]))
+    return cut_blocks(blank, z, (Box((0, 0, 0), size),), prior.blank if prior else None)
+
+
+def part_of(observed: Observed, region: Grid) -> Observed:
+    """Cut out the observed slices of a region, to be read by themselves."""
+    (z, y, x), (count, height, width) = region.bounds
+    slices = np.flatnonzero(observed.plan.valid)[z : z + count]
+    first, last = int(slices[0]), int(slices[-1])
+    return observed.part(Box((first, y, x), (last - first + 1, height, width)))
+
+
+def cut_grid(shape: tuple[int, ...], max_size: Sequence[int], overlap: Sequence[int]) -> Grid:
+    """Cut a stack into overlapping blocks.
+
+    Args:
+      shape: V valid slices, H, W.
+      max_size: the largest block, z in slices, y and x in px.
+      overlap: the least overlap of neighbours, likewise.
+
+    Raises:
+      ValueError: no three whole numbers, or blocks that would leave a gap in z between them.
+    """
+    _check_three("max_size", max_size)
+    _check_three("overlap", overlap)
+    if shape[0] > max_size[0] and (max_size[0] < 2 or overlap[0] < 1):
+        raise ValueError(
+            f"block: got max_size {max_size[0]} and overlap {overlap[0]} in z for {shape[0]} "
+            "slices, wanted at least 2 and 1: neighbours must share a slice"
+        )
+    return block_grid(shape, max_size, overlap)
+
+
+def cut_regions(grid: Grid, most: Sequence[int]) -> tuple[Grid, ...]:
+    """Group blocks into regions of at most so many along z, y and x.
+
+    Raises:
+      ValueError: no three whole numbers of 1 or more.
+    """
+    _check_three("region", most)
+    if min(most) < 1:
+        raise ValueError(f"block.region: got {most}, wanted 1 block or more (z, y, x)")
+    return grid.parts(most)
+
+
+def _check_three(name: str, value: Any) -> None:
+    whole = isinstance(value, list | tuple) and all(isinstance(n, int) for n in value)
+    if not whole or len(value) != 3:
+        raise ValueError(f"block.{name}: got {value}, wanted three whole numbers (z, y, x)")

@@ -1,0 +1,165 @@
+"""An output as units of work: tiles of a chunked volume and boxes of its pyramid, or one file.
+
+Letters: D H W output, Q planes.
+"""
+
+import functools
+import itertools
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from emgauss_jax.data import concurrent_volume
+from emgauss_jax.data.intensity import from_unit
+from emgauss_jax.data.tiling import Box
+from emgauss_jax.data.volume import FOLDERS, create_volume, plan_volume
+from emgauss_jax.pipeline.output_grid import Sampling
+from emgauss_jax.pipeline.run import Run
+from emgauss_jax.pipeline.stitching import SLAB, SLABS, Fits, expected_error, render
+
+TILE = (SLABS * SLAB, 512, 512)  # planes, px, px of a unit: whole chunks
+
+
+class Draw(NamedTuple):
+    """What an output is drawn by."""
+
+    planes: Callable[[np.ndarray, Box], np.ndarray]  # depths f64[Q] and a part -> [Q, h, w]
+    slab: int  # planes at once
+
+
+class Phase(NamedTuple):
+    """Units that can be done in any order, by any process, once the phase before is done."""
+
+    name: str
+    count: int
+    done: Callable[[int], bool]
+    do: Callable[[int], None]
+
+
+def drawing(fits: Fits) -> Draw:
+    """Draw the reconstruction itself, in the input's grey levels."""
+    run = fits.run
+
+    def draw(z: np.ndarray, part: Box) -> np.ndarray:
+        observed = run.observed
+        planes = from_unit(render(fits, z, part), observed.levels, observed.dtype)
+        if run.config.keep_observed:
+            _paste_observed(fits, z, part, planes)
+        return planes
+
+    return Draw(draw, fits.slab)
+
+
+def drawing_errors(fits: Fits) -> Draw:
+    """Draw the standard error of every voxel in the input's grey levels, float32."""
+    levels = fits.run.observed.levels
+    span = np.float32(levels.high - levels.low)
+    return Draw(lambda z, part: span * expected_error(fits, z, part), fits.slab)
+
+
+def _paste_observed(fits: Fits, z: np.ndarray, part: Box, planes: np.ndarray) -> None:
+    """Put the valid observed slices where a plane has exactly their depth, in place."""
+    observed = fits.run.observed
+    if observed.plan.averaged:
+        return  # a mean of planes is not a plane
+    near = np.rint(z).astype(int).clip(0, observed.shape[0] - 1)
+    here = (np.abs(z - near) < 1e-6) & observed.plan.valid[near]
+    if here.any():
+        first, last = near[here][0], near[here][-1]
+        start, shape = (int(first), *part.start[1:]), (int(last - first) + 1, *part.shape[1:])
+        planes[here] = observed.part(Box(start, shape)).slices[near[here] - first]
+
+
+def output_phases(
+    draw: Draw,
+    run: Run,
+    sampling: Sampling,
+    path: pathlib.Path,
+    dtype: Any,
+    format: str | None,
+    content: str,
+) -> tuple[Phase, ...]:
+    """Plan the writing of a volume; what is there already is not planned.
+
+    Args:
+      draw: what is written.
+      run: of whose field it is.
+      sampling: its planes.
+      path: the volume.
+      dtype: of the volume.
+      format: where the suffix leaves it open, see `create_volume`.
+      content: what it is drawn from and what of it, see `concurrent_volume.begin`.
+
+    Raises:
+      ValueError: the suffix is unknown, or another volume has been begun at the path.
+    """
+    name = f"{content.split(' of ')[0]} {path.name}"  # of the phases: an output may be called alike
+    if path.is_dir():
+        concurrent_volume.finish(path)  # what a kill within it has left
+    if path.exists():
+        return ()
+    shape = (len(sampling.z), *run.observed.shape[1:])
+    form, _ = plan_volume(path, shape, dtype, sampling.voxel_nm, format)
+    if form not in FOLDERS:
+        write = functools.partial(_write_file, draw, sampling, path, shape, dtype, format)
+        return (Phase(name, 1, lambda unit: path.exists(), lambda unit: write()),)
+    volume = concurrent_volume.begin(
+        path, shape, dtype, sampling.voxel_nm, format=format, content=content
+    )
+    finish = Phase(
+        f"finish {name}", 1, lambda unit: path.exists(), lambda unit: concurrent_volume.finish(path)
+    )
+    coarser = (
+        _coarser(f"{name} level {level}", volume, level) for level in range(1, len(volume.levels))
+    )
+    return (_tiles(name, volume, draw, sampling.z), *coarser, finish)
+
+
+def _tiles(name: str, volume: concurrent_volume.SharedVolume, draw: Draw, z: np.ndarray) -> Phase:
+    """Draw the volume itself, tile by tile."""
+    tiles = cut_tiles(volume.levels[0].shape)
+
+    def do(unit: int) -> None:
+        box = tiles[unit]
+        for start in range(box.start[0], box.stop[0], draw.slab):
+            stop = min(start + draw.slab, box.stop[0])
+            slab = Box((start, *box.start[1:]), (stop - start, *box.shape[1:]))
+            volume.levels[0][slab.slices] = draw.planes(z[start:stop], slab)
+        volume.mark(f"tile {unit}")
+
+    return Phase(name, len(tiles), lambda unit: volume.done(f"tile {unit}"), do)
+
+
+def _coarser(name: str, volume: concurrent_volume.SharedVolume, level: int) -> Phase:
+    """Make a level of the pyramid from the one before."""
+    units = volume.units(level)
+
+    def do(unit: int) -> None:
+        volume.coarsen(units[unit])
+        volume.mark(units[unit].name)
+
+    return Phase(name, len(units), lambda unit: volume.done(units[unit].name), do)
+
+
+def cut_tiles(shape: tuple[int, int, int]) -> tuple[Box, ...]:
+    """Cut an output into tiles of whole chunks, along z first: they need the same regions."""
+    starts = [range(0, n, tile) for n, tile in zip(shape, TILE, strict=True)]
+    boxes = []
+    for y, x, z in itertools.product(starts[1], starts[2], starts[0]):
+        start = (z, y, x)
+        ends = (min(a + t, n) for a, t, n in zip(start, TILE, shape, strict=True))
+        boxes.append(Box(start, tuple(b - a for a, b in zip(start, ends, strict=True))))
+    return tuple(boxes)
+
+
+def _write_file(
+    draw: Draw, sampling: Sampling, path: pathlib.Path, shape: Any, dtype: Any, format: str | None
+) -> None:
+    """Write a volume whose format one process writes from its first plane to its last."""
+    with create_volume(path, shape, dtype, sampling.voxel_nm, format=format) as writer:
+        for start in range(0, shape[0], draw.slab):
+            stop = min(start + draw.slab, shape[0])
+            slab = Box((start, 0, 0), (stop - start, *shape[1:]))
+            writer[slab.slices] = draw.planes(sampling.z[start:stop], slab)

@@ -1,0 +1,82 @@
+"""Pseudo-labels of a region, and how wrong they may be, in its folder.
+
+Letters: P planes, H W field in px, k planes for every valid slice.
+"""
+
+import pathlib
+import shutil
+from typing import NamedTuple
+
+import numpy as np
+
+from emgauss_jax.pseudo_labels.weights import Trust
+from emgauss_jax.storage.run_dir import read_json, write_json
+
+FOLDER = "prior"
+PLANES, SPREAD = "labels.npy", "spread.npy"
+OUTCOME = "outcome.json"  # written last
+
+
+class Labels(NamedTuple):
+    """Pseudo-labels of a whole field, k planes for every valid slice."""
+
+    planes: np.ndarray  # f16[P, H, W], intensity
+    spread: np.ndarray  # f16[P, H, W], intensity, their standard error: how far all that enters
+    # them differs, scaled to the error on hidden slices
+    z: np.ndarray  # f32[P], input-slice units
+    per_slice: int  # k
+    trust: Trust
+
+
+def write_labels(
+    workdir: pathlib.Path, planes: np.ndarray, spread: np.ndarray, trust: Trust
+) -> None:
+    """Write labels [P, H, W] and their spread in half precision; they are there once all is."""
+    folder = workdir / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / PLANES, planes.astype(np.float16))
+    np.save(folder / SPREAD, spread.astype(np.float16))
+    write_json(folder / OUTCOME, trust._asdict())
+
+
+def read_labels(workdir: pathlib.Path, z: np.ndarray, per_slice: int) -> Labels | None:
+    """Read labels; blank ones once `forget` has taken them away, None where there are none yet.
+
+    Args:
+      workdir: of the region.
+      z: f32[P], their depths, input-slice units.
+      per_slice: k.
+
+    Raises:
+      ValueError: a damaged file.
+    """
+    folder, trust = workdir / FOLDER, read_trust(workdir)
+    if trust is None:
+        return None
+    spread, planes = _read_planes(folder / SPREAD), folder / PLANES
+    blank = np.broadcast_to(np.float16(0), spread.shape)
+    return Labels(_read_planes(planes) if planes.exists() else blank, spread, z, per_slice, trust)
+
+
+def read_trust(workdir: pathlib.Path) -> Trust | None:
+    """Read how far each was believed; None where there are no labels."""
+    path = workdir / FOLDER / OUTCOME
+    return Trust(**read_json(path)) if path.exists() else None
+
+
+def _read_planes(path: pathlib.Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"{path}: got a file that cannot be read ({type(error).__name__}), wanted one as train "
+            "writes it; delete the region's folder to fit it again"
+        ) from error
+
+
+def forget(workdir: pathlib.Path) -> None:
+    """Take away what nothing needs once the blocks are fitted: the spread and the outcome stay."""
+    folder = workdir / FOLDER
+    (folder / PLANES).unlink(missing_ok=True)
+    for name in ("fit", "probe"):
+        shutil.rmtree(folder / name, ignore_errors=True)

@@ -1,0 +1,126 @@
+"""The workdir of a run: its config, what was measured once, and who is at work there."""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ml_collections import config_dict
+
+from emgauss_jax.data.intensity import IntensityRange
+from emgauss_jax.training.chunk_plan import whole
+
+CONFIG = "config.json"
+LEVELS = "levels.json"
+DAMAGED = "damaged.json"
+
+
+def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
+    """Write config.json into a new workdir, or check that the one there is the same.
+
+    Raises:
+      ValueError: the folder belongs to another config, or to something else.
+    """
+    path = workdir / CONFIG
+    wanted = json.loads(config.to_json(sort_keys=True))
+    if path.exists():
+        different = _first_difference(read_json(path), wanted)
+        if different:
+            raise ValueError(f"workdir {workdir}: {different}; choose another --workdir")
+        return
+    partial = path.with_suffix(".partial")
+    if workdir.exists() and (not workdir.is_dir() or set(workdir.iterdir()) - {partial}):
+        raise ValueError(f"workdir {workdir}: got a file or folder of something else, wanted none")
+    write_json(path, wanted)
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path) -> Iterator[None]:
+    """Keep others from working on the same thing at the same time.
+
+    Args:
+      path: a file that stands for it; the lock goes when the process does.
+
+    Raises:
+      ValueError: another run holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{path.parent}: got another run at work there, wanted one at a time"
+            ) from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def read_workdir(workdir: pathlib.Path) -> config_dict.ConfigDict:
+    """Read the config of a workdir.
+
+    Raises:
+      ValueError: there is none.
+    """
+    path = workdir / CONFIG
+    if not path.exists():
+        raise ValueError(f"workdir {workdir}: got no {CONFIG}, wanted one made by train")
+    return config_dict.ConfigDict(read_json(path))
+
+
+def read_levels(workdir: pathlib.Path) -> IntensityRange | None:
+    """Read the grey levels that were measured when the workdir was made."""
+    path = workdir / LEVELS
+    return IntensityRange(**read_json(path)) if path.exists() else None
+
+
+def write_levels(workdir: pathlib.Path, levels: IntensityRange) -> None:
+    """Keep the grey levels, so that no other process has to read the whole volume for them."""
+    write_json(workdir / LEVELS, dataclasses.asdict(levels))
+
+
+def read_damaged(workdir: pathlib.Path) -> dict[str, str]:
+    """Read which slices were found damaged, index -> reason."""
+    path = workdir / DAMAGED
+    return read_json(path) if path.exists() else {}
+
+
+def write_damaged(workdir: pathlib.Path, found: Iterable[tuple[int, str]]) -> None:
+    """Keep indices and reasons of slices that were found damaged, for the report."""
+    write_json(workdir / DAMAGED, {str(index): reason for index, reason in found})
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """Read a file of the workdir.
+
+    Raises:
+      ValueError: it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise ValueError(f"{path}: got a damaged file, wanted JSON as train writes it") from None
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Write a file of the workdir, whole or not at all."""
+    with whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _first_difference(there: Any, wanted: Any, name: str = "config") -> str:
+    """Name the first value in which two nested dicts differ; empty if none does."""
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        for key in sorted(there.keys() | wanted.keys()):
+            found = _first_difference(there.get(key), wanted.get(key), f"{name}.{key}")
+            if found:
+                return found
+        return ""
+    if there == wanted or (there is None and not wanted):  # a setting younger than the workdir
+        return ""
+    return f"was made with {name}={there!r}, got {name}={wanted!r}"

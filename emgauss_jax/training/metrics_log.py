@@ -1,0 +1,74 @@
+"""metrics.jsonl, one line a dispatch, and the progress bar."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import TextIO
+
+import tqdm
+
+from emgauss_jax.training.chunk_plan import whole
+from emgauss_jax.training.failures import Failure
+
+FILE = "metrics.jsonl"
+
+
+def open_metrics(path: pathlib.Path, chunk: int, step: int) -> TextIO:
+    """Open the log to go on from (chunk, step): later lines of a run that was killed are dropped.
+
+    Args:
+      path: metrics.jsonl.
+      chunk: the chunk of blocks about to be fitted.
+      step: iterations of that chunk already done.
+    """
+    kept = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                break  # a line cut short by the kill
+            if (entry["chunk"], entry["step"]) > (chunk, step):
+                break
+            kept.append(line)
+    with whole(path) as partial:
+        partial.write_text("".join(f"{line}\n" for line in kept))
+    return path.open("a")
+
+
+def write_metrics(file: TextIO, chunk: int, step: int, metrics: Mapping[str, float]) -> None:
+    """Append one line and flush it."""
+    file.write(json.dumps({"chunk": chunk, "step": step, **metrics}) + "\n")
+    file.flush()
+
+
+def write_failure(file: TextIO, chunk: int, step: int, fit: int, failure: Failure) -> None:
+    """Append a line on a fit of a sweep that failed before `step`, and flush it."""
+    write_metrics(
+        file,
+        chunk,
+        step,
+        {"failed_fit": fit, "failed_step": failure.step, "reason": failure.reason},
+    )
+
+
+def read_failures(path: pathlib.Path) -> dict[int, Failure]:
+    """Read which fits of a sweep have failed: index of the fit -> failure."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return {
+        line["failed_fit"]: Failure(line["failed_step"], line["reason"])
+        for line in lines
+        if "failed_fit" in line
+    }
+
+
+def copy_metrics(source: pathlib.Path, path: pathlib.Path, which: int) -> None:
+    """Write the log of one of a sweep's hyper-parameters as if it had been fitted alone."""
+    lines = [json.loads(line) for line in source.read_text().splitlines()]
+    mine = [line for line in lines if line.pop("hyper", None) == which]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in mine))
+
+
+def progress(total: int) -> tqdm.tqdm:
+    """Show a bar of fitted steps on a terminal and nothing elsewhere."""
+    return tqdm.tqdm(total=total, desc="fit", unit="step", disable=None, dynamic_ncols=True)

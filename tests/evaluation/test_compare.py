@@ -1,0 +1,66 @@
+"""A file scored beside the interpolations."""
+
+import numpy as np
+import pytest
+
+from emgauss_jax.data.volume import open_volume
+from emgauss_jax.evaluate import evaluate_volumes
+from tests.tiny_runs import write
+
+
+def test_evaluate_scores_a_file(tmp_path):
+    values = np.random.default_rng(0).integers(0, 255, (12, 24, 24), dtype=np.uint8)
+    reference = open_volume(write(tmp_path / "r.ome.tif", values))
+    result = evaluate_volumes(reference, reference, 4, tmp_path / "out")
+    assert result["scores"]["prediction"]["psnr"] is None  # of equal volumes: infinite
+    assert result["scores"]["linear"]["psnr"] > 0
+    other = open_volume(write(tmp_path / "o.ome.tif", values, (5.0, 10.0, 10.0)))
+    with pytest.raises(ValueError, match="those of the reference"):
+        evaluate_volumes(other, reference, 4, tmp_path / "other")
+    with pytest.raises(ValueError, match="exists"):
+        evaluate_volumes(reference, reference, 4, tmp_path / "out")
+
+
+def test_evaluate_scores_what_was_made_of_averages(tmp_path):
+    """Every plane is scored, beside the interpolation that keeps the means."""
+    values = np.random.default_rng(0).integers(0, 255, (14, 24, 24), dtype=np.uint8)
+    reference = open_volume(write(tmp_path / "r.ome.tif", values))
+    means = values[:12].reshape(3, 4, 24, 24).mean(axis=1).repeat(4, axis=0)
+    prediction = open_volume(write(tmp_path / "p.ome.tif", means.round().astype(np.uint8)))
+    scores = evaluate_volumes(prediction, reference, 4, tmp_path / "out", "average")["scores"]
+    assert "cubic_mean" in scores
+    assert scores["prediction"]["psnr"] == pytest.approx(scores["nearest"]["psnr"], abs=0.05)
+
+
+def test_evaluate_scores_missing_slices_apart_and_an_uncertainty(tmp_path):
+    """Of a prediction that is right but for one plane, which belongs to a missing slice."""
+    random = np.random.default_rng(0)
+    values = random.integers(0, 200, (13, 24, 24), dtype=np.uint8)
+    reference = open_volume(write(tmp_path / "r.ome.tif", values))
+    wrong, error = values.copy(), np.zeros(values.shape, np.float32)
+    noise = random.integers(1, 50, (24, 24))
+    wrong[8] += noise.astype(np.uint8)
+    error[8] = noise
+    prediction = open_volume(write(tmp_path / "p.ome.tif", wrong))
+    uncertainty = open_volume(write(tmp_path / "u.ome.tif", error))
+    asked = (prediction, reference, 4, tmp_path / "out")
+    result = evaluate_volumes(*asked, missing=(2,), uncertainty=uncertainty)
+    squares = np.square(noise / 255).mean()
+    assert result["missing"]["prediction"] == pytest.approx(-10 * np.log10(squares), abs=1e-3)
+    assert result["missing"]["nearest"] < result["missing"]["prediction"]
+    hidden = 10  # of the 13, all but the three valid slices
+    pooled = -10 * np.log10(squares / hidden)
+    assert result["scores"]["prediction"]["psnr"] == pytest.approx(pooled, abs=1e-3)
+    assert result["expected_error"]["correlation"] == pytest.approx(1, abs=1e-3)
+    assert "Missing slices" in (tmp_path / "out" / "report.html").read_text()
+    with pytest.raises(ValueError, match=r"uncertainty: got shape \(13, 24, 20\)"):
+        other = open_volume(write(tmp_path / "o.ome.tif", error[:, :, :20]))
+        evaluate_volumes(*asked[:3], tmp_path / "other", uncertainty=other)
+    with pytest.raises(ValueError, match="uncertainty: got uint8, wanted float32"):
+        evaluate_volumes(*asked[:3], tmp_path / "other", uncertainty=prediction)
+    for bad in (np.nan, np.inf, -1.0):
+        error[3, 2, 1] = bad
+        other = open_volume(write(tmp_path / f"{bad}.ome.tif", error))
+        with pytest.raises(ValueError, match="uncertainty: got 1 voxels that are NaN, infinite"):
+            evaluate_volumes(*asked[:3], tmp_path / "other", uncertainty=other)
+    assert not (tmp_path / "other").exists()
