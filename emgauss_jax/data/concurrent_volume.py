@@ -24,19 +24,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emgauss_jax.data.formats import n5, ome_zarr, precomputed
 from emgauss_jax.data.formats.chunked import chunked_sink, chunked_source
-from emgauss_jax.data.formats.interface import Layout, VolumeError, read_json, write_json
+from emgauss_jax.data.formats.interface import Format, Layout, VolumeError, read_json, write_json
 from emgauss_jax.data.formats.pyramid import Unit, level_factors, level_units, mean_over
+from emgauss_jax.data.formats.registry import BY_NAME, FORMATS
 from emgauss_jax.data.handles import SharedLevel, one_line_errors
 from emgauss_jax.data.volume import plan_volume
 
-_FORMATS = {
-    "zarr2": (ome_zarr.create_zarr2, ome_zarr.levels_zarr2),
-    "zarr3": (ome_zarr.create_zarr3, ome_zarr.levels_zarr3),
-    "n5": (n5.create, n5.levels),
-    "precomputed": (precomputed.create, precomputed.levels),
-}
 # inside the hidden folder
 _VOLUME, _JOURNAL, _BEGUN = "volume", "done", "begun.json"
 
@@ -88,12 +82,11 @@ def _hidden(path: Path) -> Path:
     return path.with_name(f".{path.name}.shared")
 
 
-def _make(hidden: Path, form: str, layout: Layout, record: dict[str, Any]) -> None:
+def _make(hidden: Path, form: Format, layout: Layout, record: dict[str, Any]) -> None:
     """Make the hidden folder at once, or leave the one another process made meanwhile."""
     private = hidden.with_name(f"{hidden.name}.{uuid.uuid4().hex}")
-    create, _ = _FORMATS[form]
     try:
-        create(private / _VOLUME, layout)
+        form.create(private / _VOLUME, layout)
         (private / _JOURNAL).mkdir()
         write_json(private / _BEGUN, record)
         try:
@@ -105,10 +98,10 @@ def _make(hidden: Path, form: str, layout: Layout, record: dict[str, Any]) -> No
         shutil.rmtree(private, ignore_errors=True)
 
 
-def _record(form: str, layout: Layout, content: str) -> dict[str, Any]:
+def _record(form: Format, layout: Layout, content: str) -> dict[str, Any]:
     return {
         "content": content,
-        "format": form,
+        "format": form.name,
         "shape": list(layout.shape),
         "dtype": layout.dtype.name,
         "voxel_nm": list(layout.voxel_nm),
@@ -126,16 +119,15 @@ def _check_begun(hidden: Path, record: dict[str, Any]) -> None:
             )
 
 
-def _opened(path: Path, form: str, layout: Layout) -> Iterator[SharedLevel]:
-    _, levels = _FORMATS[form]
-    stores = levels(_hidden(path) / _VOLUME, layout, create=False)
+def _opened(path: Path, form: Format, layout: Layout) -> Iterator[SharedLevel]:
+    stores = form.levels(_hidden(path) / _VOLUME, layout, create=False)
     for level, store in zip(layout.levels, stores, strict=True):
         yield SharedLevel(
             path=path,
             shape=level.shape,
             dtype=layout.dtype,
             voxel_nm=level.voxel_nm,
-            format=form,
+            format=form.name,
             _read=chunked_source(store, "zyx", lambda axes: None).read,
             chunk=level.chunk,
             factors=level.factors,
@@ -161,7 +153,7 @@ def begin(
       shape: (D, H, W).
       dtype: uint8, uint16 or float32.
       voxel_nm: (z, y, x), nm.
-      format: "zarr2", "zarr3", "n5" or "precomputed"; by default what the suffix says.
+      format: one that `is_chunked`; by default what the suffix says.
       content: what its voxels are, in any words; a volume of other content is not gone on with.
 
     Returns:
@@ -169,16 +161,18 @@ def begin(
 
     Raises:
       ValueError: the path exists, as of a finished volume; another volume was begun there; the
-        format is none of these; or shape, dtype or voxel size cannot be stored.
+        format is not chunked; or shape, dtype or voxel size cannot be stored.
     """
     path = Path(path)
     begun = _hidden(path).is_dir()  # asked first: where it is gone, finished, the path is there
-    form, layout = plan_volume(path, shape, dtype, voxel_nm, format)
-    if form not in _FORMATS:
-        raise ValueError(f"{path}: format: got {form}, wanted one of {', '.join(_FORMATS)}")
+    name, layout = plan_volume(path, shape, dtype, voxel_nm, format)
+    form = BY_NAME[name]
+    if not form.is_chunked:
+        wanted = ", ".join(known.name for known in FORMATS if known.is_chunked)
+        raise ValueError(f"{path}: format: got {name}, wanted one of {wanted}")
     layout = replace(layout, factors=level_factors(layout.shape, layout.voxel_nm))
     hidden, record = _hidden(path), _record(form, layout, content)
-    with one_line_errors(path, f"begun as {form}"):
+    with one_line_errors(path, f"begun as {name}"):
         if not begun:
             hidden.parent.mkdir(parents=True, exist_ok=True)
             _make(hidden, form, layout, record)

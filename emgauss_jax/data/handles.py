@@ -1,7 +1,6 @@
 """Opened volumes: to read from (Volume), to write (VolumeWriter), to do both (SharedLevel)."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from emgauss_jax.data.formats.interface import Box, Layout, Sink, VolumeError, Voxel
+from emgauss_jax.data.atomic import partial_of, remove
+from emgauss_jax.data.formats.interface import Box, Format, Layout, Sink, VolumeError, Voxel
 
 
 @contextmanager
@@ -65,7 +65,7 @@ class Volume:
     shape: tuple[int, int, int]  # (D, H, W)
     dtype: np.dtype  # uint8, uint16 or float32, native byte order
     voxel_nm: Voxel  # (z, y, x)
-    format: str  # "tiff", "zarr2", "zarr3", "n5", "precomputed", "hdf5", "mrc" or "npy"
+    format: str  # its name in the registry: "tiff", "zarr2", "zarr3", "n5", ...
     _read: Callable[[Box], np.ndarray] = field(repr=False)
 
     def __getitem__(self, key: Any) -> np.ndarray:
@@ -109,28 +109,25 @@ class VolumeWriter:
     and disappears when it ends with one.
     """
 
-    def __init__(
-        self, path: Path, form: str, layout: Layout, create: Callable[[Path, Layout], Sink]
-    ) -> None:
+    def __init__(self, path: Path, form: Format, layout: Layout) -> None:
         """Take what `create_volume` has checked; nothing is written yet."""
         self.path = path
         self.shape = layout.shape
         self.dtype = layout.dtype
         self._form = form
         self._layout = layout
-        self._create = create
-        self._partial = path.with_name(f".{path.name}.partial")
+        self._partial = partial_of(path)
         self._sink: Sink | None = None  # only while the context is open
 
     def __enter__(self) -> "VolumeWriter":
         """Create the partial volume, replacing a stale one."""
         with self._errors():
             self._partial.parent.mkdir(parents=True, exist_ok=True)
-            self._remove_partial()
+            remove(self._partial)
             try:
-                self._sink = self._create(self._partial, self._layout)
+                self._sink = self._form.create(self._partial, self._layout)
             except BaseException:
-                self._remove_partial()
+                remove(self._partial)
                 raise
         return self
 
@@ -159,13 +156,7 @@ class VolumeWriter:
                 with self._errors():
                     self._partial.rename(self.path)
         finally:
-            self._remove_partial()
+            remove(self._partial)
 
     def _errors(self) -> AbstractContextManager[None]:
-        return one_line_errors(self.path, f"written as {self._form}")
-
-    def _remove_partial(self) -> None:
-        if self._partial.is_dir():
-            shutil.rmtree(self._partial)
-        else:
-            self._partial.unlink(missing_ok=True)
+        return one_line_errors(self.path, f"written as {self._form.name}")

@@ -1,69 +1,21 @@
 """The one door for volumes: open_volume and create_volume.
 
 Arrays are zyx, voxel sizes (z, y, x) in nm, whatever a format stores. The suffix or the files in a
-folder tell the format; each format is a file of this room, and a new one is a line in each table
-below.
+folder tell the format; each is one record of `formats.registry`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from emgauss_jax.data.formats import hdf5, mrc, n5, npy, ome_zarr, precomputed, tiff, zarr
-from emgauss_jax.data.formats.interface import Layout, Sink, Source, Voxel
+from emgauss_jax.data.formats.interface import Format, Layout, Voxel
+from emgauss_jax.data.formats.registry import BY_CONTENTS, BY_NAME, BY_SUFFIX, FORMATS
 from emgauss_jax.data.handles import Volume, VolumeWriter, check_absent, one_line_errors
 
-_READERS: dict[str, Callable[[Path, str], Source]] = {
-    "tiff": tiff.read,
-    "zarr2": zarr.read_zarr2,
-    "zarr3": zarr.read_zarr3,
-    "n5": n5.read,
-    "precomputed": precomputed.read,
-    "hdf5": hdf5.read,
-    "mrc": mrc.read,
-    "npy": npy.read,
-}
-_WRITERS: dict[str, Callable[[Path, Layout], Sink]] = {
-    "tiff": tiff.create,
-    "zarr2": ome_zarr.create_zarr2,
-    "zarr3": ome_zarr.create_zarr3,
-    "n5": n5.create,
-    "precomputed": precomputed.create,
-    "hdf5": hdf5.create,
-    "mrc": mrc.create,
-    "npy": npy.create,
-}
-_SUFFIXES = {
-    **dict.fromkeys((".tif", ".tiff"), "tiff"),
-    ".zarr": "zarr3",
-    ".n5": "n5",
-    ".precomputed": "precomputed",
-    **dict.fromkeys((".h5", ".hdf5", ".hdf"), "hdf5"),
-    **dict.fromkeys((".mrc", ".rec", ".map"), "mrc"),
-    ".npy": "npy",
-}
-FOLDERS = {"zarr2", "zarr3", "n5", "precomputed"}  # chunked, box by box from many processes
-_CONTENTS = {
-    "zarr.json": "zarr3",
-    ".zgroup": "zarr2",
-    ".zarray": "zarr2",
-    ".zattrs": "zarr2",
-    "info": "precomputed",
-    "attributes.json": "n5",
-}
-_OUTPUT_SUFFIXES = {
-    "tiff": ".ome.tif",
-    "zarr2": ".ome.zarr",
-    "zarr3": ".ome.zarr",
-    "n5": ".n5",
-    "precomputed": ".precomputed",
-    "hdf5": ".h5",
-    "mrc": ".mrc",
-    "npy": ".ome.tif",  # NPY cannot carry the voxel size
-}
+FOLDERS = {form.name for form in FORMATS if form.is_chunked}  # use is_chunked
 _DTYPES = ("uint8", "uint16", "float32")
 
 
@@ -89,18 +41,18 @@ def _checked_dtype(dtype: Any, path: Path) -> np.dtype:
     return native
 
 
-def _format_of(path: Path) -> str:
+def _format_of(path: Path) -> Format:
     """Tell the format of an existing file or folder."""
-    by_suffix = _SUFFIXES.get(path.suffix.lower(), "")
+    by_suffix = BY_SUFFIX.get(path.suffix.lower())
     if path.is_dir():
-        for name, form in _CONTENTS.items():
+        for name, form in BY_CONTENTS.items():
             if (path / name).is_file():
                 return form
-        if by_suffix in FOLDERS:
+        if by_suffix and by_suffix.contents:
             return by_suffix
-        raise ValueError(f"{path}: got a folder without any of {', '.join(_CONTENTS)}")
-    if not by_suffix or by_suffix in FOLDERS:
-        wanted = [suffix for suffix, form in _SUFFIXES.items() if form not in FOLDERS]
+        raise ValueError(f"{path}: got a folder without any of {', '.join(BY_CONTENTS)}")
+    if by_suffix is None or by_suffix.contents:
+        wanted = [suffix for suffix, form in BY_SUFFIX.items() if not form.contents]
         raise ValueError(f"{path}: got a file, wanted one of {', '.join(wanted)}")
     return by_suffix
 
@@ -126,8 +78,8 @@ def open_volume(
     if not path.exists():
         raise ValueError(f"{path}: no such file")
     form = _format_of(path)
-    with one_line_errors(path, f"read as {form}"):
-        source = _READERS[form](path, dataset)
+    with one_line_errors(path, f"read as {form.name}"):
+        source = form.read(path, dataset)
         voxel = source.voxel_nm() if voxel_nm is None else voxel_nm
     shape = tuple(int(length) for length in source.shape)
     if 0 in shape:
@@ -138,21 +90,20 @@ def open_volume(
             f"{path}: got no voxel size, wanted one: --config.data.voxel_nm=z,y,x (nm), of "
             "reconstruct --input_voxel_nm"
         )
-    return Volume(path, shape, dtype, _checked_voxel(voxel, path), form, source.read)
+    return Volume(path, shape, dtype, _checked_voxel(voxel, path), form.name, source.read)
 
 
-def _format_for(path: Path, wanted: str | None) -> str:
+def _format_for(path: Path, wanted: str | None) -> Format:
     """Tell the format of a path to be written."""
-    by_suffix = _SUFFIXES.get(path.suffix.lower())
-    form = wanted or by_suffix
-    if form not in _WRITERS:
-        known = ", ".join(_WRITERS) if wanted else ", ".join(_SUFFIXES)
+    suffix = path.suffix.lower()
+    form = BY_NAME.get(wanted) if wanted else BY_SUFFIX.get(suffix)
+    if form is None:
+        known = ", ".join(BY_NAME if wanted else BY_SUFFIX)
         raise ValueError(f"{path}: format: got {wanted or path.suffix!r}, wanted one of {known}")
-    both_zarr = {form, by_suffix} == {"zarr2", "zarr3"}
     # a folder is recognised by what it holds, a file by its suffix alone
-    nameless_folder = by_suffix is None and form in FOLDERS
-    if form != by_suffix and not both_zarr and not nameless_folder:
-        raise ValueError(f"{path}: format: got {form}, wanted one that goes with the suffix")
+    nameless_folder = suffix not in BY_SUFFIX and form.contents
+    if suffix not in form.suffixes and not nameless_folder:
+        raise ValueError(f"{path}: format: got {form.name}, wanted one that goes with the suffix")
     return form
 
 
@@ -166,7 +117,7 @@ def plan_volume(
     """Check what a new volume is to be, as for `create_volume`; nothing is written.
 
     Returns:
-      The format, and the layout.
+      The format's name, and the layout.
     """
     check_absent(path)
     form = _format_for(path, format)
@@ -174,7 +125,7 @@ def plan_volume(
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"{path}: shape: got {shape}, wanted three positive lengths (D, H, W)")
     native = _checked_dtype(dtype, path)
-    return form, Layout(path.name, shape, native, _checked_voxel(voxel_nm, path))
+    return form.name, Layout(path.name, shape, native, _checked_voxel(voxel_nm, path))
 
 
 def create_volume(
@@ -205,7 +156,16 @@ def create_volume(
     """
     path = Path(path)
     form, layout = plan_volume(path, shape, dtype, voxel_nm, format)
-    return VolumeWriter(path, form, layout, _WRITERS[form])
+    return VolumeWriter(path, BY_NAME[form], layout)
+
+
+def is_chunked(format: str) -> bool:
+    """Tell whether many processes can write a format at once, box by box, with a pyramid.
+
+    Args:
+      format: a `Volume.format`.
+    """
+    return BY_NAME[format].is_chunked
 
 
 def output_suffix(volume: Volume) -> str:
@@ -217,4 +177,4 @@ def output_suffix(volume: Volume) -> str:
     Returns:
       A suffix for create_volume, with its dots.
     """
-    return _OUTPUT_SUFFIXES[volume.format]
+    return BY_NAME[volume.format].output_suffix

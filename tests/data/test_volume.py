@@ -180,6 +180,18 @@ def test_garbage_in_a_folder(tmp_path, name, content):
     _fails([tmp_path.name], open_volume, tmp_path, voxel_nm=VOXEL)
 
 
+def test_a_folder_of_several_formats_is_of_the_first(tmp_path):
+    found = {
+        "attributes.json": "n5",
+        "info": "precomputed",
+        ".zattrs": "zarr2",
+        "zarr.json": "zarr3",
+    }
+    for name, form in found.items():
+        (tmp_path / name).write_text("{")
+        _fails([f"read as {form}:"], open_volume, tmp_path)
+
+
 @pytest.mark.parametrize("name", ["v.ome.tif", "v.mrc", "v.npy", "v.h5"])
 def test_truncated(tmp_path, name):
     path = _write(tmp_path / name, np.ones((40, 30, 20), np.float32))

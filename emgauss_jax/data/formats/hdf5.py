@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from emgauss_jax.data.formats.interface import (
+    Format,
     Layout,
     Sink,
     Source,
@@ -86,3 +87,12 @@ def create(path: Path, layout: Layout) -> Sink:
     array.attrs["offset"] = (0.0, 0.0, 0.0)
     array.attrs["element_size_um"] = [size / 1e3 for size in layout.voxel_nm]
     return Sink(array.__setitem__, file.close)
+
+
+FORMAT = Format(
+    name="hdf5",
+    suffixes=(".h5", ".hdf5", ".hdf"),
+    read=read,
+    create=create,
+    output_suffix=".h5",
+)

@@ -1,8 +1,8 @@
 """What a format hands to the door, and the few rules all formats share.
 
-A format module gives `read(path, dataset) -> Source` and `create(path, layout) -> Sink`. Boxes are
-three slices with a start and a stop, inside the volume; arrays are zyx. What a format itself finds
-wrong it raises as `VolumeError`, without the path: the door adds it.
+A format module gives one `Format` record, listed in registry.py. Boxes are three slices with a
+start and a stop, inside the volume; arrays are zyx. What a format itself finds wrong it raises as
+`VolumeError`, without the path: the door adds it.
 """
 
 import json
@@ -73,6 +73,26 @@ class Layout:
             )
             for factors in self.factors
         )
+
+
+class Format(NamedTuple):
+    """All the project knows about one format."""
+
+    name: str  # as `Volume.format` and `create_volume(format=...)` have it
+    suffixes: tuple[str, ...]  # it is recognised and written by, lower case
+    read: Callable[[Path, str], Source]  # (path, dataset), metadata only
+    create: Callable[[Path, Layout], Sink]  # (path, layout), nothing stands there yet
+    output_suffix: str  # of an output like an input of this format; it must carry a voxel size
+    contents: tuple[str, ...] = ()  # files by which a folder is recognised; () for a single file
+    precedence: int = 0  # a folder that holds contents of several formats is of the highest
+    # (path, layout, create=...) -> a zyx tensorstore for every level, written by many processes in
+    # boxes of whole chunks; None where one process writes the file
+    levels: Callable[..., tuple[Any, ...]] | None = None
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether many processes can write it at once, with a pyramid."""
+        return self.levels is not None
 
 
 def spatial_axes(shape: Sequence[int], names: Sequence[str] = ()) -> tuple[int, ...]:

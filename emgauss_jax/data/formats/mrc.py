@@ -13,6 +13,7 @@ import numpy as np
 
 from emgauss_jax.data.formats.interface import (
     Box,
+    Format,
     Layout,
     Sink,
     Source,
@@ -108,3 +109,12 @@ def create(path: Path, layout: Layout) -> Sink:
         mrc.close()
 
     return Sink(write, close)
+
+
+FORMAT = Format(
+    name="mrc",
+    suffixes=(".mrc", ".rec", ".map"),
+    read=read,
+    create=create,
+    output_suffix=".mrc",
+)

@@ -12,6 +12,7 @@ from emgauss_jax.data.formats.chunked import (
     writable_array,
 )
 from emgauss_jax.data.formats.interface import (
+    Format,
     Layout,
     Sink,
     Source,
@@ -135,3 +136,14 @@ def create(path: Path, layout: Layout) -> Sink:
         own = {"downsamplingFactors": factors[i], **(fiji if i else sizes)}
         write_json(target / "attributes.json", {**_attributes(target), **own})
     return sink
+
+
+FORMAT = Format(
+    name="n5",
+    suffixes=(".n5",),
+    read=read,
+    create=create,
+    output_suffix=".n5",
+    contents=("attributes.json",),
+    levels=levels,
+)

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from emgauss_jax.data.formats.interface import Layout, Sink, Source, array_source, refuse_dataset
+from emgauss_jax.data.formats.interface import (
+    Format,
+    Layout,
+    Sink,
+    Source,
+    array_source,
+    refuse_dataset,
+)
 
 
 def read(path: Path, dataset: str) -> Source:
@@ -40,3 +47,12 @@ def create(path: Path, layout: Layout) -> Sink:
     """
     array = np.lib.format.open_memmap(path, mode="w+", dtype=layout.dtype, shape=layout.shape)
     return Sink(array.__setitem__, array.flush)
+
+
+FORMAT = Format(
+    name="npy",
+    suffixes=(".npy",),
+    read=read,
+    create=create,
+    output_suffix=".ome.tif",  # NPY cannot carry the voxel size
+)

@@ -1,4 +1,7 @@
-"""OME-Zarr 0.4 (zarr 2) and 0.5 (zarr 3) written: the arrays of all levels and their metadata."""
+"""OME-Zarr 0.4 (zarr 2) and 0.5 (zarr 3) written: the arrays of all levels and their metadata.
+
+Reading, which takes more than what is written here, is zarr.py.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +9,8 @@ from typing import Any
 import tensorstore as ts
 
 from emgauss_jax.data.formats.chunked import chunked_sink, writable_array
-from emgauss_jax.data.formats.interface import Layout, Level, Sink, write_json
+from emgauss_jax.data.formats.interface import Format, Layout, Level, Sink, write_json
+from emgauss_jax.data.formats.zarr import read_zarr2, read_zarr3
 
 # gzip, little endian: the one compressor that every reader of these formats has
 _GZIP = {"id": "gzip", "level": 1}
@@ -114,3 +118,26 @@ def create_zarr3(path: Path, layout: Layout) -> Sink:
     group = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}}
     write_json(path / "zarr.json", group)
     return chunked_sink(levels_zarr3(path, layout, create=True)[0])
+
+
+ZARR2 = Format(
+    name="zarr2",
+    suffixes=(".zarr",),
+    read=read_zarr2,
+    create=create_zarr2,
+    output_suffix=".ome.zarr",
+    contents=(".zgroup", ".zarray", ".zattrs"),
+    precedence=2,
+    levels=levels_zarr2,
+)
+
+ZARR3 = Format(
+    name="zarr3",
+    suffixes=(".zarr",),
+    read=read_zarr3,
+    create=create_zarr3,
+    output_suffix=".ome.zarr",
+    contents=("zarr.json",),
+    precedence=3,
+    levels=levels_zarr3,
+)

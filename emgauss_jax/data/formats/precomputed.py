@@ -10,7 +10,7 @@ from emgauss_jax.data.formats.chunked import (
     open_array,
     writable_array,
 )
-from emgauss_jax.data.formats.interface import Layout, Sink, Source, VolumeError, read_json
+from emgauss_jax.data.formats.interface import Format, Layout, Sink, Source, VolumeError, read_json
 
 _DRIVER = "neuroglancer_precomputed"
 
@@ -74,3 +74,15 @@ def create(path: Path, layout: Layout) -> Sink:
       The sink of the first level.
     """
     return chunked_sink(levels(path, layout, create=True)[0])
+
+
+FORMAT = Format(
+    name="precomputed",
+    suffixes=(".precomputed",),
+    read=read,
+    create=create,
+    output_suffix=".precomputed",
+    contents=("info",),
+    precedence=1,
+    levels=levels,
+)

@@ -15,6 +15,7 @@ import tifffile
 
 from emgauss_jax.data.formats.interface import (
     Box,
+    Format,
     Layout,
     Sink,
     Source,
@@ -174,3 +175,12 @@ def create(path: Path, layout: Layout) -> Sink:
         )
     array = array.reshape(layout.shape)
     return Sink(array.__setitem__, array.flush)
+
+
+FORMAT = Format(
+    name="tiff",
+    suffixes=(".tif", ".tiff"),
+    read=read,
+    create=create,
+    output_suffix=".ome.tif",
+)
