@@ -231,7 +231,7 @@ def binned(
     splats: Splats,
     shape: tuple[int, int],
     *,
-    background: jax.Array | float = 0.0,
+    background: jax.Array | float,
     cutoff: float,
 ) -> jax.Array:
     """Draw axis-aligned splats as a sum, each in the neighbourhood that it reaches.

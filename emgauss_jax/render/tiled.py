@@ -210,7 +210,7 @@ def tiled(
     shape: tuple[int, int],
     *,
     blend: str,
-    background: jax.Array | float = 0.0,
+    background: jax.Array | float,
     cutoff: float,
     capacity: int,
 ) -> tuple[jax.Array, jax.Array]:

@@ -13,23 +13,21 @@ import numpy as np
 
 from emgauss_jax.render.binned import find_bins, plan
 from emgauss_jax.render.gaussians import Splats
-from emgauss_jax.render.rasterize import RenderSettings, rasterize
+from emgauss_jax.render.rasterize import AXIS_ALIGNED, RenderSettings, rasterize
 from emgauss_jax.render.tiled import TILE, build_lists, tile_grid
 from tests.benchmarks.scenes import target
+from tests.benchmarks.separable import SeparableSettings, separable
 
 FLOAT = 4  # bytes
 
+Settings = RenderSettings | SeparableSettings
+
 BACKENDS = {
-    "separable": RenderSettings(blend="sum", backend="separable"),
+    "separable": SeparableSettings(),
     "binned": RenderSettings(blend="sum", backend="binned"),
     "tiled": RenderSettings(blend="sum", backend="tiled"),
     "tiled alpha": RenderSettings(blend="alpha", backend="tiled"),
 }
-if jax.default_backend() == "gpu":  # on a CPU they would run interpreted
-    BACKENDS |= {
-        "pallas": RenderSettings(blend="sum", backend="pallas"),
-        "pallas alpha": RenderSettings(blend="alpha", backend="pallas"),
-    }
 
 # Operations for each pixel of each pair, an exponential counted as one. Forward: 14 for the falloff
 # (2 offsets, 9 for the quadratic form, 2 for the exponential, 1 for the cutoff), 1 for the opacity,
@@ -52,7 +50,19 @@ class Work(NamedTuple):
     bytes: float
 
 
-def ours(settings: RenderSettings, shape: tuple[int, int], blocks: bool = False) -> Ours:
+def draw(splats: Splats, shape: tuple[int, int], settings: Settings) -> jax.Array:
+    """Draw splats with a backend of the package or with `separable`: f32[H, W]."""
+    if isinstance(settings, SeparableSettings):
+        return separable(splats, shape)
+    return rasterize(splats, shape, settings)[0]
+
+
+def can_turn(settings: Settings) -> bool:
+    """Tell whether a backend draws rotated splats."""
+    return settings.backend not in (*AXIS_ALIGNED, SeparableSettings.backend)
+
+
+def ours(settings: Settings, shape: tuple[int, int], blocks: bool = False) -> Ours:
     """Build the two functions that are timed.
 
     Args:
@@ -62,14 +72,13 @@ def ours(settings: RenderSettings, shape: tuple[int, int], blocks: bool = False)
     """
     wanted = jnp.asarray(target(shape))
 
-    def draw(splats):
-        return rasterize(splats, shape, settings)[0]
+    forward = functools.partial(draw, shape=shape, settings=settings)
 
     def loss(splats):
-        return 0.5 * jnp.sum(jnp.square(draw(splats) - wanted))
+        return 0.5 * jnp.sum(jnp.square(forward(splats) - wanted))
 
     grad = jax.grad(loss)
-    return Ours(*(jax.jit(jax.vmap(f) if blocks else f) for f in (draw, grad)))
+    return Ours(*(jax.jit(jax.vmap(f) if blocks else f) for f in (forward, grad)))
 
 
 def check_lists(splats: Splats, shape: tuple[int, int], settings: RenderSettings) -> None:
@@ -85,11 +94,9 @@ def check_lists(splats: Splats, shape: tuple[int, int], settings: RenderSettings
         )
 
 
-def list_lengths(
-    splats: Splats, shape: tuple[int, int], settings: RenderSettings
-) -> np.ndarray | None:
+def list_lengths(splats: Splats, shape: tuple[int, int], settings: Settings) -> np.ndarray | None:
     """Measure the lists of all tiles, or of all cells of the finest level; None without lists."""
-    if settings.backend in ("tiled", "pallas"):
+    if settings.backend == "tiled":
         return np.diff(np.asarray(_lists(splats, shape, settings).starts))
     if settings.backend == "binned":
         return _bins(splats, shape, settings)[: plan(shape, len(splats.means))[0].cells]
@@ -110,13 +117,13 @@ def _bins(splats, shape, settings) -> np.ndarray:
     return np.bincount(bins, minlength=levels[-1].first + 1)
 
 
-def count(splats: Splats, shape: tuple[int, int], settings: RenderSettings) -> Work:
+def count(splats: Splats, shape: tuple[int, int], settings: Settings) -> Work:
     """Count the arithmetic and the traffic of one forward and backward of a backend."""
     counters = {"separable": count_separable, "binned": count_binned}
     return counters.get(settings.backend, count_tiled)(splats, shape, settings)
 
 
-def count_separable(splats: Splats, shape: tuple[int, int], settings: RenderSettings) -> Work:
+def count_separable(splats: Splats, shape: tuple[int, int], settings: Settings) -> Work:
     """Count three products of N x H by N x W and the profiles.
 
     A product is 2 N H W: one forward, one for the gradient of each axis. A profile's number takes 5

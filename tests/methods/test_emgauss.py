@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.emgauss import density, method, model, schedule
-from emgauss_jax.methods.emgauss.deformation import mlp, spline
+from emgauss_jax.methods.emgauss.deformation import Deformation, Offsets, mlp, spline
 from emgauss_jax.render.gaussians import Gaussians, activate
 from emgauss_jax.render.rasterize import RenderSettings
 from emgauss_jax.render.reference import reference
@@ -298,9 +298,65 @@ def test_maintain_only_when_due(deformation, render):
             assert leaf.shape == old.shape
 
 
-def test_separable_cannot_turn():
+def test_what_is_drawn_axis_aligned_cannot_turn():
     with pytest.raises(ValueError, match="wanted 'tiled'"):
         settings(rotation=True)
+
+
+def low_rank(rank=3, gaussian_axes=None):
+    """Opacity changes by each Gaussian's own mixture of courses along depth that all share."""
+
+    def init(key, count, knots):
+        basis = jax.random.normal(key, (rank, knots))
+        return {"coefficients": jnp.zeros((count, rank)), "basis": basis}
+
+    def apply(params, means, shape, depth):
+        still = jnp.zeros(means.shape)
+        mixed = params["coefficients"] @ (params["basis"] @ depth.hat)
+        return Offsets(still, still, still[:, 0], mixed)
+
+    return Deformation(init, apply, gaussian_axes)
+
+
+LOW_RANK_AXES = {"coefficients": 0, "basis": None}
+
+
+@pytest.mark.parametrize("axes", [LOW_RANK_AXES, LOW_RANK_AXES | {"coefficients": -2}])
+def test_a_copy_learns_on_from_its_source_and_what_is_shared_stays(axes):
+    control = density.DensityControl(every=1, start=0, prune=0.0, growth=0.5)
+    made, b = settings(control=control, alive_fraction=0.5), block()
+    deformation = low_rank(gaussian_axes=axes)
+    params = model.init(made, deformation, jax.random.key(0), b)
+    names = jnp.arange(len(params.canonical.angles)) / 100.0  # angles are not drawn here
+    own = params.deformation | {"coefficients": jnp.stack([names, -names, 2 * names], axis=1)}
+    params = params._replace(canonical=params.canonical._replace(angles=names), deformation=own)
+    taught = params._replace(deformation=jax.tree.map(lambda a: 3 * a, own))
+    run = jax.jit(functools.partial(method.maintain, made, deformation))
+    *both, fresh = run(params, taught, b, jax.random.key(1), jnp.int32(0))
+    copied = fresh.canonical.angles
+    assert copied.any() and not copied.all()
+    for after, before, times in zip(both, (params, taught), (1, 3), strict=True):
+        sources = after.canonical.angles
+        np.testing.assert_array_equal(sources != names, copied)
+        want = times * jnp.stack([sources, -sources, 2 * sources], axis=1)
+        np.testing.assert_array_equal(after.deformation["coefficients"], want)
+        np.testing.assert_array_equal(after.deformation["basis"], before.deformation["basis"])
+        assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
+    np.testing.assert_array_equal(fresh.deformation["coefficients"], copied[:, None])
+    assert fresh.deformation["basis"].shape == (1, 1) and not fresh.deformation["basis"].any()
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [0, 1, LOW_RANK_AXES | {"coefficients": 2}, LOW_RANK_AXES | {"coefficients": -3},
+     LOW_RANK_AXES | {"basis": 1}, {"coefficients": 0}],
+)  # fmt: skip
+def test_axes_that_count_no_gaussians_are_refused(axes):
+    made, b, deformation = settings(), block(), low_rank(gaussian_axes=axes)
+    params = model.init(made, deformation, jax.random.key(0), b)
+    run = functools.partial(method.maintain, made, deformation)
+    with pytest.raises(ValueError, match=r"deformation\.gaussian_axes: got .*, wanted "):
+        jax.eval_shape(run, params, params, b, jax.random.key(1), jnp.int32(0))
 
 
 def labelled(b, per_slice=4, thick=False):

@@ -55,15 +55,6 @@ def test_tiled_equals_reference(blend, rotated):
     )
 
 
-def test_separable_equals_reference():
-    settings = RenderSettings(blend="sum", backend="separable")
-    assert_same(
-        lambda s, b: rasterize(s, SHAPE, settings, b)[0],
-        lambda s, b: reference(s, SHAPE, blend="sum", background=b),
-        random_splats(rotated=False),
-    )
-
-
 @pytest.mark.parametrize("widest", [1.5, 4.0, 40.0])
 def test_binned_equals_reference(widest):
     """Of every level: within a cell's halo, beyond it, and as wide as the plane."""
@@ -232,9 +223,8 @@ def test_the_dead_are_not_drawn():
 
 
 def test_wrong_settings_say_what_was_wanted():
-    for backend in ("separable", "binned"):
-        with pytest.raises(ValueError, match=f"{backend} draws blend 'sum' only"):
-            RenderSettings(blend="alpha", backend=backend)
+    with pytest.raises(ValueError, match="binned draws blend 'sum' only"):
+        RenderSettings(blend="alpha", backend="binned")
     for wrong in ({"cutoff": 0.0}, {"cutoff": float("nan")}, {"capacity": 0}):
         with pytest.raises(ValueError, match=r"render: got cutoff .*, wanted more than 0"):
             RenderSettings(**wrong)

@@ -1,9 +1,9 @@
-"""What changes along depth: two deformations under one contract.
+"""What changes along depth: deformations under one contract.
 
 A deformation maps a canonical Gaussian and a depth to offsets, in plane only: the axial position
 and size of all Gaussians are global constants, which an orthographic render of one depth never
-needs. Both are the identity at the start. To try another, write a function that returns a
-`Deformation` and name it in `DEFORMATIONS`.
+needs. All are the identity at the start. To try another, write a function that returns a
+`Deformation` and name it in `DEFORMATIONS`; its options are the config section of that name.
 Letters: N Gaussians, H W block size in px.
 """
 
@@ -36,13 +36,15 @@ class Deformation(NamedTuple):
 
     `init(key, count N, knots) -> params`
     `apply(params, means f32[N, 2], shape (H, W), depth) -> Offsets`
-    `gaussian_axis`: the axis of every leaf of params that counts Gaussians, so that density
-        control can copy what a Gaussian has learned; None where all share the same parameters.
+    `gaussian_axes`: the axis of each leaf of params that counts Gaussians, so that density control
+        can copy what a Gaussian has learned; None for a leaf that all Gaussians share. An int or
+        None for all leaves, or a pytree prefix of params with an int or None at each of its ends,
+        exactly as `in_axes` of `jax.vmap`.
     """
 
     init: Callable[..., Any]
     apply: Callable[..., Offsets]
-    gaussian_axis: int | None
+    gaussian_axes: Any
 
 
 SHAPES = {"means": (2,), "log_scales": (2,), "angles": (), "opacity_logits": ()}
@@ -76,7 +78,7 @@ def spline(fields: tuple[str, ...] = tuple(SHAPES)) -> Deformation:
         moved = {name: jnp.tensordot(depth.hat, knots, axes=1) for name, knots in params.items()}
         return Offsets(**(still | moved))
 
-    return Deformation(init, apply, gaussian_axis=1)
+    return Deformation(init, apply, gaussian_axes=1)
 
 
 def encode(x: jax.Array, octaves: int) -> jax.Array:
@@ -136,7 +138,7 @@ def mlp(layers: int, width: int, octaves: int) -> Deformation:
         out = network.apply({"params": params}, unit, depth.t)
         return Offsets(out[:, :2] * half, out[:, 2:4], out[:, 4], out[:, 5])
 
-    return Deformation(init, apply, gaussian_axis=None)
+    return Deformation(init, apply, gaussian_axes=None)
 
 
 DEFORMATIONS = {"spline": spline, "mlp": mlp}

@@ -5,6 +5,7 @@ copies of important ones. Letters: N Gaussians (capacity).
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -100,13 +101,71 @@ def scatter(
     )
 
 
-def take(tree: Any, source: jax.Array, axis: int | None) -> Any:
-    """Copy the places `source` along `axis` of every leaf; None: leave the tree as it is."""
-    return tree if axis is None else jax.tree.map(lambda a: jnp.take(a, source, axis), tree)
+def take(tree: Any, source: jax.Array, axes: Any) -> Any:
+    """Copy the places `source` of every leaf along its Gaussian axis; a shared leaf stays as it is.
+
+    Args:
+      tree: parameters of N Gaussians.
+      source: i32[N], from `plan_copies`.
+      axes: a `Deformation.gaussian_axes` of the tree.
+    """
+
+    def copy(leaf, axis):
+        return leaf if axis is None else jnp.take(leaf, source, axis)
+
+    return jax.tree.map(copy, tree, spread(axes, tree, source.shape[0]))
 
 
-def along(mask: jax.Array, ndim: int, axis: int | None) -> jax.Array:
-    """Reshape bool[N] to broadcast along one axis of `ndim`; None: False for all."""
+def along(tree: Any, fresh: jax.Array, axes: Any) -> Any:
+    """Mark the fresh places of every leaf along its Gaussian axis, and none of a shared leaf.
+
+    Args:
+      tree: parameters of N Gaussians.
+      fresh: bool[N], from `plan_copies`.
+      axes: a `Deformation.gaussian_axes` of the tree.
+
+    Returns:
+      A pytree like tree: bool, N along the Gaussian axis of the leaf and 1 along all others.
+    """
+
+    def mark(leaf, axis):
+        if axis is None:
+            return jnp.zeros((1,) * leaf.ndim, bool)
+        return fresh.reshape([-1 if i == axis else 1 for i in range(leaf.ndim)])
+
+    return jax.tree.map(mark, tree, spread(axes, tree, fresh.shape[0]))
+
+
+def spread(axes: Any, tree: Any, count: int) -> Any:
+    """Name the Gaussian axis of every leaf.
+
+    Args:
+      axes: a `Deformation.gaussian_axes` of the tree.
+      tree: parameters of N Gaussians.
+      count: N.
+
+    Returns:
+      A pytree like tree: int, 0 or more, or None for a leaf that all Gaussians share.
+
+    Raises:
+      ValueError: no prefix of the tree, or an axis that a leaf lacks or that is not N long.
+    """
+    try:
+        full = jax.tree.broadcast(axes, tree, is_leaf=lambda end: end is None)
+    except ValueError as error:
+        raise ValueError(
+            f"deformation.gaussian_axes: got {axes}, wanted a prefix of {jax.tree.structure(tree)}"
+        ) from error
+    return jax.tree.map(functools.partial(_checked, count), tree, full)
+
+
+def _checked(count: int, leaf: jax.Array, axis: int | None) -> int | None:
+    """Count an axis from the front, once it is known to hold N Gaussians."""
     if axis is None:
-        return jnp.zeros((1,) * ndim, bool)
-    return mask.reshape([-1 if i == axis else 1 for i in range(ndim)])
+        return None
+    if axis not in range(-leaf.ndim, leaf.ndim) or leaf.shape[axis] != count:
+        raise ValueError(
+            f"deformation.gaussian_axes: got {axis} for a leaf of shape {leaf.shape}, "
+            f"wanted an axis of length {count}, or None"
+        )
+    return axis % leaf.ndim

@@ -1,14 +1,27 @@
 """Order-free sum of axis-aligned Gaussians as one matrix product.
 
 exp(-dy^2/2sy^2 - dx^2/2sx^2) is a product of a function of y and one of x, so the image is
-Gy^T diag(a) Gx with Gy f32[N, H] and Gx f32[N, W]: no sort, no tiles, no lists.
+Gy^T diag(a) Gx with Gy f32[N, H] and Gx f32[N, W]: no sort, no tiles, no lists. It
+is here to be compared with: no config draws with it, because `binned` is 2 to 34 times as fast on
+even scenes of 128 to 512 px.
 Letters: N Gaussians, H W image size in px.
 """
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 
 from emgauss_jax.render.gaussians import Splats
+
+
+@dataclasses.dataclass(frozen=True)
+class SeparableSettings:
+    """Stand for `separable` among the `RenderSettings` of the package's own backends."""
+
+    blend: str = "sum"
+    backend: str = "separable"
+    cutoff: float = 3.5  # asked of every backend; this one draws to the edge of the plane
 
 
 def profile(mean: jax.Array, scale: jax.Array, length: int) -> jax.Array:
@@ -26,15 +39,12 @@ def profile(mean: jax.Array, scale: jax.Array, length: int) -> jax.Array:
     return jnp.exp(-0.5 * jnp.square(distance / scale[:, None]))
 
 
-def separable(
-    splats: Splats, shape: tuple[int, int], *, background: jax.Array | float = 0.0
-) -> jax.Array:
+def separable(splats: Splats, shape: tuple[int, int]) -> jax.Array:
     """Draw axis-aligned splats as a sum; equal to `reference` with blend "sum" and no cutoff.
 
     Args:
       splats: N splats with angles None.
       shape: (H, W), px.
-      background: f32[], grey under all splats.
 
     Returns:
       f32[H, W].
@@ -42,6 +52,4 @@ def separable(
     rows = profile(splats.means[:, 0], splats.scales[:, 0], shape[0])
     columns = profile(splats.means[:, 1], splats.scales[:, 1], shape[1])
     amplitude = splats.opacities * splats.intensities
-    return background + jnp.matmul(
-        (amplitude[:, None] * rows).T, columns, precision=jax.lax.Precision.HIGHEST
-    )
+    return jnp.matmul((amplitude[:, None] * rows).T, columns, precision=jax.lax.Precision.HIGHEST)
