@@ -14,15 +14,15 @@ from typing import Any
 
 from absl import flags
 
-from emgauss_jax.data.volume import check_absent
+from emgauss_jax.data.handles import check_absent
+from emgauss_jax.data.stack import whole_factor
 from emgauss_jax.execution import command
-from emgauss_jax.execution.executors import define_crew_flags, open_crew
+from emgauss_jax.execution.executors import define_executor_flags, open_executor
 from emgauss_jax.execution.jobs import Job, open_run, run_job
-from emgauss_jax.pipeline.output_grid import sampling_of
-from emgauss_jax.pipeline.region import check_fitted
+from emgauss_jax.pipeline.fitting import fitting_of
+from emgauss_jax.pipeline.output_grid import output_grid
 from emgauss_jax.pipeline.run import Run
-from emgauss_jax.pipeline.unseen_volume import Other, without_damaged
-from emgauss_jax.pseudo_labels.source import whole_factor
+from emgauss_jax.pipeline.unseen_volume import UnseenVolume, without_damaged
 from emgauss_jax.storage.network_file import read_learned
 from emgauss_jax.storage.run_dir import locked
 
@@ -41,11 +41,11 @@ def define_flags() -> None:
     flags.DEFINE_float("factor", None, "Output planes for every observed slice.")
     flags.DEFINE_float("z_voxel_nm", None, "Distance of the output planes, nm.")
     flags.DEFINE_list("z", None, "Depths to render, in input-slice units: 1.5,2.25")
-    define_crew_flags()
+    define_executor_flags()
 
 
 def asked_of_flags(values: Any) -> tuple[str, Any] | None:
-    """Tell which sampling the flags ask for, see `sampling_of`.
+    """Tell which planes the flags ask for, see `output_grid`.
 
     Raises:
       ValueError: more than one of them, or depths that are no numbers.
@@ -63,7 +63,7 @@ def asked_of_flags(values: Any) -> tuple[str, Any] | None:
         raise ValueError(f"z: got {values.z}, wanted numbers like 1.5,2.25") from None
 
 
-def other_of_flags(values: Any) -> Other | None:
+def unseen_of_flags(values: Any) -> UnseenVolume | None:
     """Tell which volume the flags name beside the workdir's own.
 
     Raises:
@@ -87,7 +87,7 @@ def other_of_flags(values: Any) -> Other | None:
         raise ValueError(f"input_voxel_nm: got {sizes}, wanted three numbers (z, y, x)")
     factor = values.input_simulate_factor
     missing = command.whole_numbers("input_missing", values.input_missing)
-    return Other(values.input, values.input_dataset, voxel_nm, factor, missing)
+    return UnseenVolume(values.input, values.input_dataset, voxel_nm, factor, missing)
 
 
 def check_outputs(output: str, uncertainty: str) -> None:
@@ -101,7 +101,7 @@ def check_outputs(output: str, uncertainty: str) -> None:
 def warn_of_factor(run: Run, workdir: pathlib.Path) -> None:
     """Say on stderr that a network is asked for another volume than it has learned to draw."""
     here, learned = whole_factor(run.observed), read_learned(workdir).factor
-    factors = (learned, *(run.problem.method.factors or ()))
+    factors = (learned, *(run.template.method.factors or ()))
     least, most = min(factors), max(factors)
     if not least <= here <= most:
         print(
@@ -118,26 +118,26 @@ def main() -> None:
     if not values.workdir or not values.output:
         raise ValueError("flags: wanted --workdir=DIR and --output=PATH")
     workdir, error = pathlib.Path(values.workdir), values.uncertainty or ""
-    asked, other = asked_of_flags(values), other_of_flags(values)
+    asked, unseen = asked_of_flags(values), unseen_of_flags(values)
     check_outputs(values.output, error)
     if values.input_detect_missing:
-        other = without_damaged(workdir, other)
-    job = Job(str(workdir), False, values.output, asked, error, other)
-    with open_crew(values) as crew:
+        unseen = without_damaged(workdir, unseen)
+    job = Job(str(workdir), False, values.output, asked, error, unseen)
+    with open_executor(values) as executor:
         run = open_run(job)
-        check_fitted(run, workdir)
-        if other:
+        fitting_of(run.template.method).check_done(run, workdir)
+        if unseen:
             warn_of_factor(run, workdir)
             # Measured once, not by every worker.
-            job = job._replace(other=other._replace(levels=run.observed.levels))
+            job = job._replace(unseen=unseen._replace(levels=run.observed.levels))
         output = pathlib.Path(job.output)
         lock = locked(output.with_name(f".{output.name}.lock"))
-        with lock if crew.leads else contextlib.nullcontext():
-            run_job(run, job, crew)
-        sampling = sampling_of(run.observed, job.asked)
-        if crew.leads:
-            voxel_nm = sampling.voxel_nm
-            print(f"{job.output}: {len(sampling.z)} planes, voxel {voxel_nm} nm (z, y, x)")
+        with lock if executor.leads else contextlib.nullcontext():
+            run_job(run, job, executor)
+        grid = output_grid(run.observed, job.asked)
+        if executor.leads:
+            voxel_nm = grid.voxel_nm
+            print(f"{job.output}: {len(grid.z)} planes, voxel {voxel_nm} nm (z, y, x)")
 
 
 if __name__ == "__main__":

@@ -5,69 +5,14 @@ python -m emgauss_jax.train --config=configs/emgauss.py --workdir=DIR [--config.
 """
 
 import pathlib
-import sys
-from collections.abc import Sequence
-from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
-from emgauss_jax.data.damaged_slices import Damaged
-from emgauss_jax.evaluation.run_report import assess
+from emgauss_jax.api import train_and_evaluate
 from emgauss_jax.execution import command
-from emgauss_jax.execution.executors import Crew, alone, define_crew_flags, open_crew
-from emgauss_jax.execution.jobs import Job, check_inputs, estimate, run_job
-from emgauss_jax.pipeline.output_grid import isotropic
-from emgauss_jax.pipeline.run import Run, leave_out_damaged, prepare
-from emgauss_jax.storage.run_dir import claim_workdir, locked, write_damaged, write_levels
-
-
-def train_and_evaluate(
-    config: Any, workdir: pathlib.Path, crew: Crew | None = None, damaged: Sequence[Damaged] = ()
-) -> pathlib.Path:
-    """Fit, reconstruct and report; started again, go on where it stopped.
-
-    Args:
-      config: a config of configs/.
-      workdir: a new folder, or one of the same config; of many processes, one that all see.
-      crew: who does the work; None: this process alone.
-      damaged: slices that were found so, which the config calls missing; the report lists them.
-
-    Returns:
-      The path of the reconstruction.
-
-    Raises:
-      ValueError: for every input that cannot be used; nothing has been overwritten.
-      FloatingPointError: the fit failed, with the step.
-    """
-    crew = crew or alone()
-    if not crew.leads:
-        crew.wait("workdir")  # and what is measured for it
-        return finish(prepare(config, workdir), workdir, crew)
-    run = prepare(config, workdir)
-    isotropic(run.observed)  # or say why it cannot be
-    check_inputs(run, workdir)
-    claim_workdir(workdir, config)
-    with locked(workdir / ".lock"):
-        print(estimate(run), file=sys.stderr)
-        write_levels(workdir, run.observed.levels)
-        if damaged:
-            write_damaged(workdir, damaged)
-        crew.wait("workdir")
-        return finish(run, workdir, crew)
-
-
-def finish(run: Run, workdir: pathlib.Path, crew: Crew) -> pathlib.Path:
-    """Do what is left of a run in a workdir of its own: fits, reconstruction, report.
-
-    Returns:
-      The path of the reconstruction.
-    """
-    path = workdir / f"reconstruction{run.observed.suffix}"
-    run_job(run, Job(str(workdir), True, str(path), None, ""), crew)
-    if crew.leads:
-        assess(run, isotropic(run.observed).z, path, workdir)
-    return path
+from emgauss_jax.execution.executors import define_executor_flags, open_executor
+from emgauss_jax.pipeline.run import leave_out_damaged
 
 
 def define_flags() -> None:
@@ -75,7 +20,7 @@ def define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
     flags.DEFINE_string("workdir", None, "Folder for everything this run makes.")
     flags.DEFINE_bool("detect_missing", False, "Look for damaged slices, list and leave out.")
-    define_crew_flags()
+    define_executor_flags()
 
 
 def main() -> None:
@@ -86,9 +31,9 @@ def main() -> None:
     config, damaged = values.config, []
     if values.detect_missing:
         config, damaged = leave_out_damaged(config)
-    with open_crew(values) as crew:
-        path = train_and_evaluate(config, pathlib.Path(values.workdir), crew, damaged)
-        if crew.leads:
+    with open_executor(values) as executor:
+        path = train_and_evaluate(config, pathlib.Path(values.workdir), executor, damaged)
+        if executor.leads:
             print(f"{path}\n{path.parent / 'report' / 'report.html'}")
 
 

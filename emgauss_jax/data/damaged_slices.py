@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emgauss_jax.data.stack import Observed, scanned
+from emgauss_jax.data.stack import SliceStack, scanned
 
 THINNED = 128  # px of a slice that are looked at, along each axis: 64 KiB a slice are held
 FLAT = 0.2  # contrast, of the stack's, under which a slice is blank
@@ -31,7 +31,7 @@ class Damaged(NamedTuple):
     reason: str
 
 
-def find_damaged(observed: Observed) -> list[Damaged]:
+def find_damaged(observed: SliceStack) -> list[Damaged]:
     """Look for slices that are not finite, blank, unlike their neighbours, or repeated.
 
     Args:
@@ -60,7 +60,7 @@ def find_damaged(observed: Observed) -> list[Damaged]:
     return sorted(found)
 
 
-def _read(observed: Observed) -> Thinned:
+def _read(observed: SliceStack) -> Thinned:
     """Read all slices and keep some px of each; one that is not finite is NaN all over."""
     count, height, width = observed.shape
     step = max(1, -(-max(height, width) // THINNED))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from emgauss_jax.data.slice_profile import SliceProfile, slice_profile
 from emgauss_jax.data.tiling import Box
 
 DEGRADATIONS = ("subsample", "average")
@@ -23,17 +24,12 @@ class Plan:
 
     depth: int  # planes of the crop
     factor: int  # k; 0, nothing is simulated and there is no reference
-    degradation: str  # "subsample" or "average"
+    profile: SliceProfile  # which planes a slice shows
     sources: tuple[range, ...]  # [K], the planes that make each observed slice
     valid: np.ndarray  # bool[K], False where a slice is missing
     z_reference: np.ndarray  # f64[D], depth of each reference plane, input-slice units
     hidden: np.ndarray  # bool[D], True where a reference plane is scored
     lost: np.ndarray  # bool[D], True where it belongs to a missing slice
-
-    @property
-    def averaged(self) -> bool:
-        """Whether an observed slice is a mean of planes."""
-        return self.factor > 0 and self.degradation == "average"
 
 
 def degrade_plan(
@@ -56,7 +52,8 @@ def degrade_plan(
       ValueError: for settings that cannot work, naming the setting.
     """
     factor = _checked_factor(factor, degradation)
-    step, width = max(factor, 1), factor if factor and degradation == "average" else 1
+    profile, step = slice_profile(degradation, factor), max(factor, 1)
+    width = len(profile.offsets)
     count = (depth - width) // step + 1
     if count < 2:
         hint = f", one for every {factor} ({degradation})" if factor else ""
@@ -64,17 +61,18 @@ def degrade_plan(
             f"observed slices: got {max(count, 0)} from {depth} planes{hint}, wanted 2 or more"
         )
     valid = _valid_slices(count, missing)
-    planes = np.arange((count - 1) * step + width if factor else 0)
+    sources = tuple(range(j * step, j * step + width) for j in range(count))
+    planes = np.arange(profile.plane_count(count, step) if factor else 0)
     hidden, lost = np.ones(planes.shape, bool), np.zeros(planes.shape, bool)
-    if factor and degradation == "subsample":
-        hidden[::factor] = lost[::factor] = ~valid
-    elif factor:
-        lost = np.repeat(~valid, factor)
+    if factor:
+        lost[np.concatenate(sources)] = np.repeat(~valid, width)
+        if profile.is_plane:  # a plane that is observed as it is has nothing to score
+            hidden[::factor] = ~valid
     return Plan(
         depth=depth,
         factor=factor,
-        degradation=degradation,
-        sources=tuple(range(j * step, j * step + width) for j in range(count)),
+        profile=profile,
+        sources=sources,
         valid=valid,
         z_reference=(planes - (width - 1) / 2) / step,
         hidden=hidden,
@@ -146,12 +144,12 @@ def read_observed(volume: Any, plan: Plan, box: Box) -> np.ndarray:
     if box.shape[0] != plan.depth:
         raise ValueError(f"box depth: got {box.shape[0]}, wanted {plan.depth}, as in the plan")
     z0, (_, ys, xs) = box.start[0], box.slices
-    dtype = np.float32 if plan.averaged else volume.dtype
+    dtype = volume.dtype if plan.profile.is_plane else np.float32
     observed = np.zeros((len(plan.sources), *box.shape[1:]), dtype)
     for run in _runs(plan):
         start, stop = plan.sources[run[0]].start, plan.sources[run[-1]].stop
         planes = volume[z0 + start : z0 + stop, ys, xs]
-        observed[run] = planes.mean(axis=0, dtype=np.float64) if plan.averaged else planes
+        observed[run] = planes if plan.profile.is_plane else planes.mean(axis=0, dtype=np.float64)
     return observed
 
 

@@ -14,14 +14,14 @@ from emgauss_jax.data.intensity import IntensityRange, spanning, to_unit
 from emgauss_jax.data.phantom import VOXEL_NM, tissue
 from emgauss_jax.data.simulate import Plan, degrade_plan, parse_crop, plan_part, read_observed
 from emgauss_jax.data.tiling import Box, block_grid
-from emgauss_jax.data.volume import FOLDERS, open_volume, output_suffix
+from emgauss_jax.data.volume import is_chunked, open_volume, output_suffix
 
 PHANTOM = "phantom"  # as `data.path`: a procedural volume, no file
 SCAN = 2**25  # voxels held at once while grey levels are looked for
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Observed:
+class SliceStack:
     """The observed slices of a crop, read when first asked for. Held-out planes are not read."""
 
     volume: Any  # sliceable, zyx
@@ -73,15 +73,7 @@ class Observed:
         """Of the volume, and so of every output."""
         return np.dtype(self.volume.dtype)
 
-    @property
-    def thickness(self) -> tuple[float, ...]:
-        """Depths of the planes averaged in one slice, from its middle, input-slice units."""
-        if not self.plan.averaged:
-            return (0.0,)
-        k = self.plan.factor
-        return tuple((i - (k - 1) / 2) / k for i in range(k))
-
-    def part(self, box: Box) -> "Observed":
+    def part(self, box: Box) -> "SliceStack":
         """Cut out a part, to be read by itself.
 
         Args:
@@ -124,7 +116,7 @@ class _Phantom:
         return self.array[index]
 
 
-def open_observed(config: Any, levels: IntensityRange | None = None) -> Observed:
+def open_stack(config: Any, levels: IntensityRange | None = None) -> SliceStack:
     """Open a volume; its voxels are looked at only to find their range, and not of uint8.
 
     Args:
@@ -138,7 +130,7 @@ def open_observed(config: Any, levels: IntensityRange | None = None) -> Observed
     return dataclasses.replace(observed, levels=levels) if levels else measured(observed)
 
 
-def open_unmeasured(config: Any) -> Observed:
+def open_unmeasured(config: Any) -> SliceStack:
     """Open a volume without a look at its voxels: what is not uint8 has no range of its own yet."""
     volume = _open(config)
     form = volume.format if volume.format == "zarr2" else None
@@ -149,10 +141,10 @@ def open_unmeasured(config: Any) -> Observed:
     z_nm, y_nm, x_nm = volume.voxel_nm
     spacing = (z_nm * max(plan.factor, 1), y_nm, x_nm)
     suffix = output_suffix(volume)
-    return Observed(volume, box, plan, 0, IntensityRange(0.0, 255.0), spacing, suffix, form)
+    return SliceStack(volume, box, plan, 0, IntensityRange(0.0, 255.0), spacing, suffix, form)
 
 
-def measured(observed: Observed) -> Observed:
+def measured(observed: SliceStack) -> SliceStack:
     """Give a volume its range of grey levels; all of it is read, unless it is uint8."""
     if observed.dtype == np.uint8:
         return observed
@@ -171,7 +163,7 @@ def _open(config: Any) -> Any:
     return _Phantom(tissue(tuple(config.phantom_shape), config.phantom_seed))
 
 
-def find_levels(observed: Observed) -> IntensityRange:
+def find_levels(observed: SliceStack) -> IntensityRange:
     """Find the range of all valid slices, a bounded part of them at a time.
 
     Raises:
@@ -183,7 +175,7 @@ def find_levels(observed: Observed) -> IntensityRange:
     return spanning(min(low for low, _ in found), max(high for _, high in found))
 
 
-def _extremes(part: Observed, first: int) -> tuple[float, float]:
+def _extremes(part: SliceStack, first: int) -> tuple[float, float]:
     """Find the range of the valid slices of a part, or name those that have none."""
     values = part.slices[part.plan.valid]
     bad = np.flatnonzero(part.plan.valid)[~np.isfinite(values).all(axis=(1, 2))]
@@ -197,16 +189,29 @@ def _extremes(part: Observed, first: int) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
-def scanned(observed: Observed) -> Iterator[tuple[Box, Observed]]:
+def scanned(observed: SliceStack) -> Iterator[tuple[Box, SliceStack]]:
     """Cut a volume into parts of SCAN voxels at most, along what its format stores together.
 
     Yields:
       Where a part lies, z in observed slices, and the part, of which nothing is read yet.
     """
     count, height, width = observed.shape
-    if observed.volume.format in FOLDERS:
+    if is_chunked(observed.volume.format):
         height, width = min(height, 1024), min(width, 1024)
     each = max(1, SCAN // (height * width * max(1, observed.plan.factor)))
     size = (min(each, count), height, width)
     for box in block_grid(observed.shape, size, (0, 0, 0)).boxes:
         yield box, observed.part(box)
+
+
+def whole_factor(observed: SliceStack) -> int:
+    """Round the lateral px from slice to slice to a whole number."""
+    return round(observed.voxel_nm[0] / observed.voxel_nm[1])
+
+
+def why_axes_differ(observed: SliceStack) -> str:
+    """Say why lateral images cannot be like xz and yz planes; "" where they can."""
+    z_nm, y_nm, x_nm = observed.voxel_nm
+    if whole_factor(observed) >= 2 and np.isclose(y_nm, x_nm, rtol=1e-3):  # float32 headers
+        return ""
+    return f"voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm, wanted y = x and z 1.5 times that"

@@ -1,7 +1,6 @@
 """The page a user trusts a volume by: metrics.json and one self-contained report.html."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from emgauss_jax.evaluation import figures, page, tables
 from emgauss_jax.metrics import scores
 from emgauss_jax.metrics.calibration import calibrate
+from emgauss_jax.storage.files import write_text
 
 ROWS = ("nearest", "linear", "linear_blur", "cubic", "cubic_mean")
 # What counts as a difference: less than this is noise of the choice of block and seed.
@@ -75,9 +75,9 @@ def write_report(
     panels = page.panels(columns, (method, "reference"), hidden, voxel_nm, expected)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "metrics.json", json.dumps(result, allow_nan=False))
+    write_text(folder / "metrics.json", json.dumps(result, allow_nan=False))
     html = page.document(title, _scored_body(title, result, panels, voxel_nm, method))
-    _write(folder / "report.html", html)
+    write_text(folder / "report.html", html)
     return result
 
 
@@ -164,7 +164,7 @@ def write_gallery(
     ]
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "report.html", page.document(title, body))
+    write_text(folder / "report.html", page.document(title, body))
 
 
 def summarise(table: dict[str, dict[str, float | None]], method: str) -> str:
@@ -238,10 +238,3 @@ def _plain(value: object) -> object:
     if isinstance(value, float):
         return value if np.isfinite(value) else None
     return value
-
-
-def _write(path: Path, text: str) -> None:
-    # A reader never sees half a file: write beside it, then rename.
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

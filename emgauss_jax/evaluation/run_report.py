@@ -1,4 +1,4 @@
-"""How good a reconstruction is: the report of a run, on as much of it as memory holds.
+"""The report of a run: how good its reconstruction is, on as much of it as memory holds.
 
 Letters: D H W output, K observed slices.
 """
@@ -9,19 +9,21 @@ from typing import NamedTuple
 import numpy as np
 
 from emgauss_jax.data.intensity import to_unit
-from emgauss_jax.data.stack import Observed
+from emgauss_jax.data.stack import SliceStack
 from emgauss_jax.data.tiling import Box, border_mask
 from emgauss_jax.data.volume import open_volume
-from emgauss_jax.evaluation.report import write_gallery, write_report
+from emgauss_jax.evaluation.report import write_gallery
+from emgauss_jax.evaluation.rivals import missing_note, report_beside_rivals
 from emgauss_jax.methods.base import Block
-from emgauss_jax.methods.interpolate import TABLE, baselines
-from emgauss_jax.pipeline.region import CONSTANTS, folder_of
+from emgauss_jax.methods.interpolate import baselines
+from emgauss_jax.pipeline.fitting import fitting_of
+from emgauss_jax.pipeline.output_grid import isotropic
+from emgauss_jax.pipeline.region import folder_of
 from emgauss_jax.pipeline.run import Run, part_of
 from emgauss_jax.pipeline.stitching import expected_error, open_fits
-from emgauss_jax.pseudo_labels.source import obstacle
-from emgauss_jax.pseudo_labels.store import read_trust
+from emgauss_jax.pseudo_labels.store import read_weights
+from emgauss_jax.pseudo_labels.template import why_no_pseudo_labels
 from emgauss_jax.pseudo_labels.weights import describe
-from emgauss_jax.storage.network_file import read_learned
 from emgauss_jax.storage.run_dir import read_damaged
 
 SAMPLE = 2**23  # voxels of the output that are looked at; each method's copy takes 32 MiB
@@ -30,13 +32,21 @@ SAMPLE = 2**23  # voxels of the output that are looked at; each method's copy ta
 class Sample(NamedTuple):
     """A part of the output, and the slices it was made from."""
 
-    observed: Observed  # of the part
+    observed: SliceStack  # of the part
     planes: slice  # of the output
     box: Box  # z in observed slices, y and x px
     whole: bool
 
+    def describe(self) -> dict[str, str]:
+        """Say which part is looked at; nothing where it is the whole."""
+        if self.whole:
+            return {}
+        parts = zip("zyx", (self.planes, *self.box.slices[1:]), strict=True)
+        text = " x ".join(f"{axis} {part.start} to {part.stop - 1}" for axis, part in parts)
+        return {"looked at here": text}
 
-def choose_sample(observed: Observed, z: np.ndarray) -> Sample:
+
+def choose_sample(observed: SliceStack, z: np.ndarray) -> Sample:
     """Choose what to look at: all of it, or the middle of it.
 
     Args:
@@ -55,54 +65,52 @@ def choose_sample(observed: Observed, z: np.ndarray) -> Sample:
     low, high = int(valid[first]), int(valid[first + slices - 1])
     start = (low, (height - shape[0]) // 2, (width - shape[1]) // 2)
     box = Box(start, (high - low + 1, *shape))
-    reach = 0.5 if observed.plan.averaged else 0.0  # a thick slice reaches so far
-    span = np.searchsorted(z, [low - reach - 1e-6, high + reach + 1e-6])
+    reach = observed.plan.profile.reach + 1e-6
+    span = np.searchsorted(z, [low - reach, high + reach])
     return Sample(observed.part(box), slice(*map(int, span)), box, False)
 
 
-def assess(run: Run, z: np.ndarray, path: pathlib.Path, workdir: pathlib.Path) -> None:
+def report_run(run: Run, path: pathlib.Path, workdir: pathlib.Path) -> None:
     """Compare a written reconstruction with every interpolation, and with the reference if any.
 
     Args:
       run: finished.
-      z: f64[D], depths of the planes written, input-slice units.
-      path: the reconstruction.
+      path: the reconstruction, of isotropic voxels.
       workdir: gets report/, with report.html and, where there is a reference, metrics.json.
     """
-    folder = workdir / "report"
+    z = isotropic(run.observed).z
     sample = choose_sample(run.observed, z)
     observed, depths, (_, ys, xs) = sample.observed, z[sample.planes], sample.box.slices
     volume = open_volume(path)
     ours = to_unit(volume[sample.planes, ys, xs], observed.levels)
     block = Block(observed.unit_slices, observed.z, observed.plan.valid)
-    title, notes = f"{run.config.method}: {path.name}", describe_run(run, workdir)
-    if not sample.whole:
-        notes["looked at here"] = " x ".join(
-            f"{name} {a} to {b - 1}"
-            for name, a, b in zip(
-                "zyx", (sample.planes.start, ys.start, xs.start),
-                (sample.planes.stop, ys.stop, xs.stop), strict=True,
-            )
-        )  # fmt: skip
-    expected = _expected(run, workdir, depths, sample.box)
-    reference = observed.reference() if observed.plan.factor else None
-    if reference is not None and not np.isfinite(reference).all():
-        notes["reference"], reference = "holds NaN or infinite voxels: not scored", None
+    reference, unscored = _reference(observed)
+    told = {
+        "voxel_nm": volume.voxel_nm,
+        "title": f"{run.config.method}: {path.name}",
+        "notes": describe_run(run, workdir) | sample.describe() | unscored,
+        "expected": _expected(run, workdir, depths, sample.box),
+        "method": run.config.method,
+    }
+    folder = workdir / "report"
     if reference is None:
         others = baselines(block, depths, ("nearest", "linear"))
-        write_gallery(
-            folder, ours, others["nearest"], others["linear"], _hidden(observed, depths),
-            volume.voxel_nm, title, notes, expected, run.config.method,
-        )  # fmt: skip
+        hidden = _hidden(observed, depths)
+        write_gallery(folder, ours, others["nearest"], others["linear"], hidden, **told)
         return
-    names = (*TABLE, "cubic_mean") if observed.plan.averaged else TABLE
-    others = baselines(block, depths, names)
     seams = border_mask(run.grid, run.observed.shape[1:])[ys, xs]
-    write_report(
-        folder, reference, {**others, run.config.method: ours}, observed.plan.hidden,
-        volume.voxel_nm, title, notes, seams if seams.any() else None, expected,
-        run.config.method, observed.plan.lost,
-    )  # fmt: skip
+    seams = seams if seams.any() else None
+    report_beside_rivals(folder, block, observed.plan, ours, reference, seams=seams, **told)
+
+
+def _reference(observed: SliceStack) -> tuple[np.ndarray | None, dict[str, str]]:
+    """Read the planes to score against, if there are any; or say why they are not."""
+    if not observed.plan.factor:
+        return None, {}
+    reference = observed.reference()
+    if not np.isfinite(reference).all():
+        return None, {"reference": "holds NaN or infinite voxels: not scored"}
+    return reference, {}
 
 
 def _expected(run: Run, workdir: pathlib.Path, z: np.ndarray, box: Box) -> np.ndarray:
@@ -115,7 +123,7 @@ def _expected(run: Run, workdir: pathlib.Path, z: np.ndarray, box: Box) -> np.nd
     return np.concatenate([expected_error(fits, z[i : i + fits.slab], box) for i in slabs])
 
 
-def _hidden(observed: Observed, z: np.ndarray) -> np.ndarray:
+def _hidden(observed: SliceStack, z: np.ndarray) -> np.ndarray:
     """Mark the planes that are no observed slice, bool[D].
 
     A fractional anisotropy puts hardly a plane exactly on a slice: the nearest one counts as it.
@@ -133,43 +141,31 @@ def describe_run(run: Run, workdir: pathlib.Path) -> dict[str, str]:
         "observed slices": f"{plan.valid.sum()} valid of {len(plan.valid)}",
         "observed voxel, nm (z, y, x)": " x ".join(f"{nm:g}" for nm in observed.voxel_nm),
         "blocks": f"{run.grid.count} of {' x '.join(map(str, run.grid.size))}",
-        "steps": str(run.problem.settings.steps),
+        "steps": str(run.template.settings.steps),
         "seed": str(run.config.seed),
     }
     if "prior" in run.config:
-        notes["prior"] = _describe_prior(run, workdir)
+        notes["prior"] = _describe_labels(run, workdir)
     if len(run.regions) > 1:
-        own = ", each with a prior of its own" if run.prior else ""
+        own = ", each with a prior of its own" if run.label_template else ""
         notes["regions"] = f"{len(run.regions)}{own}"
-    fitted = range(len(run.regions) if run.problem.method.per_block else 0)
-    constant = sum(_constant_blocks(run, i, workdir) for i in fitted)
-    if constant:
-        notes["blocks of one intensity"] = f"{constant}, passed through"
-    if not run.problem.method.per_block:
-        notes["learned from"] = str(read_learned(workdir))
-    if run.config.data.get("paths"):
-        notes["learned from, too"] = ", ".join(run.config.data.paths)
-    if not plan.valid.all():
-        notes["missing slices"] = ", ".join(map(str, np.flatnonzero(~plan.valid)))
+    notes |= fitting_of(run.template.method).notes(run, workdir)
+    notes |= missing_note(np.flatnonzero(~plan.valid))
     damaged = read_damaged(workdir)
     if damaged:
         scored = " (in the reference, too, and scored as they are there)" if plan.factor else ""
         listed = "; ".join(f"{index} {reason}" for index, reason in damaged.items())
         notes["of these, found damaged"] = listed + scored
     if plan.factor:
-        notes["simulated"] = f"{plan.degradation}, factor {plan.factor}"
+        notes["simulated"] = f"{plan.profile.name}, factor {plan.factor}"
     return notes
 
 
-def _constant_blocks(run: Run, index: int, workdir: pathlib.Path) -> int:
-    return int((~np.isnan(np.load(folder_of(run, index, workdir) / CONSTANTS))).sum())
-
-
-def _describe_prior(run: Run, workdir: pathlib.Path) -> str:
-    """Say what came of the prior, in the region in the middle where there are many."""
+def _describe_labels(run: Run, workdir: pathlib.Path) -> str:
+    """Say how the sources were weighed, in the region in the middle where there are many."""
     middle = len(run.regions) // 2
-    trust = read_trust(folder_of(run, middle, workdir))
-    if trust:
-        return describe(trust)
-    why_not = obstacle(run.config, part_of(run.observed, run.regions[middle]))
+    judged = read_weights(folder_of(run, middle, workdir))
+    if judged:
+        return describe(judged)
+    why_not = why_no_pseudo_labels(run.config, part_of(run.observed, run.regions[middle]))
     return f"none: {why_not or 'a region of one intensity'}"

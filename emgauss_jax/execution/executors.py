@@ -1,4 +1,4 @@
-"""Who does the units of a run: this process, many that JAX brings together, or Dask workers."""
+"""Who does the tasks of a run: this process, many that JAX brings together, or Dask workers."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +14,12 @@ from emgauss_jax.execution import workers
 Do = Callable[[int], Any]
 
 
-class Crew(NamedTuple):
-    """Who does the units.
+class Executor(NamedTuple):
+    """Who does the tasks.
 
     `leads`: this process is the one that begins, finishes and reports.
-    `wait(name)`: returns when all processes of the crew have come here.
-    `each(here, anywhere, units, name)`: do all units; `here` works in this process alone,
+    `wait(name)`: returns when all processes of the executor have come here.
+    `each(here, anywhere, tasks, name)`: do all tasks; `here` works in this process alone,
         `anywhere` does the same and is picklable.
     """
 
@@ -28,26 +28,26 @@ class Crew(NamedTuple):
     each: Callable[[Do, Do, Sequence[int], str], None]
 
 
-def alone() -> Crew:
-    """Do all units in this process, one after the other."""
+def alone() -> Executor:
+    """Do all tasks in this process, one after the other."""
 
-    def each(here: Do, anywhere: Do, units: Sequence[int], name: str) -> None:
+    def each(here: Do, anywhere: Do, tasks: Sequence[int], name: str) -> None:
         del anywhere
-        for unit in _progress(units, len(units), name):
-            here(unit)
+        for task in _progress(tasks, len(tasks), name):
+            here(task)
 
-    return Crew(True, lambda name: None, each)
+    return Executor(True, lambda name: None, each)
 
 
-def hosts() -> Crew:
-    """Do every n-th unit in each of the n processes that `jax.distributed` has brought together."""
+def hosts() -> Executor:
+    """Do every n-th task in each of the n processes that `jax.distributed` has brought together."""
     index, count, one = jax.process_index(), jax.process_count(), alone()
 
-    def each(here: Do, anywhere: Do, units: Sequence[int], name: str) -> None:
+    def each(here: Do, anywhere: Do, tasks: Sequence[int], name: str) -> None:
         # By number, not by place: hosts may not see alike what is done.
-        one.each(here, anywhere, [unit for unit in units if unit % count == index], name)
+        one.each(here, anywhere, [task for task in tasks if task % count == index], name)
 
-    return Crew(index == 0, _meet, each)
+    return Executor(index == 0, _meet, each)
 
 
 def _meet(name: str) -> None:
@@ -66,42 +66,42 @@ def _meet(name: str) -> None:
         ) from error
 
 
-def workers_of(client: Any) -> Crew:
-    """Do units on the workers of a Dask client; one that fails does not stop the others."""
+def workers_of(client: Any) -> Executor:
+    """Do tasks on the workers of a Dask client; one that fails does not stop the others."""
 
-    def each(here: Do, anywhere: Do, units: Sequence[int], name: str) -> None:
+    def each(here: Do, anywhere: Do, tasks: Sequence[int], name: str) -> None:
         del here
         failed = {}
-        for unit, result in _progress(workers.run_units(client, anywhere, units), len(units), name):
+        for task, result in _progress(workers.run_tasks(client, anywhere, tasks), len(tasks), name):
             if isinstance(result, BaseException):
-                failed[unit] = result
+                failed[task] = result
         if failed:
-            unit, error = next(iter(failed.items()))
-            raise ValueError(f"{name}: {len(failed)} of {len(units)} units failed, {unit}: {error}")
+            task, error = next(iter(failed.items()))
+            raise ValueError(f"{name}: {len(failed)} of {len(tasks)} tasks failed, {task}: {error}")
 
-    return Crew(True, lambda name: None, each)
+    return Executor(True, lambda name: None, each)
 
 
 def _progress(items: Any, total: int, name: str) -> Any:
-    """Show a bar on a terminal and nothing elsewhere; none where there is but one unit."""
+    """Show a bar on a terminal and nothing elsewhere; none where there is but one task."""
     return tqdm.tqdm(
-        items, desc=name, total=total, unit="unit", disable=None if total > 1 else True
+        items, desc=name, total=total, unit="task", disable=None if total > 1 else True
     )
 
 
-def define_crew_flags() -> None:
-    """Define the flags that choose a crew."""
+def define_executor_flags() -> None:
+    """Define the flags that choose a executor."""
     flags.DEFINE_string(
         "hosts", None, "auto (SLURM, TPU pod), or ADDRESS:PORT,COUNT,INDEX of this process."
     )
-    flags.DEFINE_enum("cluster", None, workers.KINDS, "Dask workers that do the units.")
+    flags.DEFINE_enum("cluster", None, workers.KINDS, "Dask workers that do the tasks.")
     flags.DEFINE_integer("workers", 1, "How many of them.")
     flags.DEFINE_integer("gpus", 0, "GPUs shared out over them, one each.")
 
 
 @contextlib.contextmanager
-def open_crew(values: Any) -> Iterator[Crew]:
-    """Bring together the crew that flags ask for.
+def open_executor(values: Any) -> Iterator[Executor]:
+    """Bring together the executor that flags ask for.
 
     Raises:
       ValueError: flags that cannot be read, or do not go together.
@@ -115,10 +115,11 @@ def open_crew(values: Any) -> Iterator[Crew]:
             yield workers_of(client)
     elif values.hosts:
         join_hosts(values.hosts)
-        crew = hosts()
-        crew.wait("begin")  # at once: only the first meeting is given no more than half a minute
-        yield crew
-        crew.wait("end")  # and not at the shutdown, which is given five minutes
+        executor = hosts()
+        # At once: only the first meeting is given no more than half a minute.
+        executor.wait("begin")
+        yield executor
+        executor.wait("end")  # and not at the shutdown, which is given five minutes
         jax.distributed.shutdown()
     else:
         yield alone()

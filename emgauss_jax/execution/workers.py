@@ -1,6 +1,6 @@
 """Units of work, each in a process of its own: one after another, or as tasks of Dask.
 
-A unit is anything that can be pickled, and so is the function that does one. Processes are spawned
+A task is anything that can be pickled, and so is the function that does one. Processes are spawned
 and not forked, because JAX does not survive a fork: a script that calls this guards its own start
 by `if __name__ == "__main__"`.
 """
@@ -19,14 +19,14 @@ from typing import Any
 KINDS = ("local", "slurm")
 SETTINGS = {
     "distributed.worker.multiprocessing-method": "spawn",
-    # A worker holds the unit it does and no other, so that its death is counted against no other.
+    # A worker holds the task it does and no other, so that its death is counted against no other.
     "distributed.scheduler.worker-saturation": 1.0,
 }
 
 
 @contextlib.contextmanager
 def open_client(kind: str, workers: int, gpus: int = 0, **options: Any) -> Iterator[Any]:
-    """Start workers that do one unit at a time each; stop them in the end.
+    """Start workers that do one task at a time each; stop them in the end.
 
     Args:
       kind: "local", processes of this machine; "slurm", a job for every worker, as the user's
@@ -77,7 +77,7 @@ def _local(workers: int, gpus: int) -> Any:
 
     def worker(i: int) -> dict[str, Any]:
         env = {"CUDA_VISIBLE_DEVICES": visible[:gpus][i % gpus]} if gpus else {}
-        # No limit of memory: it is shared, and a unit may need most of it.
+        # No limit of memory: it is shared, and a task may need most of it.
         options = {"nthreads": 1, "memory_limit": 0, "env": env, **here, **quiet}
         return {"cls": distributed.Nanny, "options": options}
 
@@ -92,7 +92,7 @@ def _slurm(workers: int, gpus: int, **options: Any) -> Any:
         extra = settings.get("jobqueue.slurm.job-extra-directives", [])
         options = {"job_extra_directives": [*extra, "--gres=gpu:1"], **options}
     more = settings.get("jobqueue.slurm.worker-extra-args", [])
-    try:  # a job may have several cores, but does one unit at a time
+    try:  # a job may have several cores, but does one task at a time
         one = {"processes": 1, "worker_extra_args": [*more, "--nthreads", "1"]}
         cluster = jobqueue.SLURMCluster(**one, **options)
     except ValueError as error:
@@ -103,44 +103,44 @@ def _slurm(workers: int, gpus: int, **options: Any) -> Any:
     return cluster
 
 
-def run_units(
-    client: Any, function: Callable[[Any], Any], units: Iterable[Any], retries: int = 2
+def run_tasks(
+    client: Any, function: Callable[[Any], Any], tasks: Iterable[Any], retries: int = 2
 ) -> Iterator[tuple[Any, Any]]:
-    """Do units on the workers of a client.
+    """Do tasks on the workers of a client.
 
     Args:
       client: from `open_client`.
-      function: does one unit. It may be begun anew, after an error or where a worker has died.
-      units: what to do.
-      retries: how often a unit is begun anew after an error. That its worker died is forgiven as
+      function: does one task. It may be begun anew, after an error or where a worker has died.
+      tasks: what to do.
+      retries: how often a task is begun anew after an error. That its worker died is forgiven as
         often as Dask's `distributed.scheduler.allowed-failures` says, three times.
 
     Yields:
-      Each unit with what the function returned, or the exception it ended in, as they come.
+      Each task with what the function returned, or the exception it ended in, as they come.
     """
     distributed = _load("distributed")
-    futures = {client.submit(function, unit, retries=retries, pure=False): unit for unit in units}
+    futures = {client.submit(function, task, retries=retries, pure=False): task for task in tasks}
     for future in distributed.as_completed(list(futures)):
         error = future.exception()
         yield futures.pop(future), future.result() if error is None else error
 
 
-def one_by_one(function: Callable[[Any], Any], units: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """Do units without a cluster, one after another; yields as `run_units`.
+def one_by_one(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Do tasks without a cluster, one after another; yields as `run_tasks`.
 
     Each has a process of its own, so that one that is killed takes nothing with it, and leaves no
     memory behind.
     """
     spawn = multiprocessing.get_context("spawn")
-    for unit in units:
+    for task in tasks:
         with concurrent.futures.ProcessPoolExecutor(1, spawn, _end_with_parent) as pool:
-            future = pool.submit(function, unit)
+            future = pool.submit(function, task)
             error = future.exception()
-        yield unit, future.result() if error is None else error
+        yield task, future.result() if error is None else error
 
 
 def _end_with_parent() -> None:
-    """End this process as soon as its parent does: two must never do the same unit at once."""
+    """End this process as soon as its parent does: two must never do the same task at once."""
 
     def watch() -> None:
         multiprocessing.parent_process().join()

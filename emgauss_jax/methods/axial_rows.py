@@ -5,13 +5,14 @@ Letters: R rows, C columns, K slices, Q queried places, H W block size in px.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.methods.base import Block, bracket
+from emgauss_jax.data.slice_profile import SliceProfile
+from emgauss_jax.methods.base import Block, bracket, gap_around
 from emgauss_jax.methods.interpolate import weights
 
 
@@ -59,13 +60,14 @@ def _at(block: Block, depths: jax.Array) -> jax.Array:
     return (1 - share) * block.slices[around.lower] + share * block.slices[around.upper]
 
 
-def between(grid: jax.Array, place: jax.Array) -> jax.Array:
-    """Interpolate rows of f32[R, C, ...] linearly at f32[Q]; beyond the ends they go on."""
-    lower = jnp.floor(place)
-    share = (place - lower).reshape(-1, *[1] * (grid.ndim - 1))
-    index, last = lower.astype(jnp.int32), grid.shape[0] - 1
-    above, below = jnp.clip(index, 0, last), jnp.clip(index + 1, 0, last)
-    return (1 - share) * grid[above] + share * grid[below]
+def between(grid: Any, place: Any) -> Any:
+    """Interpolate rows of f32[R, C, ...] linearly at f32[Q]; beyond the ends they go on.
+
+    Of jax arrays in jax, of numpy ones on the host: rows that lie on a disk are read as asked.
+    """
+    lower, share = gap_around(place, grid.shape[0])
+    share = share.clip(0, 1).astype(np.float32).reshape(-1, *[1] * (grid.ndim - 1))
+    return (1 - share) * grid[lower] + share * grid[lower + 1]
 
 
 def mean_preserving(rows: jax.Array, place: jax.Array) -> jax.Array:
@@ -84,6 +86,9 @@ def mean_preserving(rows: jax.Array, place: jax.Array) -> jax.Array:
     return jnp.matmul(combined, rows, precision="highest")
 
 
-def interpolate(rows: jax.Array, place: jax.Array, thick: bool) -> jax.Array:
+INTERPOLATIONS = {"linear": between, "cubic_mean": mean_preserving}
+
+
+def interpolate(rows: jax.Array, place: jax.Array, profile: SliceProfile) -> jax.Array:
     """Interpolate f32[R, C] at f32[Q] without a network: what one adds to."""
-    return mean_preserving(rows, place) if thick else between(rows, place)
+    return INTERPOLATIONS[profile.interpolation](rows, place)

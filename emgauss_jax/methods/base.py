@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Params = Any
 
@@ -72,7 +73,7 @@ def shown(block: Block, offsets: tuple[float, ...], z: jax.Array) -> jax.Array:
     """Hold depths to what the slices show: beyond it nothing can be learned.
 
     Args:
-      offsets: of the planes averaged in a slice, ascending, input-slice units.
+      offsets: of the planes of a slice, ascending, input-slice units.
       z: f32[...], likewise.
 
     Returns:
@@ -101,3 +102,18 @@ def bracket(block: Block, z: jax.Array) -> Bracket:
     span = block.z[upper] - block.z[lower]
     fraction = jnp.where(span > 0, (z - block.z[lower]) / jnp.where(span > 0, span, 1.0), 0.0)
     return Bracket(lower, upper, jnp.clip(fraction, 0.0, 1.0))
+
+
+def gap_around(place: Any, count: int) -> tuple[Any, Any]:
+    """Find the two of `count` rows, 0, 1, 2, ..., that each place lies between; jax or numpy.
+
+    Args:
+      place: f[...], counted in rows.
+
+    Returns:
+      i32[...], the lower row, 0 to count - 2; f[...], 0 at the lower row and 1 at the next one,
+      beyond that before the first row and after the last.
+    """
+    floor = jnp.floor if isinstance(place, jax.Array) else np.floor
+    lower = floor(place).astype(np.int32).clip(0, count - 2)
+    return lower, place - lower

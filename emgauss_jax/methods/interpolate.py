@@ -11,6 +11,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter
 
+from emgauss_jax.data.slice_profile import SliceProfile, every_second
 from emgauss_jax.methods.base import Block
 
 BLUR_CANDIDATES = (0.7, 1.0, 1.5, 2.0)
@@ -85,29 +86,26 @@ def _blur_planes(planes: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
 
 
 def between_slices(
-    slices: np.ndarray, z_valid: np.ndarray, z: np.ndarray, thick: bool
+    slices: np.ndarray, z_valid: np.ndarray, z: np.ndarray, profile: SliceProfile
 ) -> np.ndarray:
     """Give the standard deviation of a voxel that is one of its two neighbours.
 
-    The chance of either is its interpolation weight; in a thick slice, whose planes are all
+    The chance of either is its interpolation weight; in an averaged slice, whose planes are all
     unknown, even. Beyond the end slices it grows as it does near a slice.
 
     Args:
       slices: f32[V, H, W], two or more.
       z_valid: f32[V], their depths.
       z: f64[Q].
-      thick: slices are means of planes.
+      profile: of the slices.
 
     Returns:
       f32[Q, H, W], intensity.
     """
     lower = np.clip(np.searchsorted(z_valid, z, side="right") - 1, 0, len(z_valid) - 2)
     share = (z - z_valid[lower]) / (z_valid[lower + 1] - z_valid[lower])
-    within = np.clip(share, 0.0, 1.0)
-    deviation = np.sqrt(within * (1 - within) + np.abs(share - within))
-    if thick:
-        deviation = np.full(len(z), 0.5)
-    return deviation.astype(np.float32)[:, None, None] * np.abs(slices[lower + 1] - slices[lower])
+    doubt = profile.doubt(share).astype(np.float32)
+    return doubt[:, None, None] * np.abs(slices[lower + 1] - slices[lower])
 
 
 def choose_blur(block: Block) -> float:
@@ -127,7 +125,7 @@ def choose_blur(block: Block) -> float:
     slices, z_valid = _valid(block)
     if len(z_valid) < 3:
         return DEFAULT_BLUR
-    hidden = np.arange(1, len(z_valid) - 1, 2)
+    hidden = every_second(len(z_valid))
     kept = np.setdiff1d(np.arange(len(z_valid)), hidden)
     z = z_valid[hidden]
     planes = _combine("linear", slices[kept], z_valid[kept], z)
@@ -160,13 +158,23 @@ def linear_blur(block: Block, z: np.ndarray, s: float) -> np.ndarray:
 TABLE = ("nearest", "linear", "linear_blur", "cubic")
 
 
+def rivals(profile: SliceProfile) -> tuple[str, ...]:
+    """Name the interpolations that every score stands beside."""
+    return tuple(dict.fromkeys((*TABLE, profile.interpolation)))
+
+
+def best_free(profile: SliceProfile) -> str:
+    """Name the best interpolation of slices of a profile."""
+    return "linear_blur" if profile.interpolation == "linear" else profile.interpolation
+
+
 def baselines(block: Block, z: np.ndarray, names: Sequence[str] = TABLE) -> dict[str, np.ndarray]:
     """Predict the same planes with several interpolations.
 
     Args:
       block: the observed slices.
       z: f[Q], depths, input-slice units.
-      names: those of the table, to which averaged slices add "cubic_mean".
+      names: kinds of `weights`, and "linear_blur".
 
     Returns:
       f32[Q, H, W] under each name.

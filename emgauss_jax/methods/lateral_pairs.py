@@ -1,50 +1,27 @@
 """Training pairs from lateral images alone: one lateral axis is degraded as z was.
 
 Letters: R observed rows, k planes for every observed slice, C columns, K slices, H W block size.
-Both degradations are one grid of planes: slice i has k of them, plane i k + j lying at
-`offsets(k, thick)[j]` from it. A thin stack ends with the last slice itself.
+Both slice profiles are one grid of planes: slice i has k of them, plane i k + j lying at
+`profile.plane_offsets(k)[j]` from it. A stack of thin slices ends with the last slice itself.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emgauss_jax.data.slice_profile import SliceProfile
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import weights
 
 
-def offsets(factor: int, thick: bool) -> np.ndarray:
-    """Give the depths f64[k] of a slice's planes from its own, input-slice units."""
-    return (np.arange(factor) - (factor - 1) / 2 * thick) / factor
-
-
-def plane_count(rows: int, factor: int, thick: bool) -> int:
-    """Count the planes of R observed rows."""
-    return rows * factor if thick else (rows - 1) * factor + 1
-
-
-def rows_of_image(most: int, size: int, factor: int, thick: bool) -> int:
+def rows_of_image(most: int, size: int, factor: int, profile: SliceProfile) -> int:
     """Count the observed rows of a training image: what is wanted, or what so many px hold."""
-    return min(most, (size - (not thick)) // factor + (not thick))
+    return min(most, profile.rows_within(size, factor))
 
 
-def plane_depths(rows: int, factor: int, thick: bool) -> np.ndarray:
-    """Give the depths f64[planes] of all planes of R rows that lie at 0, 1, 2, ..."""
-    depths = np.arange(rows)[:, None] + offsets(factor, thick)
-    return depths.ravel()[: plane_count(rows, factor, thick)]
-
-
-def base_weights(rows: int, factor: int, thick: bool) -> np.ndarray:
-    """Give the interpolation a network adds to: f64[planes, R], linear or mean-preserving cubic."""
-    kind = "cubic_mean" if thick else "linear"
-    return weights(kind, np.arange(rows), plane_depths(rows, factor, thick))
-
-
-def degrade(image: jax.Array, factor: int, thick: bool) -> jax.Array:
-    """Degrade the rows of an image f32[planes, C] to f32[R, C]."""
-    if thick:
-        return image.reshape(-1, factor, image.shape[1]).mean(axis=1)
-    return image[::factor]
+def base_weights(rows: int, factor: int, profile: SliceProfile) -> np.ndarray:
+    """Give the interpolation a network adds to: f64[planes, R]."""
+    return weights(profile.interpolation, np.arange(rows), profile.plane_depths(rows, factor))
 
 
 def contrast(block: Block) -> tuple[jax.Array, jax.Array]:

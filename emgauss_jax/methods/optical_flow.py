@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from emgauss_jax.methods.base import gap_around
+
 SMOOTHING = 2.0  # px, before matching: noise does not move along
 ATTACHMENT = 2.0  # weight of intensity, in units of its deviation, against smoothness
 TIGHTNESS = 0.3  # of the flow to its smoothed copy
@@ -131,9 +133,8 @@ def along(flows: Flows, slices: jax.Array, place: jax.Array) -> tuple[jax.Array,
     """
 
     def plane(place):
-        lower = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, len(slices) - 2)
+        lower, past = gap_around(place, len(slices))
         forth, back = SHARE * flows.forth[lower], SHARE * flows.back[lower]
-        past = place - lower
         rest = 1 - past
         # A flow is known at its own slice and taken for that of the plane: half of each.
         below = (warp(slices[lower], -past * forth) + warp(slices[lower], past * back)) / 2

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, NamedTuple
 
+from emgauss_jax.data.slice_profile import THIN, SliceProfile
 from emgauss_jax.methods.axial_rows import Missing
 from emgauss_jax.methods.base import Method
 from emgauss_jax.methods.emformer import method as emformer
@@ -17,61 +18,74 @@ from emgauss_jax.methods.siren import method as siren
 from emgauss_jax.render.rasterize import RenderSettings
 
 
-class Sampled(NamedTuple):
-    """How a stack's z differs from its y and x."""
+class AxialSampling(NamedTuple):
+    """How a stack is sampled along z."""
 
     anisotropy: float = 2.0  # lateral px from slice to slice
-    offsets: tuple[float, ...] = (0.0,)  # planes averaged in one slice, input-slice units
+    profile: SliceProfile = THIN  # of the slices
     missing: Missing = Missing()  # slices a block may lack
 
-    @property
-    def thick(self) -> bool:
-        """Whether a slice is a mean of planes."""
-        return len(self.offsets) > 1
 
-
-def build_emgauss(config: Any, sampled: Sampled) -> Method:
+def build_emgauss(config: Any, sampling: AxialSampling) -> Method:
     """Build EMGauss from the `emgauss` section of a config.
 
     Args:
       config: mapping with the fields of `Settings`, its parts as sections of their own.
-      sampled: how z was.
+      sampling: of the stack along z.
     """
     fields = dict(config)
     name = fields.pop("deformation")
     options = {key: dict(fields.pop(key)) for key in DEFORMATIONS if key in fields}
     if name not in DEFORMATIONS:
         raise ValueError(f"emgauss.deformation: got {name!r}, wanted one of {list(DEFORMATIONS)}")
-    if sampled.thick:
-        fields["holdout_every"] = 0  # slices as thick as their distance leave no gap to blur
+    if not sampling.profile.is_plane:
+        fields["holdout_every"] = 0  # no gap lies between slices that could be blurred
     settings = Settings(
         stages=Stages(**fields.pop("stages")),
         control=DensityControl(**fields.pop("control")),
         render=RenderSettings(**fields.pop("render")),
-        offsets=sampled.offsets,
+        profile=sampling.profile,
         **fields,
     )
     return emgauss.build(settings, DEFORMATIONS[name](**options.get(name, {})))
 
 
-def build_niiv(config: Any, sampled: Sampled) -> Method:
+def build_niiv(config: Any, sampling: AxialSampling) -> Method:
     """Build niiv from the `niiv` section of a config, the fields of its `Settings`."""
-    factor = max(2, round(sampled.anisotropy))  # of training pairs; to any stack it can be applied
-    return niiv.build(niiv.Settings(factor, sampled.thick, sampled.missing, **config))
+    factor = max(2, round(sampling.anisotropy))  # of training pairs; to any stack it can be applied
+    return niiv.build(niiv.Settings(factor, sampling.profile, sampling.missing, **config))
 
 
-def build_emformer(config: Any, sampled: Sampled) -> Method:
+def build_emformer(config: Any, sampling: AxialSampling) -> Method:
     """Build EMformer from the `emformer` section of a config: its `Sizes` and `Settings`."""
     fields = dict(config)
     sizes = {each.name: fields.pop(each.name) for each in dataclasses.fields(Sizes)}
     sizes = Sizes(**sizes | {"window": tuple(sizes["window"])})
-    settings = (sampled.anisotropy, sampled.thick, sampled.missing, sizes)
+    settings = (sampling.anisotropy, sampling.profile, sampling.missing, sizes)
     return emformer.build(emformer.Settings(*settings, **fields))
 
 
-def build_siren(config: Any, sampled: Sampled) -> Method:
+def build_siren(config: Any, sampling: AxialSampling) -> Method:
     """Build SIREN from the `siren` section of a config, the fields of its `Settings`."""
-    return siren.build(siren.Settings(sampled.anisotropy, sampled.offsets, **config))
+    return siren.build(siren.Settings(sampling.anisotropy, sampling.profile, **config))
+
+
+def build_shared(asked_by: str, config: Any, sampling: AxialSampling) -> Method:
+    """Build the method of another run's config, one whose network serves any stack.
+
+    Args:
+      asked_by: the setting or flag that names the run, for the message.
+
+    Raises:
+      ValueError: a method that fits every volume anew.
+    """
+    method = build(config.method, config, sampling)
+    if method.per_block:
+        raise ValueError(
+            f"{asked_by}: got a workdir of {config.method}, which fits every volume anew, wanted "
+            "one of a network (niiv, emformer)"
+        )
+    return method
 
 
 METHODS = {
@@ -82,13 +96,13 @@ METHODS = {
 }
 
 
-def build(name: str, config: Any, sampled: Sampled) -> Method:
+def build(name: str, config: Any, sampling: AxialSampling) -> Method:
     """Build the method a config names.
 
     Args:
       name: `config.method`.
       config: the whole config; the section of the method's own name is its settings.
-      sampled: how z was.
+      sampling: of the stack along z.
 
     Raises:
       ValueError: no such method, or settings that cannot work.
@@ -99,4 +113,4 @@ def build(name: str, config: Any, sampled: Sampled) -> Method:
         raise ValueError(
             f"method: got {name!r} in a config without settings of it, wanted a config of {name}"
         )
-    return METHODS[name](config[name], sampled)
+    return METHODS[name](config[name], sampling)

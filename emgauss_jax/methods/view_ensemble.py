@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emgauss_jax.data.slice_profile import SliceProfile
 from emgauss_jax.methods import lateral_pairs
 from emgauss_jax.methods.axial_rows import Missing
 from emgauss_jax.methods.base import Block
@@ -24,7 +25,7 @@ def predicting(views: Callable[..., jax.Array], settings: Any) -> dict[str, Call
 
     Args:
       views: views(settings, params, block, z).
-      settings: a dataclass with `thick` and `missing`.
+      settings: a dataclass with `profile` and `missing`.
     """
     gapless = dataclasses.replace(settings, missing=Missing())
 
@@ -36,41 +37,33 @@ def predicting(views: Callable[..., jax.Array], settings: Any) -> dict[str, Call
         """Draw the same, and tell its standard error."""
         planes = views(settings, params, block, z)
         judged = functools.partial(views, gapless, params)
-        scale = error_by_spread(judged, block, settings.thick)
+        scale = error_by_spread(judged, block, settings.profile)
         return planes.mean(axis=0), scale * planes.std(axis=0)
 
     return {"predict": predict, "predict_with_error": predict_with_error}
 
 
-def error_by_spread(views: Views, block: Block, thick: bool) -> jax.Array:
+def error_by_spread(views: Views, block: Block, profile: SliceProfile) -> jax.Array:
     """Measure the error by the spread of the views, both root mean squares.
 
-    The truth is known at half the resolution: every second slice is hidden, of thick ones two make
-    one. Beside a gap none is judged, unless all are: as if there were no gap, which has the error
-    too large rather than too small.
+    The truth is known at half the resolution, see `SliceProfile.held_out`. Beside a gap none is
+    judged, unless all are: as if there were no gap, which has the error too large rather than too
+    small.
 
     Args:
       views: of stacks without gaps.
       block: the observed slices, all valid; some may be missing between them.
-      thick: slices are means over their distance.
+      profile: of its slices.
 
     Returns:
       f32[]; 1 where too few slices are there to hide any.
     """
-    fine, count = lateral_pairs.halve(block.slices), len(block.z) // 2
-    if thick:
-        coarse = fine[: 2 * count].reshape(count, 2, *fine.shape[1:]).mean(axis=1)
-        hidden, parts = np.arange(2 * count), np.array([-0.25, 0.25])
-        place = (hidden[:, None] + parts - 0.5) / 2
-        first = 2 * (hidden // 2) - 2  # of the pair before
-        around = np.clip([first, first + 5], 0, 2 * count - 1)
-    else:
-        coarse, hidden = fine[::2], np.arange(1, 2 * len(fine[::2]) - 1, 2)
-        place = hidden[:, None] / 2
-        around = np.array([hidden - 1, hidden + 1])
+    fine = lateral_pairs.halve(block.slices)
+    coarse, hidden = profile.coarsen(fine), profile.held_out(np.arange(len(fine)))
     if len(coarse) < 2:
         return jnp.float32(1)
-    judged = _gapless(block.z, around)[:, None, None]
+    place = profile.coarse_depths(hidden, 2)
+    judged = _gapless(block.z, profile.seen_around(hidden))[:, None, None]
     stack = Block(coarse, jnp.arange(1.0 * len(coarse)), jnp.ones(len(coarse), bool))
     planes = views(stack, jnp.asarray(place.ravel(), jnp.float32))
     planes = planes.reshape(len(planes), *place.shape, *planes.shape[2:]).mean(axis=2)

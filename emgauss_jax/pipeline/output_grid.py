@@ -5,18 +5,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emgauss_jax.data.stack import Observed
+from emgauss_jax.data.stack import SliceStack
 
 
-class Sampling(NamedTuple):
+class OutputGrid(NamedTuple):
     """Where the planes of an output lie."""
 
     z: np.ndarray  # f64[Q], input-slice units
     voxel_nm: tuple[float, float, float]
 
 
-def isotropic(observed: Observed) -> Sampling:
-    """Sample at the lateral voxel size; in simulation, at the planes of the reference.
+def isotropic(observed: SliceStack) -> OutputGrid:
+    """Lay planes at the lateral voxel size; in simulation, at the planes of the reference.
 
     Raises:
       ValueError: the slices lie no farther apart than the pixels.
@@ -24,7 +24,7 @@ def isotropic(observed: Observed) -> Sampling:
     z_nm, y_nm, x_nm = observed.voxel_nm
     plan = observed.plan
     if plan.factor:
-        return Sampling(plan.z_reference, (z_nm / plan.factor, y_nm, x_nm))
+        return OutputGrid(plan.z_reference, (z_nm / plan.factor, y_nm, x_nm))
     if z_nm < y_nm:
         raise ValueError(
             f"voxel_nm: got z {z_nm:g} and y {y_nm:g}, wanted z >= y: slices at least as far apart "
@@ -33,8 +33,8 @@ def isotropic(observed: Observed) -> Sampling:
     return by_factor(observed, z_nm / y_nm)
 
 
-def by_factor(observed: Observed, factor: float) -> Sampling:
-    """Sample `factor` planes for every observed slice, from the first slice to the last.
+def by_factor(observed: SliceStack, factor: float) -> OutputGrid:
+    """Lay `factor` planes for every observed slice, from the first slice to the last.
 
     Raises:
       ValueError: a factor below 1.
@@ -43,11 +43,11 @@ def by_factor(observed: Observed, factor: float) -> Sampling:
         raise ValueError(f"factor: got {factor:g}, wanted 1 or more")
     z_nm, y_nm, x_nm = observed.voxel_nm
     count = int(np.floor((observed.shape[0] - 1) * factor + 1e-6)) + 1
-    return Sampling(np.arange(count) / factor, (z_nm / factor, y_nm, x_nm))
+    return OutputGrid(np.arange(count) / factor, (z_nm / factor, y_nm, x_nm))
 
 
-def at_depths(observed: Observed, z: Sequence[float]) -> Sampling:
-    """Sample the depths asked for; the output's axial voxel size is their mean distance.
+def at_depths(observed: SliceStack, z: Sequence[float]) -> OutputGrid:
+    """Lay planes at the depths asked for; the output's axial voxel size is their mean distance.
 
     Raises:
       ValueError: a depth outside the stack, or depths that do not rise.
@@ -63,11 +63,11 @@ def at_depths(observed: Observed, z: Sequence[float]) -> Sampling:
         raise ValueError(f"z: got {z}, wanted rising depths from 0 to {last}")
     z_nm, y_nm, x_nm = observed.voxel_nm
     step = float(np.diff(depths).mean()) if len(depths) > 1 else 1.0
-    return Sampling(depths, (z_nm * step, y_nm, x_nm))
+    return OutputGrid(depths, (z_nm * step, y_nm, x_nm))
 
 
-def sampling_of(observed: Observed, asked: tuple[str, Any] | None) -> Sampling:
-    """Choose the sampling that is asked for.
+def output_grid(observed: SliceStack, asked: tuple[str, Any] | None) -> OutputGrid:
+    """Choose the planes that are asked for.
 
     Args:
       observed: of the run.

@@ -1,4 +1,4 @@
-"""From a config to what a command works on, and the workdir that remembers it."""
+"""A run: what a config names, opened and cut into regions of blocks."""
 
 import pathlib
 import sys
@@ -10,25 +10,35 @@ import numpy as np
 
 from emgauss_jax.data.damaged_slices import Damaged, find_damaged
 from emgauss_jax.data.intensity import IntensityRange
-from emgauss_jax.data.stack import Observed, open_observed, open_unmeasured
+from emgauss_jax.data.stack import SliceStack, open_stack, open_unmeasured
 from emgauss_jax.data.tiling import Box, Grid, block_grid
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.axial_rows import Missing
 from emgauss_jax.methods.base import Block
-from emgauss_jax.pseudo_labels.source import Prior, build_prior, obstacle
+from emgauss_jax.pseudo_labels.template import (
+    LabelTemplate,
+    label_template,
+    why_no_pseudo_labels,
+)
 from emgauss_jax.storage.run_dir import read_levels
-from emgauss_jax.training.problem import FitSettings, Problem, check, cut_blocks
+from emgauss_jax.training.problem import (
+    FitSettings,
+    FitTemplate,
+    cut_blocks,
+    make_template,
+    shapes_of,
+)
 
 
 class Run(NamedTuple):
-    """An opened volume, its regions of blocks, and what is to be fitted in each."""
+    """An opened volume, its regions of blocks, and how each of them is fitted."""
 
     config: Any
-    observed: Observed  # of the whole crop; unread
+    observed: SliceStack  # of the whole crop; unread
     grid: Grid  # all blocks; in z it counts valid slices, in y and x px of the crop
     regions: tuple[Grid, ...]  # blocks that are held in memory and fitted together
-    problem: Problem  # of one blank block
-    prior: Prior | None  # of blank slices; None, there is none
+    template: FitTemplate  # of the blocks
+    label_template: LabelTemplate | None  # of pseudo-labels; None: the first region makes none
 
     def first_block(self, index: int) -> int:
         """Count the blocks of all regions before one; what is random in a block depends on it."""
@@ -71,29 +81,25 @@ def prepare(
     """
     settings = FitSettings(**config.train)
     levels = read_levels(workdir) if workdir else levels
-    observed = open_observed(config.data, levels)
+    observed = open_stack(config.data, levels)
     shape = (int(observed.plan.valid.sum()), *observed.shape[1:])
     grid = cut_grid(shape, config.block.max_size, config.block.overlap)
     regions = cut_regions(grid, config.block.region)
     first = part_of(observed, regions[0])
-    why_not = obstacle(config, first)
-    prior = None if why_not else build_prior(config, first)
+    makes_labels = not why_no_pseudo_labels(config, first)
+    labels = label_template(config, first) if makes_labels else None
     anisotropy = observed.voxel_nm[0] / observed.voxel_nm[1]
     missing = missing_of(observed.plan.valid, grid)
-    sampled = registry.Sampled(anisotropy, observed.thickness, missing)
-    method = registry.build(config.method, config, sampled)
-    blank = _blank_block(first, grid.size, prior)
-    problem = Problem(
-        method=method,
-        blocks=blank if method.per_block else jax.tree.map(lambda leaf: leaf[None], blank),
+    sampling = registry.AxialSampling(anisotropy, observed.plan.profile, missing)
+    template = make_template(
+        method=registry.build(config.method, config, sampling),
+        shapes=_block_shapes(first, grid.size, labels),
         key=jax.random.key(config.seed),
         rates=config.optimizer.rates.to_dict(),
         start=dict(config.optimizer.start),
         settings=settings,
     )
-    if method.per_block:  # a network is checked when it is to learn
-        check(problem)
-    return Run(config, observed, grid, regions, problem, prior)
+    return Run(config, observed, grid, regions, template, labels)
 
 
 def missing_of(valid: np.ndarray, grid: Grid) -> Missing:
@@ -108,14 +114,18 @@ def missing_of(valid: np.ndarray, grid: Grid) -> Missing:
     return Missing(int(z[0]), int(max(spans)) - size, len(valid) - 1 - int(z[-1]))
 
 
-def _blank_block(observed: Observed, size: tuple[int, int, int], prior: Prior | None) -> Block:
-    """Make the first block of a region as if all were 0: its shapes are those of every block."""
+def _block_shapes(
+    observed: SliceStack, size: tuple[int, int, int], labels: LabelTemplate | None
+) -> Block:
+    """Give the shapes that every block has, from the first one of a region; no slice is read."""
     z = observed.z_valid
     blank = np.broadcast_to(np.float32(0), (len(z), *observed.shape[1:]))
-    return cut_blocks(blank, z, (Box((0, 0, 0), size),), prior.blank if prior else None)
+    boxes = (Box((0, 0, 0), size),)
+    blocks = cut_blocks(blank, z, boxes, labels.blank(observed) if labels else None)
+    return shapes_of(jax.tree.map(lambda leaf: leaf[0], blocks))
 
 
-def part_of(observed: Observed, region: Grid) -> Observed:
+def part_of(observed: SliceStack, region: Grid) -> SliceStack:
     """Cut out the observed slices of a region, to be read by themselves."""
     (z, y, x), (count, height, width) = region.bounds
     slices = np.flatnonzero(observed.plan.valid)[z : z + count]

@@ -1,5 +1,6 @@
-"""One network for all blocks: what it learns from, and its fit.
+"""One network for all blocks: what it learns from, its fit, and regions drawn by it.
 
+It is fitted as one task; `network.npz` in the workdir is all that remains.
 Letters: B blocks.
 """
 
@@ -12,27 +13,65 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
-from emgauss_jax.data.stack import Observed, measured, open_unmeasured
+from emgauss_jax.data.stack import (
+    SliceStack,
+    measured,
+    open_unmeasured,
+    whole_factor,
+    why_axes_differ,
+)
 from emgauss_jax.data.tiling import Box, Grid
 from emgauss_jax.methods.base import Block
-from emgauss_jax.methods.lateral_pairs import plane_count
 from emgauss_jax.metrics.scores import SMALLEST
+from emgauss_jax.pipeline.phase import Phase
+from emgauss_jax.pipeline.region import Fitted, open_region
 from emgauss_jax.pipeline.run import Run, part_of
-from emgauss_jax.pseudo_labels.source import no_likeness, whole_factor
+from emgauss_jax.pipeline.trials import TrialFolders
 from emgauss_jax.storage import network_file
-from emgauss_jax.training import chunk_plan
+from emgauss_jax.storage.run_dir import claim_workdir
+from emgauss_jax.training import chunk_plan, metrics_log
+from emgauss_jax.training.block_axis import block_axis
+from emgauss_jax.training.failures import Failure
 from emgauss_jax.training.fit import fit
+from emgauss_jax.training.hyperparams import Hyper
 from emgauss_jax.training.problem import Problem, check, cut_blocks
+from emgauss_jax.training.sweep_results import failed, pick
 
 MOST_BLOCKS = 64  # that are learned from: 340 MB of 64 x 144 x 144 voxels, as by default
 
 
+def plan_fits(run: Run, workdir: pathlib.Path) -> Phase:
+    """Plan the fit: one task, however many regions there are."""
+    return Phase(
+        name="fit",
+        count=1,
+        done=lambda task: is_done(workdir),
+        do=lambda task: fit_network(run, workdir),
+    )
+
+
 def is_done(workdir: pathlib.Path) -> bool:
-    """Tell whether the network is fitted and nothing is left to be taken away."""
+    """Tell whether the network is fitted and its checkpoints are deleted."""
     return network_file.is_there(workdir) and not (workdir / chunk_plan.FOLDER).exists()
 
 
-def open_volumes(run: Run) -> list[Observed]:
+def check_inputs(run: Run, workdir: pathlib.Path) -> None:
+    """Make sure, before a fit is begun, that a network can learn from the volumes of a run.
+
+    Raises:
+      ValueError: saying why it cannot.
+    """
+    if not network_file.is_there(workdir):
+        open_volumes(run)
+        check(run.template)
+
+
+def check_done(run: Run, workdir: pathlib.Path) -> None:
+    """Raise where the network is not fitted."""
+    network_file.read(workdir, run.template.method.init)
+
+
+def open_volumes(run: Run) -> list[SliceStack]:
     """Open all volumes that are to be learned from; of the further ones none is read.
 
     Raises:
@@ -44,33 +83,23 @@ def open_volumes(run: Run) -> list[Observed]:
         data.update(path=str(path), crop="", missing=())
         volumes.append(open_unmeasured(data))
     for path, volume in zip((config.data.path, *config.data.paths), volumes, strict=True):
-        why_not = _obstacle(volume, whole_factor(run.observed), run.grid.size)
+        why_not = _why_not_learn(volume, whole_factor(run.observed), run.grid.size)
         if why_not:
             raise ValueError(f"{path}: got {why_not}, to learn from lateral images")
     return volumes
 
 
-def _obstacle(observed: Observed, factor: int, size: Sequence[int]) -> str:
+def _why_not_learn(observed: SliceStack, factor: int, size: Sequence[int]) -> str:
     """Say why a volume cannot be learned from, after "got"; empty where it can."""
-    if no_likeness(observed):
-        return no_likeness(observed)
+    if why_axes_differ(observed):
+        return why_axes_differ(observed)
     if whole_factor(observed) != factor:
         return f"{whole_factor(observed)} px from slice to slice, wanted {factor} as in data.path"
-    smallest = max(SMALLEST, plane_count(3, factor, observed.plan.averaged))
+    smallest = max(SMALLEST, observed.plan.profile.plane_count(3, factor))
     field = tuple(min(pair) for pair in zip(size[1:], observed.shape[1:], strict=True))
     if min(field) < smallest:
         return f"blocks of {field[0]} x {field[1]} px, wanted {smallest} px or more"
     return ""
-
-
-def check_learnable(run: Run) -> None:
-    """Make sure that a network can learn from the volumes of a run, before it is begun.
-
-    Raises:
-      ValueError: saying why it cannot.
-    """
-    open_volumes(run)
-    check(run.problem)
 
 
 def fit_network(run: Run, workdir: pathlib.Path) -> None:
@@ -87,11 +116,43 @@ def fit_network(run: Run, workdir: pathlib.Path) -> None:
     shutil.rmtree(workdir / chunk_plan.FOLDER, ignore_errors=True)
 
 
+def read_drawn(run: Run, index: int, workdir: pathlib.Path) -> Fitted:
+    """Open a region, to be drawn by the network."""
+    params = network_file.read(workdir, run.template.method.init)
+    return Fitted(open_region(run, index), None, lambda place: params)
+
+
+def notes(run: Run, workdir: pathlib.Path) -> dict[str, str]:
+    """Say what a report's reader should know of the network."""
+    told = {"learned from": str(network_file.read_learned(workdir))}
+    others = run.config.data.paths
+    return told | ({"learned from, too": ", ".join(others)} if others else {})
+
+
+def fit_trials(run: Run, hypers: Sequence[Hyper], folders: TrialFolders) -> dict[int, Failure]:
+    """Fit a network for every trial, and leave each in the trial's folder.
+
+    Returns:
+      Trial -> why it failed, of those that did.
+    """
+    problem, learned = problem_of(run)
+    problem = dataclasses.replace(problem, sweep=tuple(hypers))
+    teachers = fit(problem, folders.fit)
+    failures = failed(problem, folders.fit)
+    for which, (workdir, config) in enumerate(folders.own):
+        claim_workdir(workdir, config)
+        if which not in failures:
+            params = pick(problem, teachers, which)
+            network_file.write(workdir, jax.tree.map(lambda leaf: leaf[0], params), learned)
+            source = folders.fit / metrics_log.FILE
+            metrics_log.copy_metrics(source, workdir / metrics_log.FILE, which)
+    return failures
+
+
 def problem_of(run: Run) -> tuple[Problem, network_file.Learned]:
-    """State what the network is to be fitted to: all blocks are its only one."""
-    drawn, learned = draw_blocks(run)
-    blocks = jax.tree.map(lambda leaf: leaf[None], drawn)
-    return dataclasses.replace(run.problem, blocks=blocks), learned
+    """State what the network is to be fitted to, and what it learns from."""
+    blocks, learned = draw_blocks(run)
+    return Problem(run.template, block_axis(run.template.method).fits_of(blocks)), learned
 
 
 def draw_blocks(run: Run) -> tuple[Block, network_file.Learned]:
@@ -137,8 +198,8 @@ def starts_of_boxes(shape: Sequence[int], size: Sequence[int]) -> np.ndarray:
 
 
 def _in_turn(
-    volumes: Sequence[Observed], starts: Sequence[np.ndarray]
-) -> Iterator[tuple[Observed, tuple[int, ...]]]:
+    volumes: Sequence[SliceStack], starts: Sequence[np.ndarray]
+) -> Iterator[tuple[SliceStack, tuple[int, ...]]]:
     """Go through the boxes of all volumes, one of each in turn, so that small ones count too."""
     for turn in itertools.zip_longest(*starts):
         for volume, start in zip(volumes, turn, strict=True):
@@ -146,6 +207,6 @@ def _in_turn(
                 yield volume, tuple(start.tolist())
 
 
-def _read(volume: Observed, box: Box) -> np.ndarray:
+def _read(volume: SliceStack, box: Box) -> np.ndarray:
     """Read the valid slices of a box, f32[V, H, W], intensity in [0, 1]."""
     return part_of(volume, Grid(tuple((n,) for n in box.start), box.shape)).unit_valid

@@ -14,12 +14,11 @@ import jax
 import numpy as np
 
 from emgauss_jax.data.tiling import Box, Grid, blend_weights
-from emgauss_jax.pipeline.region import Fitted, read_fitted
+from emgauss_jax.pipeline.fitting import fitting_of
+from emgauss_jax.pipeline.region import Fitted
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pseudo_labels.uncertainty import standard_error
 
-SLAB = 64  # planes drawn at once: one chunk of the chunked formats
-SLABS = 4  # at once of a network, which looks at all of a block for whatever it is asked
 REGIONS = 12  # held at once: more than meet in a tile
 
 
@@ -35,26 +34,22 @@ class Fits(NamedTuple):
     slab: int  # planes drawn at once
 
 
-def planes_at_once(run: Run) -> int:
-    """Tell how many planes are drawn at once."""
-    return SLAB if run.problem.method.per_block else SLABS * SLAB
-
-
 def open_fits(run: Run, workdir: pathlib.Path) -> Fits:
     """Open the fits of a run; nothing is read yet."""
-    open_one = functools.lru_cache(REGIONS)(lambda index: read_fitted(run, index, workdir))
+    method = run.template.method
+    fitting = fitting_of(method)
+    open_one = functools.lru_cache(REGIONS)(lambda index: fitting.open(run, index, workdir))
 
     def errors(index: int) -> Callable[[np.ndarray], np.ndarray]:
         fitted = open_one(index)
         return standard_error(fitted.region.observed, fitted.labels)
 
-    method = run.problem.method
     both = method.predict_with_error
     draw_error = both and jax.jit(lambda *given: both(*given)[1])
     errors = functools.lru_cache(REGIONS)(errors)
-    slab = planes_at_once(run)
     bounds = np.array([(box.start, box.stop) for box in (one.bounds for one in run.regions)])
-    return Fits(run, bounds, jax.jit(method.predict), draw_error, open_one, errors, slab)
+    predict, slab = jax.jit(method.predict), fitting.planes_at_once
+    return Fits(run, bounds, predict, draw_error, open_one, errors, slab)
 
 
 class Share(NamedTuple):

@@ -1,4 +1,4 @@
-"""An output as units of work: tiles of a chunked volume and boxes of its pyramid, or one file.
+"""An output as tasks: tiles of a chunked volume and boxes of its pyramid, or one file.
 
 Letters: D H W output, Q planes.
 """
@@ -14,12 +14,14 @@ import numpy as np
 from emgauss_jax.data import concurrent_volume
 from emgauss_jax.data.intensity import from_unit
 from emgauss_jax.data.tiling import Box
-from emgauss_jax.data.volume import FOLDERS, create_volume, plan_volume
-from emgauss_jax.pipeline.output_grid import Sampling
+from emgauss_jax.data.volume import create_volume, is_chunked, plan_volume
+from emgauss_jax.pipeline.fitting import SHARED
+from emgauss_jax.pipeline.output_grid import OutputGrid
+from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.run import Run
-from emgauss_jax.pipeline.stitching import SLAB, SLABS, Fits, expected_error, render
+from emgauss_jax.pipeline.stitching import Fits, expected_error, render
 
-TILE = (SLABS * SLAB, 512, 512)  # planes, px, px of a unit: whole chunks
+TILE = (SHARED.planes_at_once, 512, 512)  # planes, px, px of a task: whole chunks
 
 
 class Draw(NamedTuple):
@@ -27,15 +29,6 @@ class Draw(NamedTuple):
 
     planes: Callable[[np.ndarray, Box], np.ndarray]  # depths f64[Q] and a part -> [Q, h, w]
     slab: int  # planes at once
-
-
-class Phase(NamedTuple):
-    """Units that can be done in any order, by any process, once the phase before is done."""
-
-    name: str
-    count: int
-    done: Callable[[int], bool]
-    do: Callable[[int], None]
 
 
 def drawing(fits: Fits) -> Draw:
@@ -62,8 +55,8 @@ def drawing_errors(fits: Fits) -> Draw:
 def _paste_observed(fits: Fits, z: np.ndarray, part: Box, planes: np.ndarray) -> None:
     """Put the valid observed slices where a plane has exactly their depth, in place."""
     observed = fits.run.observed
-    if observed.plan.averaged:
-        return  # a mean of planes is not a plane
+    if not observed.plan.profile.is_plane:
+        return
     near = np.rint(z).astype(int).clip(0, observed.shape[0] - 1)
     here = (np.abs(z - near) < 1e-6) & observed.plan.valid[near]
     if here.any():
@@ -75,7 +68,7 @@ def _paste_observed(fits: Fits, z: np.ndarray, part: Box, planes: np.ndarray) ->
 def output_phases(
     draw: Draw,
     run: Run,
-    sampling: Sampling,
+    grid: OutputGrid,
     path: pathlib.Path,
     dtype: Any,
     format: str | None,
@@ -86,7 +79,7 @@ def output_phases(
     Args:
       draw: what is written.
       run: of whose field it is.
-      sampling: its planes.
+      grid: where its planes lie.
       path: the volume.
       dtype: of the volume.
       format: where the suffix leaves it open, see `create_volume`.
@@ -100,13 +93,13 @@ def output_phases(
         concurrent_volume.finish(path)  # what a kill within it has left
     if path.exists():
         return ()
-    shape = (len(sampling.z), *run.observed.shape[1:])
-    form, _ = plan_volume(path, shape, dtype, sampling.voxel_nm, format)
-    if form not in FOLDERS:
-        write = functools.partial(_write_file, draw, sampling, path, shape, dtype, format)
+    shape = (len(grid.z), *run.observed.shape[1:])
+    form, _ = plan_volume(path, shape, dtype, grid.voxel_nm, format)
+    if not is_chunked(form):
+        write = functools.partial(_write_file, draw, grid, path, shape, dtype, format)
         return (Phase(name, 1, lambda unit: path.exists(), lambda unit: write()),)
     volume = concurrent_volume.begin(
-        path, shape, dtype, sampling.voxel_nm, format=format, content=content
+        path, shape, dtype, grid.voxel_nm, format=format, content=content
     )
     finish = Phase(
         f"finish {name}", 1, lambda unit: path.exists(), lambda unit: concurrent_volume.finish(path)
@@ -114,7 +107,7 @@ def output_phases(
     coarser = (
         _coarser(f"{name} level {level}", volume, level) for level in range(1, len(volume.levels))
     )
-    return (_tiles(name, volume, draw, sampling.z), *coarser, finish)
+    return (_tiles(name, volume, draw, grid.z), *coarser, finish)
 
 
 def _tiles(name: str, volume: concurrent_volume.SharedVolume, draw: Draw, z: np.ndarray) -> Phase:
@@ -155,11 +148,11 @@ def cut_tiles(shape: tuple[int, int, int]) -> tuple[Box, ...]:
 
 
 def _write_file(
-    draw: Draw, sampling: Sampling, path: pathlib.Path, shape: Any, dtype: Any, format: str | None
+    draw: Draw, grid: OutputGrid, path: pathlib.Path, shape: Any, dtype: Any, format: str | None
 ) -> None:
     """Write a volume whose format one process writes from its first plane to its last."""
-    with create_volume(path, shape, dtype, sampling.voxel_nm, format=format) as writer:
+    with create_volume(path, shape, dtype, grid.voxel_nm, format=format) as writer:
         for start in range(0, shape[0], draw.slab):
             stop = min(start + draw.slab, shape[0])
             slab = Box((start, 0, 0), (stop - start, *shape[1:]))
-            writer[slab.slices] = draw.planes(sampling.z[start:stop], slab)
+            writer[slab.slices] = draw.planes(grid.z[start:stop], slab)

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emgauss_jax.pseudo_labels.weights import Trust
-from emgauss_jax.storage.run_dir import read_json, write_json
+from emgauss_jax.pseudo_labels.weights import SourceWeights
+from emgauss_jax.storage.files import read_json, write_json
 
 FOLDER = "prior"
+FITS = "fits"  # of the sources, inside it
 PLANES, SPREAD = "labels.npy", "spread.npy"
-OUTCOME = "outcome.json"  # written last
+WEIGHTS = "weights.json"  # written last
 
 
 class Labels(NamedTuple):
@@ -25,18 +26,18 @@ class Labels(NamedTuple):
     # them differs, scaled to the error on hidden slices
     z: np.ndarray  # f32[P], input-slice units
     per_slice: int  # k
-    trust: Trust
+    judged: SourceWeights
 
 
 def write_labels(
-    workdir: pathlib.Path, planes: np.ndarray, spread: np.ndarray, trust: Trust
+    workdir: pathlib.Path, planes: np.ndarray, spread: np.ndarray, judged: SourceWeights
 ) -> None:
     """Write labels [P, H, W] and their spread in half precision; they are there once all is."""
     folder = workdir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / PLANES, planes.astype(np.float16))
     np.save(folder / SPREAD, spread.astype(np.float16))
-    write_json(folder / OUTCOME, trust._asdict())
+    write_json(folder / WEIGHTS, judged._asdict())
 
 
 def read_labels(workdir: pathlib.Path, z: np.ndarray, per_slice: int) -> Labels | None:
@@ -50,18 +51,18 @@ def read_labels(workdir: pathlib.Path, z: np.ndarray, per_slice: int) -> Labels 
     Raises:
       ValueError: a damaged file.
     """
-    folder, trust = workdir / FOLDER, read_trust(workdir)
-    if trust is None:
+    folder, judged = workdir / FOLDER, read_weights(workdir)
+    if judged is None:
         return None
     spread, planes = _read_planes(folder / SPREAD), folder / PLANES
     blank = np.broadcast_to(np.float16(0), spread.shape)
-    return Labels(_read_planes(planes) if planes.exists() else blank, spread, z, per_slice, trust)
+    return Labels(_read_planes(planes) if planes.exists() else blank, spread, z, per_slice, judged)
 
 
-def read_trust(workdir: pathlib.Path) -> Trust | None:
-    """Read how far each was believed; None where there are no labels."""
-    path = workdir / FOLDER / OUTCOME
-    return Trust(**read_json(path)) if path.exists() else None
+def read_weights(workdir: pathlib.Path) -> SourceWeights | None:
+    """Read how far each source was believed; None where there are no labels."""
+    path = workdir / FOLDER / WEIGHTS
+    return SourceWeights(**read_json(path)) if path.exists() else None
 
 
 def _read_planes(path: pathlib.Path) -> np.ndarray:
@@ -75,8 +76,7 @@ def _read_planes(path: pathlib.Path) -> np.ndarray:
 
 
 def forget(workdir: pathlib.Path) -> None:
-    """Take away what nothing needs once the blocks are fitted: the spread and the outcome stay."""
+    """Delete what nothing needs once the blocks are fitted: the spread and the weights stay."""
     folder = workdir / FOLDER
     (folder / PLANES).unlink(missing_ok=True)
-    for name in ("fit", "probe"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    shutil.rmtree(folder / FITS, ignore_errors=True)

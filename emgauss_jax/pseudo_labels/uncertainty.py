@@ -12,12 +12,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from emgauss_jax.data.stack import Observed
+from emgauss_jax.data.slice_profile import every_second
+from emgauss_jax.data.stack import SliceStack
+from emgauss_jax.methods.axial_rows import between
 from emgauss_jax.methods.interpolate import between_slices
 from emgauss_jax.pseudo_labels.store import Labels
 
 
-def standard_error(observed: Observed, labels: Labels | None) -> Callable[[np.ndarray], np.ndarray]:
+def standard_error(
+    observed: SliceStack, labels: Labels | None
+) -> Callable[[np.ndarray], np.ndarray]:
     """Estimate the standard error of planes.
 
     Args:
@@ -29,18 +33,14 @@ def standard_error(observed: Observed, labels: Labels | None) -> Callable[[np.nd
       is the data's range). A thin slice that is valid has 0: its own noise is not counted.
     """
     slices, z_valid = observed.unit_valid, observed.z_valid
-    thick = observed.plan.averaged
     scale = np.float32(scale_between_slices(slices, z_valid))
 
     def planes(z: np.ndarray) -> np.ndarray:
-        rough = scale * between_slices(slices, z_valid, z, thick)
+        rough = scale * between_slices(slices, z_valid, z, observed.plan.profile)
         if labels is None:
             return rough
         index = np.interp(z, labels.z, np.arange(len(labels.z)))
-        lower = np.floor(index).astype(int)
-        upper = np.minimum(lower + 1, len(labels.z) - 1)
-        share = (index - lower).astype(np.float32)[:, None, None]
-        spread = (1 - share) * labels.spread[lower] + share * labels.spread[upper]
+        spread = between(labels.spread, index)
         known = (z > labels.z[0] - 1e-4) & (z < labels.z[-1] + 1e-4)  # beyond, they say nothing
         return np.where(known[:, None, None], spread, rough)
 
@@ -55,7 +55,7 @@ def scale_between_slices(slices: np.ndarray, z_valid: np.ndarray) -> float:
       nothing is expected.
     """
     squares, expected = 0.0, 0.0
-    for i in range(1, len(slices) - 1, 2):
+    for i in every_second(len(slices)):
         share = (z_valid[i] - z_valid[i - 1]) / (z_valid[i + 1] - z_valid[i - 1])
         guess = (1 - share) * slices[i - 1] + share * slices[i + 1]
         squares += float(np.square(slices[i] - guess).mean())

@@ -1,74 +1,40 @@
-"""How far to believe what fills in planes, measured where the truth along z has been observed.
+"""How far to believe each source, measured where the truth along z has been observed.
 
-At half the resolution in all directions every second slice is hidden: what lies there is known, the
-gaps are as many px wide as the real ones, and tissue moves by as many px across them.
+At half the resolution in all directions slices are held out: what lies there is known, the gaps are
+as many px wide as the real ones, and tissue moves by as many px across them.
 Letters: V valid slices, P planes, H W field in px.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
 
-from emgauss_jax.methods.lateral_pairs import halve
+from emgauss_jax.data.slice_profile import SliceProfile
+from emgauss_jax.pseudo_labels.source import Filled
 
-FEWEST = 5  # valid slices: three of five thin ones are left where every second one is hidden
-BASE = "interpolation"  # what is believed where nothing else is
-NETWORK = "network"  # of the stack itself; it fills in plain gaps alone
-OTHERS = "trained network"  # of other stacks; likewise
+FEWEST = 5  # valid slices: three of five thin ones are left where every second one is held out
 
 
-class Filled(NamedTuple):
-    """Planes, and how uncertain their maker is of them."""
-
-    mean: np.ndarray  # f32[P, H, W], intensity
-    spread: np.ndarray  # f32[P, H, W], a standard deviation: how far its views differ
-
-
-class Trust(NamedTuple):
-    """What observed slices say of all that fill in planes."""
+class SourceWeights(NamedTuple):
+    """What held-out slices say of the sources."""
 
     weights: dict[str, float]  # of each in a plain gap; their sum is 1
     scale: float  # error of that mixture by its spread, both root mean squares
-    wide_weights: dict[str, float]  # without the network, where a slice is missing
+    wide_weights: dict[str, float]  # where a slice is missing, of the sources asked there
     wide_scale: float
     decibel: dict[str, float]  # PSNR of each, and of "all" as weighted
 
 
-def hidden_slices(z: np.ndarray, thick: bool) -> np.ndarray:
-    """Choose the slices to judge on, at half the resolution: indices of valid ones.
-
-    Every second one between two others; not beside a missing one, whose gap is no plain one. Of
-    thick slices all, because none of them is to be seen in the means of two.
+def judging_slices(z: np.ndarray, profile: SliceProfile) -> np.ndarray:
+    """Choose the slices that sources are judged on: indices of valid ones, none of too few.
 
     Args:
       z: f32[V], depths of the valid slices.
-      thick: slices are means of planes.
+      profile: of the slices.
     """
-    if len(z) < FEWEST:
-        return np.arange(0)
-    if thick:
-        return np.arange(len(z) // 2 * 2)
-    index, gaps = np.arange(1, len(z) - 1, 2), np.diff(z)
-    return index[(gaps[index - 1] == 1) & (gaps[index] == 1)]
-
-
-def coarsen(slices: np.ndarray, thick: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Halve the resolution of a stack in all directions.
-
-    Args:
-      slices: f32[V, H, W].
-      thick: slices are means of planes, and so are those of the coarser stack.
-
-    Returns:
-      Every second slice, or the means of two; and all slices as they should come out of them.
-    """
-    fine = np.asarray(halve(slices))
-    if thick:
-        fine = fine[: len(fine) // 2 * 2]
-        return (fine[::2] + fine[1::2]) / 2, fine
-    return fine[::2], fine[: (len(fine) - 1) // 2 * 2 + 1]
+    return profile.held_out(z) if len(z) >= FEWEST else np.arange(0)
 
 
 def mix(filled: Mapping[str, Filled], weights: Mapping[str, float | np.ndarray]) -> Filled:
@@ -86,18 +52,21 @@ def mix(filled: Mapping[str, Filled], weights: Mapping[str, float | np.ndarray])
     return Filled(mean, np.sqrt(variance))
 
 
-def weigh(filled: Mapping[str, Filled], truth: np.ndarray) -> Trust:
-    """Weigh by least squares, no weight below 0 and their sum 1; all of it across plain gaps.
+def weigh(
+    filled: Mapping[str, Filled], truth: np.ndarray, plain_gaps_only: Collection[str] = ()
+) -> SourceWeights:
+    """Weigh sources by least squares, no weight below 0 and their sum 1.
 
     Args:
-      filled: hidden slices as each fills them in, `BASE` among them.
+      filled: the held-out slices as each source fills them in.
       truth: f32[P, H, W], those slices.
+      plain_gaps_only: the sources that are not asked where a slice is missing; not all of them.
     """
-    rest = {name: one for name, one in filled.items() if name not in (NETWORK, OTHERS)}
+    rest = {name: one for name, one in filled.items() if name not in plain_gaps_only}
     weights, wide_weights = least_squares(filled, truth), least_squares(rest, truth)
     mixed = mix(filled, weights)
     means = {name: one.mean for name, one in filled.items()} | {"all": mixed.mean}
-    return Trust(
+    return SourceWeights(
         weights=weights,
         scale=_scale(mixed, truth),
         wide_weights=wide_weights,
@@ -126,8 +95,8 @@ def _scale(mixed: Filled, truth: np.ndarray) -> float:
     return float(np.sqrt(_square(mixed.mean - truth) / _square(mixed.spread)))
 
 
-def describe(trust: Trust) -> str:
-    """Say in one line what is believed, and why."""
-    parts = ", ".join(f"{name} {weight:.2f}" for name, weight in trust.weights.items())
-    scores = ", ".join(f"{name} {value:.2f}" for name, value in trust.decibel.items())
+def describe(judged: SourceWeights) -> str:
+    """Say in one line how much of each source enters the labels, and why."""
+    parts = ", ".join(f"{name} {weight:.2f}" for name, weight in judged.weights.items())
+    scores = ", ".join(f"{name} {value:.2f}" for name, value in judged.decibel.items())
     return f"{parts}; on hidden slices at half the resolution, dB: {scores}"

@@ -10,8 +10,9 @@ from typing import Any
 
 from ml_collections import config_dict
 
+from emgauss_jax.data.atomic import partial_of
 from emgauss_jax.data.intensity import IntensityRange
-from emgauss_jax.training.chunk_plan import whole
+from emgauss_jax.storage.files import read_json, write_json
 
 CONFIG = "config.json"
 LEVELS = "levels.json"
@@ -31,8 +32,8 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
         if different:
             raise ValueError(f"workdir {workdir}: {different}; choose another --workdir")
         return
-    partial = path.with_suffix(".partial")
-    if workdir.exists() and (not workdir.is_dir() or set(workdir.iterdir()) - {partial}):
+    begun = {partial_of(path)}  # by a process that was killed within
+    if workdir.exists() and (not workdir.is_dir() or set(workdir.iterdir()) - begun):
         raise ValueError(f"workdir {workdir}: got a file or folder of something else, wanted none")
     write_json(path, wanted)
 
@@ -93,24 +94,6 @@ def read_damaged(workdir: pathlib.Path) -> dict[str, str]:
 def write_damaged(workdir: pathlib.Path, found: Iterable[tuple[int, str]]) -> None:
     """Keep indices and reasons of slices that were found damaged, for the report."""
     write_json(workdir / DAMAGED, {str(index): reason for index, reason in found})
-
-
-def read_json(path: pathlib.Path) -> Any:
-    """Read a file of the workdir.
-
-    Raises:
-      ValueError: it is no JSON.
-    """
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        raise ValueError(f"{path}: got a damaged file, wanted JSON as train writes it") from None
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Write a file of the workdir, whole or not at all."""
-    with whole(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _first_difference(there: Any, wanted: Any, name: str = "config") -> str:

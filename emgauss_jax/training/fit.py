@@ -11,29 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.training import chunk_plan, metrics_log
+from emgauss_jax.storage import files
+from emgauss_jax.training import metrics_log
+from emgauss_jax.training.block_axis import block_axis
+from emgauss_jax.training.chunk_plan import checkpoint_path, read_chunks, share_out, write_chunks
 from emgauss_jax.training.failures import Failure, by_fit, find, retire
 from emgauss_jax.training.preemption import Preempted, watched
 from emgauss_jax.training.problem import FitSettings, Problem, start_chunk
 from emgauss_jax.training.state import State
 
-CPU_BLOCKS = 4  # at once under vmap, which saves an eighth of each one's time; more save no more
-
-
-def share_out(count: int, limit: int, devices: int) -> list[list[int]]:
-    """Share fits out over equal chunks; a short last chunk repeats its last one.
-
-    Args:
-      count: fits.
-      limit: how many a device takes at once.
-      devices: each takes an equal part of every chunk.
-
-    Returns:
-      Indices of the fits of each chunk.
-    """
-    chunks = -(-count // (limit * devices))
-    size = -(-count // (chunks * devices)) * devices
-    return [[min(c * size + i, count - 1) for i in range(size)] for c in range(chunks)]
+CPU_BLOCKS = 4  # vmapping 4 blocks saves 12 % a block; more gives nothing
 
 
 def blocks_at_once(problem: Problem) -> int:
@@ -42,11 +29,10 @@ def blocks_at_once(problem: Problem) -> int:
     On a CPU at most CPU_BLOCKS, and without asking, unless `memory_gb` is given: compiling a step
     to learn that there is room for a few would take longer than it saves.
     """
-    settings, on_cpu = problem.settings, jax.default_backend() == "cpu"
-    if settings.blocks_per_chunk:
-        return settings.blocks_per_chunk
-    if not problem.method.per_block:
-        return 1  # every fit has a copy of all blocks
+    settings, on_cpu = problem.template.settings, jax.default_backend() == "cpu"
+    at_once = settings.blocks_per_chunk or block_axis(problem.template.method).at_once
+    if at_once:
+        return at_once
     at_most = min(CPU_BLOCKS if on_cpu else problem.count, problem.count)
     if at_most == 1 or (on_cpu and not settings.memory_gb):
         return at_most
@@ -59,7 +45,7 @@ def step_bytes(problem: Problem, count: int) -> int:
     The state counts twice, before and after, though a fit donates it: rather too much.
     """
     start = jax.eval_shape(lambda: start_chunk(problem, [0] * count))
-    used = jax.jit(problem.program.step).lower(*start).compile().memory_analysis()
+    used = jax.jit(problem.template.program.step).lower(*start).compile().memory_analysis()
     return used.argument_size_in_bytes + used.output_size_in_bytes + used.temp_size_in_bytes
 
 
@@ -87,16 +73,16 @@ def fit(problem: Problem, workdir: pathlib.Path) -> Any:
         sweep such a fit is logged, and the others go on.
       Preempted: the process got SIGTERM; it has been saved.
     """
-    chunks = chunk_plan.read_chunks(workdir, problem.hypers)
+    template, axis = problem.template, block_axis(problem.template.method)
+    chunks = read_chunks(workdir, problem.hypers)
     if chunks is None:
-        devices = min(jax.local_device_count(), problem.count) if problem.method.per_block else 1
-        chunks = share_out(problem.count, blocks_at_once(problem), devices)
-        chunk_plan.write_chunks(workdir, problem.hypers, chunks)
+        chunks = share_out(problem.count, blocks_at_once(problem), axis.devices(problem.count))
+        write_chunks(workdir, problem.hypers, chunks)
     # A fit may go on with other devices than it began with: use as many as share evenly.
-    shared_out = len(chunks[0]) if problem.method.per_block else problem.method.batch
+    shared_out = axis.shared_out(template.method, len(chunks[0]))
     devices = max(n for n in range(1, jax.local_device_count() + 1) if shared_out % n == 0)
     teachers: dict[int, Any] = {}
-    with metrics_log.progress(len(chunks) * problem.settings.steps) as bar:
+    with metrics_log.progress(len(chunks) * template.settings.steps) as bar:
         for chunk, indices in enumerate(chunks):
             state = _fit_chunk(problem, devices, workdir, (chunk, indices), bar)
             teacher = jax.device_get(state.teacher)
@@ -107,16 +93,16 @@ def fit(problem: Problem, workdir: pathlib.Path) -> Any:
 
 def _fit_chunk(problem, devices, workdir, named_chunk, bar) -> State:
     """Fit one chunk from its newest checkpoint to the last step."""
-    settings, (chunk, indices) = problem.settings, named_chunk
-    path = chunk_plan.path_of(workdir, chunk)
+    settings, (chunk, indices) = problem.template.settings, named_chunk
+    path = checkpoint_path(workdir, chunk)
     state, *given = start_chunk(problem, indices)
     if path.exists():
-        state = jax.tree.map(jnp.asarray, chunk_plan.read(path, state))
+        state = jax.tree.map(jnp.asarray, files.read(path, state))
     done = int(state.step)
     bar.update(done)
     if done == settings.steps:
         return state
-    gather = problem.program.advance(1, devices).gather
+    gather = problem.template.program.advance(1, devices).gather
     with (
         metrics_log.open_metrics(workdir / metrics_log.FILE, chunk, done) as file,
         watched() as preempted,
@@ -128,7 +114,7 @@ def _fit_chunk(problem, devices, workdir, named_chunk, bar) -> State:
             bar.update(done - before)
             every, stop = settings.checkpoint_every, preempted()
             if stop or done == settings.steps or done // every > before // every:
-                chunk_plan.save(path, gather(state))
+                files.save(path, gather(state))
             if stop:
                 raise Preempted(f"SIGTERM at step {done}: saved, the same command goes on")
     return gather(state)
@@ -145,7 +131,8 @@ def _dispatches(problem, devices, named_chunk, begun, lost: set[int], file) -> I
     Yields:
       The state after every dispatch, spread over devices.
     """
-    settings, advance, (chunk, indices) = problem.settings, problem.program.advance, named_chunk
+    template, (chunk, indices) = problem.template, named_chunk
+    settings, advance = template.settings, template.program.advance
     mapping = advance(min(settings.steps_per_dispatch, settings.steps), devices)
     done = int(begun[0].step)
     state, *given = map(mapping.spread, _without(problem, indices, lost, begun))

@@ -7,7 +7,7 @@ from typing import TextIO
 
 import tqdm
 
-from emgauss_jax.training.chunk_plan import whole
+from emgauss_jax.storage.files import write_text
 from emgauss_jax.training.failures import Failure
 
 FILE = "metrics.jsonl"
@@ -31,8 +31,7 @@ def open_metrics(path: pathlib.Path, chunk: int, step: int) -> TextIO:
             if (entry["chunk"], entry["step"]) > (chunk, step):
                 break
             kept.append(line)
-    with whole(path) as partial:
-        partial.write_text("".join(f"{line}\n" for line in kept))
+    write_text(path, "".join(f"{line}\n" for line in kept))
     return path.open("a")
 
 

@@ -1,4 +1,4 @@
-"""What is fitted, and the compiled programs that fit it.
+"""What is fitted: a template, which holds shapes and programs, and a problem, which holds blocks.
 
 Letters: S fits of a chunk, K observed slices, H W block size in px.
 """
@@ -15,6 +15,7 @@ import numpy as np
 from emgauss_jax.data.tiling import Box
 from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.training import optimizer, parallel
+from emgauss_jax.training.block_axis import block_axis
 from emgauss_jax.training.hyperparams import Hyper, check_like, stack
 from emgauss_jax.training.state import State, init_params, init_state
 from emgauss_jax.training.step import Step, make_advance, make_step
@@ -50,29 +51,50 @@ class FitSettings:
             raise ValueError(f"train.ema_decay: got {self.ema_decay}, wanted 0 <= decay < 1")
 
 
+class Program(NamedTuple):
+    """The compiled functions of a template, so that nothing is traced or compiled twice."""
+
+    start: Callable[..., Any]  # the parameters of some blocks
+    step: Step
+    advance: Callable[[int, int], parallel.Mapping]  # by steps a dispatch, devices
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class Problem:
-    """What is fitted, and how."""
+class FitTemplate:
+    """How blocks of one shape are fitted: all but the blocks. See `make_template`."""
 
     method: Method
-    blocks: Block  # every leaf [blocks of the volume, ...]; [1, all of them, ...] where the method
-    # has one network for all
-    key: jax.Array  # of the run; each block folds its own index in
+    shapes: Block  # of the data of one fit, leaves jax.ShapeDtypeStruct [1, ...]
+    key: jax.Array  # of the run; each block folds its own number in
     rates: Mapping[str, Any]  # learning rates, see `training.optimizer`
     start: Mapping[str, int]
     settings: FitSettings
+    program: Program
+
+    @property
+    def configured(self) -> Hyper:
+        """The hyper-parameters that the run's own config names."""
+        rates = optimizer.ends(self.rates)
+        return Hyper(rates, dict(self.method.weights), self.settings.ema_decay)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+    """Blocks, and how they are fitted.
+
+    Raises:
+      ValueError: hyper-parameters of a sweep that cannot work.
+    """
+
+    template: FitTemplate
+    blocks: Block  # every leaf [blocks of the volume, ...]; [1, all of them, ...] of one network
     sweep: tuple[Hyper, ...] = ()  # fit every block once with each of these; (): as configured
     numbers: tuple[int, ...] = ()  # of the blocks: what is random in each depends on its own;
     # (): 0, 1, 2, ...
-    # What runs it. A function built anew is traced and compiled anew, so `dataclasses.replace`
-    # hands it on to other blocks.
-    program: "Program | None" = None
 
     def __post_init__(self):
-        if self.program is None or self.program.made_for != _makings(self):
-            object.__setattr__(self, "program", build_program(self))
         for hyper in self.sweep:
-            check_like(hyper, self.configured)
+            check_like(hyper, self.template.configured)
 
     @property
     def block_count(self) -> int:
@@ -86,14 +108,64 @@ class Problem:
 
     @property
     def hypers(self) -> tuple[Hyper, ...]:
-        """Hyper-parameters of the fits: those of the sweep, or what rates and settings say."""
-        return self.sweep or (self.configured,)
+        """Hyper-parameters of the fits: those of the sweep, or the configured ones."""
+        return self.sweep or (self.template.configured,)
 
-    @property
-    def configured(self) -> Hyper:
-        """The hyper-parameters that the run's own config names."""
-        rates = optimizer.ends(self.rates)
-        return Hyper(rates, dict(self.method.weights), self.settings.ema_decay)
+
+def shapes_of(block: Block) -> Block:
+    """Give the shapes of one block as a volume of one, leaves [1, ...]."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), block)
+
+
+def make_template(
+    method: Method,
+    shapes: Block,
+    key: jax.Array,
+    rates: Mapping[str, Any],
+    start: Mapping[str, int],
+    settings: FitSettings,
+) -> FitTemplate:
+    """Build optimizer, step and dispatches of a method; nothing is compiled yet.
+
+    Args:
+      method: written for one block, or for one network of all of them.
+      shapes: of one block, see `shapes_of`.
+      key, rates, start, settings: as in `FitTemplate`.
+
+    Raises:
+      ValueError: a rate that no parameter has, or settings that the method cannot work with.
+    """
+    axis = block_axis(method)
+    shapes = jax.eval_shape(axis.fits_of, shapes)
+    begin = jax.jit(functools.partial(init_params, method))
+    params = jax.eval_shape(begin, shapes, jax.random.split(key, 1))
+    descend = optimizer.make_descend(params, rates, start, settings.steps)
+
+    @functools.cache
+    def advance(count: int, devices: int) -> parallel.Mapping:
+        step = make_step(method, descend, devices)
+        return axis.spread(make_advance(step, count), devices)
+
+    program = Program(begin, make_step(method, descend), advance)
+    return FitTemplate(method, shapes, key, rates, start, settings, program)
+
+
+def started(template: FitTemplate) -> Any:
+    """Give the shapes of what one fit learns, leaves jax.ShapeDtypeStruct [1, ...]."""
+    keys = jax.random.split(template.key, 1)
+    return jax.eval_shape(template.program.start, template.shapes, keys)
+
+
+def check(template: FitTemplate) -> None:
+    """Trace a dispatch without running it, so that what cannot work is said before anything starts.
+
+    Raises:
+      ValueError: from the optimizer, the method or the rasterizer, naming the setting.
+    """
+    settings, keys = template.settings, jax.random.split(template.key, 1)
+    state = jax.eval_shape(init_state, started(template))
+    run = template.program.advance(min(settings.steps_per_dispatch, settings.steps), 1).run
+    jax.eval_shape(run, state, template.shapes, keys, stack([template.configured]))
 
 
 def cut_blocks(
@@ -127,50 +199,6 @@ def cut_blocks(
     return block._replace(labels=np.stack(cut), label_z=np.stack([depths[span] for span in spans]))
 
 
-class Program(NamedTuple):
-    """What serves all chunks, so that nothing is traced or compiled twice."""
-
-    made_for: tuple
-    start: Callable[..., Any]  # the parameters of some blocks
-    step: Step
-    advance: Callable[[int, int], parallel.Mapping]  # by steps a dispatch, devices
-
-
-def _makings(problem: Problem) -> tuple:
-    """Collect what a program is made of, beside the shapes of the blocks."""
-    return (problem.method, problem.rates, problem.start, problem.settings.steps)
-
-
-def build_program(problem: Problem) -> Program:
-    """Build optimizer, step and dispatches; nothing is compiled yet."""
-    one = jax.tree.map(lambda leaf: leaf[:1], problem.blocks)
-    keys = jax.random.split(problem.key, 1)
-    start = jax.jit(functools.partial(init_params, problem.method))
-    params = jax.eval_shape(start, one, keys)
-    settings = problem.settings
-    descend = optimizer.make_descend(params, problem.rates, problem.start, settings.steps)
-    method = problem.method
-    mapped = parallel.map_blocks if method.per_block else parallel.map_shared
-
-    @functools.cache
-    def advance(count: int, devices: int) -> parallel.Mapping:
-        return mapped(make_advance(make_step(method, descend, devices), count), devices)
-
-    return Program(_makings(problem), start, make_step(method, descend), advance)
-
-
-def check(problem: Problem) -> None:
-    """Trace a dispatch without running it, so that what cannot work is said before anything starts.
-
-    Raises:
-      ValueError: from the optimizer, the method or the rasterizer, naming the setting.
-    """
-    program, settings = problem.program, problem.settings
-    count = min(settings.steps_per_dispatch, settings.steps)
-    start = jax.eval_shape(lambda: start_chunk(problem, [0]))
-    jax.eval_shape(program.advance(count, 1).run, *start)
-
-
 def start_chunk(problem: Problem, indices: Sequence[int]) -> tuple[State, Block, jax.Array, Hyper]:
     """Start the state of some fits; also return their blocks, keys and hyper-parameters.
 
@@ -181,9 +209,9 @@ def start_chunk(problem: Problem, indices: Sequence[int]) -> tuple[State, Block,
     hypers = problem.hypers
     which, block = np.divmod(np.asarray(indices), problem.block_count)
     numbers = np.asarray(problem.numbers)[block] if problem.numbers else block
-    keys = jax.vmap(lambda i: jax.random.fold_in(problem.key, i))(jnp.asarray(numbers))
+    keys = jax.vmap(lambda i: jax.random.fold_in(problem.template.key, i))(jnp.asarray(numbers))
     pairs = jax.vmap(jax.random.split)(keys)
     blocks = jax.tree.map(lambda leaf: jnp.asarray(leaf[block]), problem.blocks)
     hyper = jax.tree.map(jnp.asarray, stack([hypers[i] for i in which]))
-    params = problem.program.start(blocks, pairs[:, 0])
+    params = problem.template.program.start(blocks, pairs[:, 0])
     return init_state(params), blocks, pairs[:, 1], hyper

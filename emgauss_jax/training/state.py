@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from emgauss_jax.methods.base import Block, Method
-from emgauss_jax.training.minibatch import over_blocks
+from emgauss_jax.training.block_axis import block_axis
 from emgauss_jax.training.optimizer import ADAM
 
 
@@ -27,8 +27,7 @@ def init_params(method: Method, blocks: Block, keys: jax.Array) -> Any:
       blocks: every leaf [S, ...].
       keys: PRNG keys [S].
     """
-    init = method.init if method.per_block else over_blocks(method, 1).init
-    params = jax.vmap(init)(keys, blocks)
+    params = jax.vmap(block_axis(method).one_fit(method, 1).init)(keys, blocks)
     # A weak type would turn strong in the first step, and compile everything a second time.
     return jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), params)
 

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import optax
 
 from emgauss_jax.methods.base import Block, Method
+from emgauss_jax.training.block_axis import block_axis
 from emgauss_jax.training.hyperparams import Hyper
-from emgauss_jax.training.minibatch import over_blocks
 from emgauss_jax.training.optimizer import ADAM
-from emgauss_jax.training.parallel import average
 from emgauss_jax.training.state import State
 
 Step = Callable[[State, Block, jax.Array, Hyper], tuple[State, dict[str, jax.Array]]]
@@ -24,18 +23,16 @@ def make_step(
     """Build the pure step of a method.
 
     Args:
-      method: written for one block. A shared network's only block is all of them, see `pooled`.
+      method: written for one block, or for one network of all of them, see `minibatch`.
       descend: from `training.optimizer`, for one block.
-      devices: over which a shared network's gradients are averaged; blocks that learn each for
-        itself need not know.
+      devices: that have a part of each fit, where blocks do not learn each for itself.
 
     Returns:
       step(state, blocks, keys [S], hyper [S]) -> (state, metrics with every value f32[S]).
     """
-    spread = devices > 1 and not method.per_block
-    if not method.per_block:
-        method = over_blocks(method, devices)
-    one = functools.partial(_learn, method, descend, average if spread else lambda tree: tree)
+    axis = block_axis(method)
+    reduced = functools.partial(axis.reduce, devices=devices)
+    one = functools.partial(_learn, axis.one_fit(method, devices), descend, reduced)
 
     def step(state, blocks, keys, hyper):
         learned = (state.params, state.teacher, state.opt_state)

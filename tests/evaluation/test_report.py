@@ -60,7 +60,7 @@ def test_json_is_valid_and_complete(written):
     assert result["notes"] == {"steps": 7, "seconds": 1.5, "<b>": [None]}
     gain = result["scores"]["emgauss"]["psnr"] - result["scores"]["linear"]["psnr"]
     assert gain == pytest.approx(20 * np.log10(2), abs=1e-3)
-    # Observed slices of an interpolation are exact: infinite, written as null.
+    # SliceStack slices of an interpolation are exact: infinite, written as null.
     assert result["curves"]["psnr_z"]["linear"][0] is None
     seams = result["seams"]
     gains = [seams["emgauss"][k] - seams["linear"][k] for k in ("border", "elsewhere")]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from emgauss_jax.data.phantom import tissue
-from emgauss_jax.data.stack import open_observed
+from emgauss_jax.data.stack import open_stack
 from emgauss_jax.data.volume import create_volume, open_volume
 from emgauss_jax.execution import executors, jobs
 from emgauss_jax.execution.jobs import Job, phases
@@ -176,7 +176,7 @@ def test_units_left_out_are_found(monkeypatch):
     done = {0, 2}
     phase = Phase("render", 3, lambda unit: unit in done, done.add)
     monkeypatch.setattr(jobs, "phases", lambda run, job: (phase,))
-    lazy = executors.Crew(True, lambda name: None, lambda here, anywhere, units, name: None)
+    lazy = executors.Executor(True, lambda name: None, lambda here, anywhere, units, name: None)
     job = Job("", False, "", None, "")
     with pytest.raises(ValueError, match=r"render: got 1 units undone, wanted none: \[1\]"):
         jobs.run_job(None, job, lazy)
@@ -198,7 +198,7 @@ def test_a_chunk_that_cannot_be_read_costs_no_finished_region(tmp_path):
     (chunk,) = (path for path in (tmp_path / "stack.ome.zarr" / "0").rglob("1") if path.is_file()
                 and path.parent.name == "0")  # fmt: skip
     whole = chunk.read_bytes()
-    write_levels(tmp_path / "run", open_observed(config.data).levels)
+    write_levels(tmp_path / "run", open_stack(config.data).levels)
     claimed = tmp_path / "run" / "levels.json"
     levels = claimed.read_text()
     claimed.unlink()

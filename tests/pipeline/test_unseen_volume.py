@@ -98,7 +98,7 @@ def test_a_volume_never_seen_is_drawn_by_a_cluster(tmp_path):
     train_and_evaluate(tiny_niiv(first, **sizes), tmp_path / "run")
     jobs = [
         Job(str(tmp_path / "run"), False, str(tmp_path / name), None, "", Other(second))
-        for name in ("alone.ome.zarr", "crew.ome.zarr")
+        for name in ("alone.ome.zarr", "executor.ome.zarr")
     ]
     run_job(open_run(jobs[0]), jobs[0], alone())
     with workers.open_client("local", 2) as client:

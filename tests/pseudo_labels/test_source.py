@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from emgauss_jax.data.stack import open_observed
+from emgauss_jax.data.stack import open_stack
 from emgauss_jax.methods import interpolate, optical_flow
 from emgauss_jax.metrics.calibration import calibrate
 from emgauss_jax.pseudo_labels.generate import teach
-from emgauss_jax.pseudo_labels.source import build_prior, obstacle
+from emgauss_jax.pseudo_labels.source import build_prior, why_no_pseudo_labels
 from emgauss_jax.pseudo_labels.store import read_labels
 from emgauss_jax.pseudo_labels.uncertainty import standard_error
 from tests.tiny_runs import default, write
@@ -35,7 +35,7 @@ def blobs(sigma):
 
 
 def taught(config, workdir):
-    observed = open_observed(config.data)
+    observed = open_stack(config.data)
     return observed, teach(build_prior(config, observed).of(observed), workdir)
 
 
@@ -100,7 +100,7 @@ def test_the_flow_alone(tmp_path):
     assert error < np.square(base - observed.reference())[observed.plan.hidden].mean()
     assert not (tmp_path / "run" / "prior" / "fit").exists()
     config.data.degradation = "average"  # the flow knows thin slices alone
-    assert "averaged slices" in obstacle(config, open_observed(config.data))
+    assert "averaged slices" in why_no_pseudo_labels(config, open_stack(config.data))
 
 
 OBSTACLES = {
@@ -118,14 +118,14 @@ OBSTACLES = {
 def test_no_prior_where_there_is_nothing_to_learn_from(why, tmp_path):
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif")
     config.update_from_flattened_dict(OBSTACLES[why])
-    observed = open_observed(config.data)
-    assert why in obstacle(config, observed)
+    observed = open_stack(config.data)
+    assert why in why_no_pseudo_labels(config, observed)
 
 
 def test_bad_settings(tmp_path):
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif", prior__probe_steps=0)
     with pytest.raises(ValueError, match="probe_steps 0, wanted"):
-        obstacle(config, open_observed(config.data))
+        why_no_pseudo_labels(config, open_stack(config.data))
 
 
 @pytest.mark.parametrize("source", ["slices", "network", "flow"])
@@ -135,7 +135,7 @@ def test_follows_the_true_error(source, tmp_path):
     volume = (128 + (blobs(2.0) - 128.0) * ripple).clip(0, 255).astype(np.uint8)
     steps, with_flow = 100 * (source == "network"), source == "flow"
     config = config_of(volume, tmp_path / "v.ome.tif", prior__steps=steps, prior__flow=with_flow)
-    observed = open_observed(config.data)
+    observed = open_stack(config.data)
     labels = None
     if source != "slices":
         labels = teach(build_prior(config, observed).of(observed), tmp_path / "run")
@@ -153,7 +153,7 @@ def test_follows_the_true_error(source, tmp_path):
 def test_a_wider_gap_is_less_certain_and_what_lies_beyond_the_stack_too(with_flow, tmp_path):
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif", data__missing=(3, 8), prior__steps=0)
     config.prior.flow = with_flow
-    observed = open_observed(config.data)
+    observed = open_stack(config.data)
     labels = (
         teach(build_prior(config, observed).of(observed), tmp_path / "run") if with_flow else None
     )

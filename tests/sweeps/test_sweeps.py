@@ -143,11 +143,11 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
     )
     reported = []
 
-    def finish_once(run, folder, crew):
+    def finish_once(run, folder, executor):
         if reported:
             raise KeyboardInterrupt
         reported.append(folder)
-        train.finish(run, folder, crew)
+        train.finish(run, folder, executor)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(trial_batch, "finish", finish_once)

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.data.slice_profile import SliceProfile
 from emgauss_jax.methods import lateral_pairs
 from emgauss_jax.methods.axial_rows import Missing, fill, interpolate, stack_of
 from emgauss_jax.methods.base import Block, Method, no_upkeep
@@ -40,7 +41,7 @@ class Settings:
     """
 
     factor: float  # lateral px from slice to slice
-    thick: bool  # slices are means of k planes
+    profile: SliceProfile  # of the slices
     missing: Missing
     network: Sizes
     batch: int  # pieces a step, each of a block of its own
@@ -60,9 +61,8 @@ class Settings:
 
     @property
     def model(self) -> Network:
-        """The network; its fine rows lie around a thick row, and from a thin one on."""
-        fine = self.network.fine
-        return Network(self.network, -(fine - 1) / 2 if self.thick else 0.0)
+        """The network; its fine rows lie around an averaged row, and from a thin one on."""
+        return Network(self.network, 0.0 - (self.network.fine - 1) * self.profile.reach)
 
 
 def init(settings: Settings, key: jax.Array, block: Block | None) -> Any:
@@ -100,7 +100,7 @@ def restore(
     Returns:
       f32[D, Q, C]: an interpolation and what the network adds to it.
     """
-    base = jax.vmap(interpolate, (0, None, None))(rows, place, settings.thick)
+    base = jax.vmap(interpolate, (0, None, None))(rows, place, settings.profile)
     keep = jnp.ones((settings.network.blocks, 2)) if keep is None else keep
     extra = [-n % settings.network.multiple for n in rows.shape[1:]]
     padded = jnp.pad(rows, [(0, 0), *((0, n) for n in extra)], "edge")
@@ -132,12 +132,12 @@ def loss(
     del teacher, step
     piece_key, keep_key = jax.random.split(key)
     most = Shape(settings.frames, settings.rows, 0, settings.columns)
-    kind = (settings.factor, settings.thick)
+    kind = (settings.factor, settings.profile)
     shape, (low, high) = shape_of_piece(block.slices.shape, most, *kind)
     mean, deviation = lateral_pairs.contrast(block)
     stack = (block.slices - mean) / deviation
     factors = (low, high, settings.factor)
-    piece = draw_piece(piece_key, stack, shape, factors, settings.thick)
+    piece = draw_piece(piece_key, stack, shape, factors, settings.profile)
     rows = jax.vmap(fill, (0, None))(piece.rows, piece.valid)  # also those beyond the piece
     keep = kept_blocks(keep_key, settings.network)
     drawn = restore(settings, params, rows, piece.valid, piece.place, piece.step, keep)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.data.slice_profile import SliceProfile
+from emgauss_jax.methods.base import gap_around
 from emgauss_jax.methods.emformer.rotations import reversals, turn
 
 LEAST, MOST = 2, 12  # px from row to row: the factors that are learned
@@ -38,7 +40,7 @@ class Piece(NamedTuple):
 
 
 def shape_of_piece(
-    slices: tuple[int, int, int], most: Shape, factor: float, thick: bool
+    slices: tuple[int, int, int], most: Shape, factor: float, profile: SliceProfile
 ) -> tuple[Shape, tuple[float, float]]:
     """Fit a piece into a block.
 
@@ -46,14 +48,14 @@ def shape_of_piece(
       slices: K, H, W.
       most: the piece that is wanted; its `size` is not looked at.
       factor: lateral px from slice to slice, of the stack.
-      thick: rows are means of the px from one to the next.
+      profile: of the rows.
 
     Returns:
       The piece, with as many rows as the field holds at the stack's own factor; and the least and
       the largest factor of pieces. At larger ones than its own, rows beyond the field are missing.
     """
-    field, thin = min(slices[1:]), not thick
-    rows = min(most.rows, int((field - thin) // factor) + thin)
+    field = min(slices[1:])
+    rows = min(most.rows, profile.rows_within(field, factor))
     largest = max(factor, min(MOST, (field - 1) / 2))
     size = min(field, int(rows * largest))
     shape = Shape(min(most.frames, slices[0]), rows, size, min(most.columns, field))
@@ -65,7 +67,7 @@ def draw_piece(
     slices: jax.Array,
     shape: Shape,
     factors: tuple[float, float, float],
-    thick: bool,
+    profile: SliceProfile,
 ) -> Piece:
     """Draw a piece, its factor, the way it is turned, and which of its rows are missing.
 
@@ -74,14 +76,14 @@ def draw_piece(
       slices: f32[K, H, W], all valid.
       shape: of the piece.
       factors: the least, the largest, and the stack's own.
-      thick: rows are means of the px from one to the next.
+      profile: of its rows.
     """
     cut_key, factor_key, own_key, gap_key = jax.random.split(key, 4)
     target = _cut(cut_key, slices, shape)
     low, high, own = factors
     drawn = low * (high / low) ** jax.random.uniform(factor_key)
     factor = jnp.where(jax.random.bernoulli(own_key, OWN), own, drawn)
-    degrade = average if thick else pick
+    degrade = {"subsample": pick, "average": average}[profile.name]
     rows, place, known, there = degrade(target, shape.rows, factor)
     valid = draw_valid(gap_key, shape.rows)
     valid = jnp.where((valid & there).sum() < 2, there, valid & there)
@@ -116,8 +118,8 @@ def average(target: jax.Array, rows: int, factor: jax.Array) -> tuple[jax.Array,
     count = target.shape[1]
     sums = jnp.cumsum(jnp.pad(target, ((0, 0), (1, 0), (0, 0))), axis=1)
     edges = factor * jnp.arange(rows + 1)
-    lower = jnp.clip(jnp.floor(edges).astype(jnp.int32), 0, count - 1)
-    share = (edges - lower)[:, None]
+    lower, share = gap_around(edges, count + 1)
+    share = share[:, None]
     at_edges = (1 - share) * sums[:, lower] + share * sums[:, lower + 1]
     px = jnp.arange(count)
     means = (at_edges[:, 1:] - at_edges[:, :-1]) / factor

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.data.slice_profile import THIN, has_neighbours
 from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.methods.emgauss import density, schedule
 from emgauss_jax.methods.emgauss.deformation import Deformation
 from emgauss_jax.methods.emgauss.losses import reconstruction_loss
-from emgauss_jax.methods.emgauss.model import THIN, Params, Settings, deform, init, render
+from emgauss_jax.methods.emgauss.model import Params, Settings, deform, init, render
 from emgauss_jax.render.gaussians import activate, extents
 
 PLANES_AT_ONCE = 8  # rendered: what a CPU's caches hold, and few enough launches for a GPU
@@ -55,8 +56,8 @@ def loss(
     z += settings.depth_noise * calm * jax.random.normal(noise_key, z.shape)
     # The blur is judged on hidden slices alone: these targets would only teach it to hide noise.
     student = params._replace(gap_blur=jax.lax.stop_gradient(params.gap_blur))
-    as_slices = functools.partial(draw, student, z, settings.offsets)
-    if block.labels is not None and len(settings.offsets) > 1:  # labels are planes, not slices
+    as_slices = functools.partial(draw, student, z, settings.profile)
+    if block.labels is not None and settings.profile != THIN:  # labels are planes, not slices
         images, facts = jax.lax.cond(pseudo, functools.partial(draw, student, z, THIN), as_slices)
     else:
         images, facts = as_slices()
@@ -79,9 +80,9 @@ def loss(
     return total, metrics
 
 
-def _draw(settings, deformation, block, params, z, offsets):
+def _draw(settings, deformation, block, params, z, profile):
     """Render planes or slices at depths f32[Q]: f32[Q, H, W], and what is known of them."""
-    one = functools.partial(render, settings, deformation, params, block, offsets=offsets)
+    one = functools.partial(render, settings, deformation, params, block, profile=profile)
     return jax.vmap(one)(z)
 
 
@@ -100,7 +101,7 @@ def _choose_target(settings, draw, teacher_params, block, key, step, pseudo):
     def believed():
         if block.labels is not None:
             return block.labels[chosen].astype(jnp.float32)
-        return jax.lax.stop_gradient(draw(teacher_params, z, settings.offsets)[0])
+        return jax.lax.stop_gradient(draw(teacher_params, z, settings.profile)[0])
 
     return z, jax.lax.cond(pseudo, believed, lambda: block.slices[index])
 
@@ -121,13 +122,12 @@ def holdout_loss(
 
     Source: ours. The hidden slice lies in a gap twice as wide, which `uncertainty` accounts for.
     """
-    before, after = jnp.cumsum(block.valid) > 1, jnp.cumsum(block.valid[::-1])[::-1] > 1
-    inner = block.valid & before & after
+    inner = has_neighbours(block.valid)
     chance = jnp.where(inner.any(), inner / jnp.maximum(inner.sum(), 1), 1 / inner.shape[0])
     index = jax.random.choice(key, inner.shape[0], p=chance)
     hidden = block._replace(valid=block.valid.at[index].set(False))
     fixed = jax.lax.stop_gradient(params)._replace(gap_blur=params.gap_blur)
-    image, _ = render(settings, deformation, fixed, hidden, block.z[index], settings.offsets)
+    image, _ = render(settings, deformation, fixed, hidden, block.z[index], settings.profile)
     return jnp.where(inner.any(), jnp.mean(jnp.square(image - block.slices[index])), 0.0)
 
 
@@ -192,12 +192,15 @@ def maintain(
 
     Returns:
       Student, teacher, and a pytree of bool like them: True where a place was filled anew.
+
+    Raises:
+      ValueError: gaussian axes that do not fit the deformation's parameters.
     """
-    control, axis = settings.control, deformation.gaussian_axis
+    control = settings.control
 
     def unchanged():
         nowhere = jnp.zeros(params.canonical.alive.shape, bool)
-        return params, teacher_params, _fresh_like(params, nowhere, axis)
+        return params, teacher_params, _fresh_like(params, nowhere, deformation)
 
     def upkeep():
         plan_key, scatter_key = jax.random.split(key)
@@ -213,19 +216,19 @@ def maintain(
             canonical = density.scatter(scatter_key, canonical, fresh, control)
             return p._replace(
                 canonical=canonical._replace(alive=alive),
-                deformation=density.take(p.deformation, source, axis),
+                deformation=density.take(p.deformation, source, deformation.gaussian_axes),
             )
 
-        return copy(params), copy(teacher_params), _fresh_like(params, fresh, axis)
+        return copy(params), copy(teacher_params), _fresh_like(params, fresh, deformation)
 
     return jax.lax.cond(density.due(control, step), upkeep, unchanged)
 
 
-def _fresh_like(params: Params, fresh: jax.Array, axis: int | None) -> Params:
+def _fresh_like(params: Params, fresh: jax.Array, deformation: Deformation) -> Params:
     """Shape fresh bool[N] like every leaf of params, each with ones but for its Gaussian axis."""
     return Params(
-        canonical=jax.tree.map(lambda a: density.along(fresh, a.ndim, 0), params.canonical),
-        deformation=jax.tree.map(lambda a: density.along(fresh, a.ndim, axis), params.deformation),
+        canonical=density.along(params.canonical, fresh, 0),
+        deformation=density.along(params.deformation, fresh, deformation.gaussian_axes),
         background=jnp.bool_(False),
         gap_blur=jnp.bool_(False),
     )

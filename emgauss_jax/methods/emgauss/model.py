@@ -1,6 +1,6 @@
 """The cloud: canonical Gaussians, carried by a deformation to any depth, and drawn there.
 
-Letters: N Gaussians, K observed slices, M planes averaged into a thick slice, H W block size in px.
+Letters: N Gaussians, K observed slices, M planes averaged into a slice, H W block size in px.
 
 Source: EMGauss (CVPR 2026, arXiv 2512.06684), section 3.
 """
@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from emgauss_jax.methods.base import Block, bracket, shown
+from emgauss_jax.data.slice_profile import THIN, SliceProfile
+from emgauss_jax.methods.base import Block, bracket, gap_around, shown
 from emgauss_jax.methods.emgauss import density, schedule
 from emgauss_jax.methods.emgauss.deformation import Deformation, Depth
 from emgauss_jax.render.gaussians import Gaussians, activate
 from emgauss_jax.render.rasterize import AXIS_ALIGNED, RenderSettings, rasterize
 
-THIN = (0.0,)  # offsets of a plane without thickness
 POWER = 1.4  # of the gap's width, in `uncertainty`
 
 
@@ -49,12 +49,12 @@ class Settings:
     deform_opacity: bool = True  # ablation "no delta o"
     deform_rotation: bool = False  # ablation "with delta R"
     ssim_weight: float = 0.2
-    holdout_every: int = 0  # iterations between looks at a hidden slice; 0 (thick slices): no blur
+    holdout_every: int = 0  # iterations between looks at a hidden slice; 0: no blur
     planes_per_step: int = 1
     depth_noise: float = 0.0  # of a slice distance, standard deviation at step 0
     depth_noise_end: int = 20_000  # iteration at which the depth noise has fallen to 0
     label_knots: int = 4  # of the deformation in a gap with as many labels or more, else fewer
-    offsets: tuple[float, ...] = THIN  # [M], planes of a slice, input-slice units
+    profile: SliceProfile = THIN  # of the slices
 
     def __post_init__(self):
         if min(self.planes_per_step, self.depth_noise_end, self.label_knots) < 1:
@@ -143,7 +143,7 @@ class Knots(NamedTuple):
 
     count: int
     per_gap: int  # from slice to slice
-    beyond: int  # before the first slice, and after the last: labels of thick slices lie there
+    beyond: int  # before the first slice, and after the last: labels of averaged slices lie there
 
     @classmethod
     def of(cls, settings: Settings, block: Block) -> "Knots":
@@ -151,10 +151,10 @@ class Knots(NamedTuple):
         slices = block.z.shape[0]
         if block.labels is None:
             return cls(slices, 1, 0)
-        thick, labels = len(settings.offsets) > 1, block.labels.shape[0]
-        per_slice = labels // slices if thick else (labels - 1) // (slices - 1)
+        profile = settings.profile
+        per_slice = profile.planes_per_row(block.labels.shape[0], slices)
         per_gap = min(settings.label_knots, per_slice)  # more could not be learned
-        beyond = per_gap // 2 if thick else 0
+        beyond = int(per_gap * profile.reach)
         return cls((slices - 1) * per_gap + 1 + 2 * beyond, per_gap, beyond)
 
 
@@ -165,8 +165,8 @@ def depth_of(knots: Knots, block: Block, z: jax.Array) -> Depth:
         outside = z - jnp.clip(z, block.z[0], block.z[-1])
         place = lower + gap.fraction * (upper - lower) + outside
         place = jnp.clip(place * knots.per_gap + knots.beyond, 0, knots.count - 1)
-        lower = jnp.minimum(jnp.floor(place).astype(jnp.int32), knots.count - 2)
-        upper, share = lower + 1, place - lower
+        lower, share = gap_around(place, knots.count)
+        upper = lower + 1
     index = jnp.arange(knots.count)
     hat = jnp.where(index == lower, 1 - share, 0.0) + jnp.where(index == upper, share, 0.0)
     return Depth((z - block.z[0]) / (block.z[-1] - block.z[0]), hat)
@@ -204,7 +204,7 @@ def deform(
     """
     canonical = params.canonical
     shape = block.slices.shape[1:]
-    z = shown(block, settings.offsets, z)
+    z = shown(block, settings.profile.offsets, z)
     depth = depth_of(Knots.of(settings, block), block, z)
     offsets = deformation.apply(params.deformation, canonical.means, shape, depth)
     angles, opacity = canonical.angles, canonical.opacity_logits
@@ -223,13 +223,13 @@ def render(
     params: Params,
     block: Block,
     z: jax.Array,
-    offsets: tuple[float, ...],
+    profile: SliceProfile,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Render the mean of some planes around one depth.
 
     Args:
       z: f32[], input-slice units.
-      offsets: [M], of the planes, likewise: those of the settings for a slice, THIN for a plane.
+      profile: that of the settings for an observed slice, THIN for a plane.
 
     Returns:
       f32[H, W], and a dict of i32 or f32 [] facts about the render.
@@ -249,5 +249,5 @@ def render(
         )
         return image, {"tile_overflow": overflow, "motion": jnp.mean(jnp.square(motion))}
 
-    images, facts = jax.vmap(thin)(z + jnp.asarray(offsets))
+    images, facts = jax.vmap(thin)(z + jnp.asarray(profile.offsets))
     return images.mean(axis=0), jax.tree.map(jnp.max, facts)

@@ -17,7 +17,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.data.slice_profile import SliceProfile
 from emgauss_jax.methods import lateral_pairs
+from emgauss_jax.methods.axial_rows import between
 from emgauss_jax.methods.base import Block, Method, no_upkeep
 from emgauss_jax.methods.lateral.network import LateralNet
 
@@ -33,7 +35,7 @@ class Settings:
     """
 
     factor: int  # k, lateral px from slice to slice
-    thick: bool  # slices are means of k planes
+    profile: SliceProfile  # of the slices
     features: int = 32
     blocks: int = 6  # of two convolutions
     batch: int = 4  # images a step
@@ -75,7 +77,7 @@ def add(settings: Settings, params: Any, rows: jax.Array) -> jax.Array:
       f32[planes, C], an interpolation and what the network adds to it.
     """
     base = jnp.asarray(
-        lateral_pairs.base_weights(len(rows), settings.factor, settings.thick), rows.dtype
+        lateral_pairs.base_weights(len(rows), settings.factor, settings.profile), rows.dtype
     )
     more = _network(settings).apply({"params": params["network"]}, rows)
     more = more.transpose(0, 2, 1).reshape(-1, rows.shape[1])
@@ -102,19 +104,17 @@ def loss(
       f32[], mean squared error in units of the stack's variance, and metrics.
     """
     del teacher, step, weights
-    factor, thick = settings.factor, settings.thick
+    factor, profile = settings.factor, settings.profile
     shape = block.slices.shape[1:]
-    rows = lateral_pairs.rows_of_image(settings.rows, min(shape), factor, thick)
-    planes = lateral_pairs.plane_count(rows, factor, thick)
+    rows = lateral_pairs.rows_of_image(settings.rows, min(shape), factor, profile)
+    planes = profile.plane_count(rows, factor)
     draw = functools.partial(
         lateral_pairs.draw_image, planes=planes, columns=min(settings.columns, *shape)
     )
     mean, deviation = lateral_pairs.contrast(block)
     images = jax.vmap(draw, (0, None))(jax.random.split(key, settings.batch), block.slices)
     images = (images - mean) / deviation
-    filled = jax.vmap(
-        lambda image: add(settings, params, lateral_pairs.degrade(image, factor, thick))
-    )
+    filled = jax.vmap(lambda image: add(settings, params, profile.degrade(image, factor)))
     error = jnp.mean(jnp.square(filled(images) - images))
     return error, {"loss": error, "mse": error * deviation**2}
 
@@ -137,22 +137,15 @@ def fill_in(
       f32[Q, H, W] mean and standard deviation of the views, linear between the k planes of every
       slice.
     """
-    factor, thick = settings.factor, settings.thick
+    factor = settings.factor
     seen = views(settings, params, block)
     mean = sum(seen) / len(seen)
     spread = jnp.sqrt(sum(jnp.square(view - mean) for view in seen) / len(seen))
     place = jnp.interp(z, block.z, jnp.arange(len(block.z), dtype=jnp.float32))
-    place += z - jnp.clip(z, block.z[0], block.z[-1])  # thick slices go on beyond
-    index = (place - lateral_pairs.offsets(factor, thick)[0]) * factor
+    place += z - jnp.clip(z, block.z[0], block.z[-1])  # averaged slices go on beyond
+    index = (place - settings.profile.plane_offsets(factor)[0]) * factor
     index = jnp.clip(index, 0, len(mean) - 1)
-    lower = jnp.floor(index).astype(jnp.int32)
-    upper = jnp.minimum(lower + 1, len(mean) - 1)
-    share = (index - lower)[:, None, None]
-
-    def at(volume):
-        return (1 - share) * volume[lower] + share * volume[upper]
-
-    return at(mean), at(spread)
+    return between(mean, index), between(spread, index)
 
 
 def views(settings: Settings, params: Any, block: Block) -> list[jax.Array]:
@@ -172,17 +165,11 @@ def views(settings: Settings, params: Any, block: Block) -> list[jax.Array]:
         )  # fmt: skip
         return planes.swapaxes(0, 1)
 
-    def agree(planes):
-        if settings.thick:  # the mean of a slice's planes is known
-            parts = planes.reshape(len(stack), settings.factor, *stack.shape[1:])
-            parts = parts + (stack - parts.mean(axis=1))[:, None]
-            return parts.reshape(planes.shape)
-        return planes.at[:: settings.factor].set(stack)
-
     def both(stack):
         return fill(stack), fill(stack.swapaxes(1, 2)).swapaxes(1, 2)
 
     turned = [view[::-1, ::-1, ::-1] for view in both(stack[::-1, ::-1, ::-1])]
+    agree = functools.partial(settings.profile.agree, rows=stack, k=settings.factor)
     return [agree(view) * deviation + mean for view in (*both(stack), *turned)]
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.data.slice_profile import SliceProfile
 from emgauss_jax.methods import lateral_pairs
 from emgauss_jax.methods.axial_rows import Missing, interpolate, stack_of
 from emgauss_jax.methods.base import Block, Method, no_upkeep
@@ -36,7 +37,7 @@ class Settings:
     """
 
     factor: int  # k of the training pairs, lateral px from slice to slice
-    thick: bool  # slices are means of k planes
+    profile: SliceProfile  # of the slices
     missing: Missing  # slices of a block that is drawn
     features: int  # of the latent grid
     blocks: int  # of two convolutions, in the encoder
@@ -49,7 +50,7 @@ class Settings:
 
     def __post_init__(self):
         fields = dataclasses.asdict(self)
-        smallest = min(n for name, n in fields.items() if name not in ("thick", "missing"))
+        smallest = min(n for name, n in fields.items() if name not in ("profile", "missing"))
         if self.factor < 2 or self.rows < 3 or smallest < 1:
             raise ValueError(f"niiv: got {fields}, wanted factor 2, rows 3 and all else 1 or more")
 
@@ -91,7 +92,7 @@ def decode(settings: Settings, params: Any, rows: jax.Array, place: jax.Array) -
     """
     encoder, decoder = _networks(settings)
     latents = encoder.apply({"params": params["encoder"]}, rows)
-    base = interpolate(rows, place, settings.thick)
+    base = interpolate(rows, place, settings.profile)
     return base + decoder.apply({"params": params["decoder"]}, latents, rows, place)
 
 
@@ -115,17 +116,17 @@ def loss(
       f32[], mean absolute error in units of the block's standard deviation, and metrics.
     """
     del teacher, step, weights
-    factor, thick, shape = settings.factor, settings.thick, block.slices.shape[1:]
-    rows = lateral_pairs.rows_of_image(settings.rows, min(shape), factor, thick)
-    planes = lateral_pairs.plane_count(rows, factor, thick)
+    factor, profile, shape = settings.factor, settings.profile, block.slices.shape[1:]
+    rows = lateral_pairs.rows_of_image(settings.rows, min(shape), factor, profile)
+    planes = profile.plane_count(rows, factor)
     image_key, query_key = jax.random.split(key)
     mean, deviation = lateral_pairs.contrast(block)
     image = lateral_pairs.draw_image(image_key, block.slices, planes, min(settings.columns, *shape))
     image = (image - mean) / deviation
     count = min(settings.queries, planes)
     asked = jax.random.choice(query_key, planes, (count,), replace=False)
-    place = jnp.asarray(lateral_pairs.plane_depths(rows, factor, thick), jnp.float32)[asked]
-    decoded = decode(settings, params, lateral_pairs.degrade(image, factor, thick), place)
+    place = jnp.asarray(profile.plane_depths(rows, factor), jnp.float32)[asked]
+    decoded = decode(settings, params, profile.degrade(image, factor), place)
     error = decoded - image[asked]
     absolute = jnp.mean(jnp.abs(error))
     return absolute, {"loss": absolute, "mse": jnp.mean(jnp.square(error)) * deviation**2}

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.data.slice_profile import SliceProfile
 from emgauss_jax.methods.base import Block, Method, no_upkeep, shown
 from emgauss_jax.methods.siren.network import Siren
 
@@ -28,7 +29,7 @@ class Settings:
     """
 
     anisotropy: float  # lateral px from slice to slice
-    offsets: tuple[float, ...]  # f[M], planes averaged in one slice, input-slice units
+    profile: SliceProfile  # of the slices
     width: int
     layers: int
     points: int  # P, looked at in a step
@@ -70,7 +71,7 @@ def draw(
     """
     height, width = block.slices.shape[1:]
     middle = (block.z[0] + block.z[-1]) / 2
-    depth = settings.anisotropy * (shown(block, settings.offsets, z) - middle)
+    depth = settings.anisotropy * (shown(block, settings.profile.offsets, z) - middle)
     places = jnp.stack([depth, y - (height - 1) / 2, x - (width - 1) / 2], axis=-1)
     scaled = places * (2 / max(height, width))
     return Siren(settings.width, settings.layers).apply({"params": params["network"]}, scaled)
@@ -96,7 +97,7 @@ def loss(
     index = jax.random.choice(slice_key, len(block.z), count, p=block.valid / block.valid.sum())
     y = jax.random.randint(y_key, count, 0, height)
     x = jax.random.randint(x_key, count, 0, width)
-    planes = block.z[index] + jnp.asarray(settings.offsets, jnp.float32)[:, None]
+    planes = block.z[index] + jnp.asarray(settings.profile.offsets, jnp.float32)[:, None]
     drawn = jax.vmap(lambda z: draw(settings, params, block, z, y * 1.0, x * 1.0))(planes)
     error = jnp.mean(jnp.square(drawn.mean(axis=0) - block.slices[index, y, x]))
     return error, {"loss": error, "mse": error}

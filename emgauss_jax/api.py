@@ -1,0 +1,67 @@
+"""What the commands do, as functions: fit a volume, reconstruct it, report on it."""
+
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from emgauss_jax.data.damaged_slices import Damaged
+from emgauss_jax.evaluation.run_report import report_run
+from emgauss_jax.execution.executors import Executor, alone
+from emgauss_jax.execution.jobs import Job, reconstruction_path, run_job
+from emgauss_jax.execution.memory import estimate
+from emgauss_jax.pipeline.fitting import fitting_of
+from emgauss_jax.pipeline.output_grid import isotropic
+from emgauss_jax.pipeline.run import Run, prepare
+from emgauss_jax.storage.run_dir import claim_workdir, locked, write_damaged, write_levels
+
+
+def train_and_evaluate(
+    config: Any,
+    workdir: pathlib.Path,
+    executor: Executor | None = None,
+    damaged: Sequence[Damaged] = (),
+) -> pathlib.Path:
+    """Fit, reconstruct and report; started again, go on where it stopped.
+
+    Args:
+      config: a config of configs/.
+      workdir: a new folder, or one of the same config; of many processes, one that all see.
+      executor: who does the work; None: this process alone.
+      damaged: slices that were found so, which the config calls missing; the report lists them.
+
+    Returns:
+      The path of the reconstruction.
+
+    Raises:
+      ValueError: for every input that cannot be used; nothing has been overwritten.
+      FloatingPointError: the fit failed, with the step.
+    """
+    executor = executor or alone()
+    if not executor.leads:
+        executor.wait("workdir")  # and what is measured for it
+        return finish(prepare(config, workdir), workdir, executor)
+    run = prepare(config, workdir)
+    isotropic(run.observed)  # or say why it cannot be
+    fitting_of(run.template.method).check_inputs(run, workdir)
+    claim_workdir(workdir, config)
+    with locked(workdir / ".lock"):
+        print(estimate(run), file=sys.stderr)
+        write_levels(workdir, run.observed.levels)
+        if damaged:
+            write_damaged(workdir, damaged)
+        executor.wait("workdir")
+        return finish(run, workdir, executor)
+
+
+def finish(run: Run, workdir: pathlib.Path, executor: Executor) -> pathlib.Path:
+    """Do what is left of a run in a workdir of its own: fits, reconstruction, report.
+
+    Returns:
+      The path of the reconstruction.
+    """
+    path = reconstruction_path(run, workdir)
+    run_job(run, Job(str(workdir), True, str(path), None, ""), executor)
+    if executor.leads:
+        report_run(run, path, workdir)
+    return path

@@ -1,0 +1,101 @@
+"""A volume held against a reference, beside every interpolation of the observed slices."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from emgauss_jax.data.handles import Volume, check_absent
+from emgauss_jax.data.intensity import IntensityRange, find_range, to_unit
+from emgauss_jax.data.simulate import degrade_plan, read_observed
+from emgauss_jax.data.tiling import Box
+from emgauss_jax.evaluation.rivals import missing_note, report_beside_rivals
+from emgauss_jax.methods.base import Block
+
+METHOD = "prediction"
+
+
+def evaluate_volumes(
+    prediction: Volume,
+    reference: Volume,
+    observed_every: int,
+    folder: pathlib.Path,
+    degradation: str = "subsample",
+    missing: Sequence[int] = (),
+    uncertainty: Volume | None = None,
+) -> dict:
+    """Score a prediction made of every k-th plane, or of the means of k planes.
+
+    Args:
+      prediction: [n k + 1, H, W] ([n k, H, W] of means), or more planes, which are left out.
+      reference: [D, H, W], isotropic, of as many planes or more.
+      observed_every: k.
+      folder: for metrics.json and report.html; must not exist.
+      degradation: "subsample" or "average".
+      missing: observed slices that the prediction was made without, counted from 0.
+      uncertainty: [D, H, W], standard errors of the prediction, in its grey levels.
+
+    Returns:
+      What metrics.json holds.
+
+    Raises:
+      ValueError: volumes that do not belong together.
+    """
+    check_absent(folder)
+    if observed_every < 2:
+        raise ValueError(f"observed_every: got {observed_every}, wanted 2 or more")
+    _check_alike(prediction, reference, uncertainty)
+    planes = min(prediction.shape[0], reference.shape[0])
+    plan = degrade_plan(planes, observed_every, degradation, missing)
+    depth = len(plan.z_reference)
+    slices = read_observed(reference, plan, Box((0, 0, 0), (planes, *reference.shape[1:])))
+    levels = find_range(slices[plan.valid], reference.dtype)
+    truth, ours = (to_unit(volume[:depth, :, :], levels) for volume in (reference, prediction))
+    block = Block(to_unit(slices, levels), np.arange(len(slices), dtype=np.float32), plan.valid)
+    notes = {
+        "prediction": str(prediction.path),
+        "reference": str(reference.path),
+        "observed every": f"{observed_every} ({degradation})",
+        "planes looked at": f"{depth} of {prediction.shape[0]} in the prediction",
+    }
+    return report_beside_rivals(
+        folder, block, plan, ours, truth, METHOD,
+        voxel_nm=reference.voxel_nm,
+        title=f"{prediction.path.name} against {reference.path.name}",
+        notes=notes | missing_note(sorted(missing)),
+        expected=None if uncertainty is None else _read_errors(uncertainty, depth, levels),
+    )  # fmt: skip
+
+
+def _check_alike(prediction: Volume, reference: Volume, uncertainty: Volume | None) -> None:
+    if prediction.shape[1:] != reference.shape[1:]:
+        raise ValueError(
+            f"prediction: got {prediction.shape[1:]} px (y, x), wanted {reference.shape[1:]}, "
+            "those of the reference"
+        )
+    if not np.allclose(prediction.voxel_nm, reference.voxel_nm, rtol=1e-3):
+        raise ValueError(
+            f"prediction: got voxels of {prediction.voxel_nm} nm (z, y, x), wanted "
+            f"{reference.voxel_nm}, those of the reference"
+        )
+    if prediction.dtype != reference.dtype:
+        raise ValueError(f"prediction: got {prediction.dtype}, wanted {reference.dtype}")
+    if uncertainty is not None and not np.issubdtype(uncertainty.dtype, np.floating):
+        raise ValueError(f"uncertainty: got {uncertainty.dtype}, wanted float32 standard errors")
+    if uncertainty is not None and uncertainty.shape != prediction.shape:
+        raise ValueError(
+            f"uncertainty: got shape {uncertainty.shape}, wanted {prediction.shape}, that of the "
+            "prediction"
+        )
+
+
+def _read_errors(uncertainty: Volume, depth: int, levels: IntensityRange) -> np.ndarray:
+    """Read standard errors of the first planes, f32[depth, H, W], intensity."""
+    errors = uncertainty[:depth, :, :].astype(np.float32) / np.float32(levels.high - levels.low)
+    bad = int((~((errors >= 0) & np.isfinite(errors))).sum())
+    if bad:
+        raise ValueError(
+            f"uncertainty: got {bad} voxels that are NaN, infinite or negative, wanted standard "
+            "errors"
+        )
+    return errors

@@ -1,0 +1,48 @@
+"""What the report of a run and the report of any volume have in common.
+
+Letters: D H W output.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from emgauss_jax.data.simulate import Plan
+from emgauss_jax.evaluation.report import write_report
+from emgauss_jax.methods.base import Block
+from emgauss_jax.methods.interpolate import baselines, rivals
+
+
+def missing_note(missing: Sequence[int]) -> dict[str, str]:
+    """Name the slices that a volume was made without, if there are any, for the notes."""
+    return {"missing slices": ", ".join(map(str, missing))} if len(missing) else {}
+
+
+def report_beside_rivals(
+    folder: pathlib.Path,
+    slices: Block,
+    plan: Plan,
+    ours: np.ndarray,
+    reference: np.ndarray,
+    method: str,
+    **told: Any,
+) -> dict:
+    """Score planes beside every interpolation of the slices they were made from.
+
+    Args:
+      folder: for metrics.json and report.html.
+      slices: that were observed, missing ones included.
+      plan: which planes of the reference are hidden or lost, and where they lie.
+      ours: f32[D, H, W], the planes, intensity.
+      reference: f32[D, H, W].
+      method: what made them.
+      told: further arguments of `write_report`.
+
+    Returns:
+      What metrics.json holds.
+    """
+    volumes = {**baselines(slices, plan.z_reference, rivals(plan.profile)), method: ours}
+    hidden = {"hidden": plan.hidden, "lost": plan.lost}
+    return write_report(folder, reference, volumes, method=method, **hidden, **told)

@@ -1,0 +1,188 @@
+"""The fits of blocks that learn each for itself: region by region, each in a folder of its own.
+
+A fitted region holds `fitted.npz` (the teachers), `constants.npy`, `metrics.jsonl` and `prior/`
+(what is left of its pseudo-labels). Letters: S blocks of a region, of which L live.
+"""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from emgauss_jax.pipeline.phase import Phase
+from emgauss_jax.pipeline.region import (
+    Fitted,
+    Region,
+    folder_of,
+    label_template_of,
+    open_region,
+)
+from emgauss_jax.pipeline.run import Run
+from emgauss_jax.pipeline.trials import TrialFolders
+from emgauss_jax.pseudo_labels import store
+from emgauss_jax.pseudo_labels.generate import generate
+from emgauss_jax.pseudo_labels.store import Labels
+from emgauss_jax.storage import files
+from emgauss_jax.storage.run_dir import claim_workdir
+from emgauss_jax.training import chunk_plan, metrics_log
+from emgauss_jax.training.failures import Failure
+from emgauss_jax.training.fit import fit
+from emgauss_jax.training.hyperparams import Hyper
+from emgauss_jax.training.problem import Problem, check, started
+from emgauss_jax.training.sweep_results import failed, pick
+
+FITTED = "fitted.npz"  # the teachers of the blocks that live
+CONSTANTS = "constants.npy"  # f32[S], see `Region`
+
+
+def plan_fits(run: Run, workdir: pathlib.Path) -> Phase:
+    """Plan the fits of all regions."""
+    return Phase(
+        name="fit",
+        count=len(run.regions),
+        done=lambda index: is_done(run, index, workdir),
+        do=lambda index: fit_region(run, index, workdir),
+    )
+
+
+def is_fitted(run: Run, index: int, workdir: pathlib.Path) -> bool:
+    """Tell whether a region is fitted."""
+    return (folder_of(run, index, workdir) / FITTED).exists()
+
+
+def is_done(run: Run, index: int, workdir: pathlib.Path) -> bool:
+    """Tell whether a region is fitted and its checkpoints are deleted."""
+    checkpoints = folder_of(run, index, workdir) / chunk_plan.FOLDER
+    return is_fitted(run, index, workdir) and not checkpoints.exists()
+
+
+def check_inputs(run: Run, workdir: pathlib.Path) -> None:
+    """Make sure, before a fit is begun, that it can be made and that its sources can be had.
+
+    Raises:
+      ValueError: naming the setting.
+    """
+    if all(is_fitted(run, index, workdir) for index in range(len(run.regions))):
+        return
+    check(run.template)
+    for source in run.label_template.sources.values() if run.label_template else ():
+        source.check()
+
+
+def check_done(run: Run, workdir: pathlib.Path) -> None:
+    """Raise where a region is not fitted."""
+    count = sum(is_fitted(run, index, workdir) for index in range(len(run.regions)))
+    if count < len(run.regions):
+        raise ValueError(
+            f"{workdir}: got a fit of {count} regions of {len(run.regions)}, wanted all: finish it "
+            "with the train command"
+        )
+
+
+def fit_region(run: Run, index: int, workdir: pathlib.Path) -> None:
+    """Fit a region, unless that has been done; killed and started again, go on.
+
+    Args:
+      run: the opened volume.
+      index: of the region.
+      workdir: of the run.
+
+    Raises:
+      FloatingPointError: the fit failed, with the step.
+    """
+    folder = folder_of(run, index, workdir)
+    if not is_fitted(run, index, workdir):
+        region, params = open_region(run, index), ()
+        if region.live:
+            params = fit(problem_of(run, index, region, _labels_of(run, region, folder)), folder)
+        write_fitted(folder, region.constants, params)
+    store.forget(folder)
+    # The checkpoints last, see `is_done`.
+    shutil.rmtree(folder / chunk_plan.FOLDER, ignore_errors=True)
+
+
+def _labels_of(run: Run, region: Region, folder: pathlib.Path) -> Labels | None:
+    """Make the pseudo-labels of a region; None where it has none."""
+    template = label_template_of(run, region)
+    return template and generate(template, region.observed, folder)
+
+
+def problem_of(run: Run, index: int, region: Region, labels: Labels | None) -> Problem:
+    """State what is to be fitted in a region in which a block lives."""
+    first = run.first_block(index)
+    numbers = tuple(first + i for i in region.live)
+    return Problem(run.template, region.cut(region.live, labels), numbers=numbers)
+
+
+def write_fitted(folder: pathlib.Path, constants: np.ndarray, params: Any) -> None:
+    """Write what a region's fit came to; it is done once this is.
+
+    Args:
+      folder: of the region.
+      constants: f32[S].
+      params: numpy leaves [L, ...]; () where no block lives.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / CONSTANTS, constants)
+    files.save(folder / FITTED, params)
+
+
+def read_fitted(run: Run, index: int, workdir: pathlib.Path) -> Fitted:
+    """Open a region that is fitted."""
+    folder, region = folder_of(run, index, workdir), open_region(run, index)
+    if not region.live:
+        return Fitted(region, None, lambda place: None)
+    params = files.read(folder / FITTED, started(run.template))
+    template, observed = label_template_of(run, region), region.observed
+    labels = template and store.read_labels(folder, template.plane_z(observed), template.factor)
+    return Fitted(region, labels, lambda place: jax.tree.map(lambda leaf: leaf[place], params))
+
+
+def notes(run: Run, workdir: pathlib.Path) -> dict[str, str]:
+    """Say what a report's reader should know of the fits."""
+    folders = [folder_of(run, index, workdir) for index in range(len(run.regions))]
+    constant = sum(int((~np.isnan(np.load(each / CONSTANTS))).sum()) for each in folders)
+    return {"blocks of one intensity": f"{constant}, passed through"} if constant else {}
+
+
+def fit_trials(run: Run, hypers: Sequence[Hyper], folders: TrialFolders) -> dict[int, Failure]:
+    """Fit all trials region by region; leave in each one's folder what a fit of it alone would.
+
+    Returns:
+      Trial -> why it failed, of those that did.
+    """
+    lost: dict[int, Failure] = {}
+    for index in range(len(run.regions)):
+        region = open_region(run, index)
+        shared, fitted = (folder_of(run, index, each) for each in (folders.shared, folders.fit))
+        failures, params = {}, [()] * len(hypers)
+        if region.live:
+            labels = _labels_of(run, region, shared)
+            problem = problem_of(run, index, region, labels)
+            problem = dataclasses.replace(problem, sweep=tuple(hypers))
+            teachers = fit(problem, fitted)
+            failures = failed(problem, fitted)
+            params = [pick(problem, teachers, which) for which in range(len(hypers))]
+        for which, (workdir, config) in enumerate(folders.own):
+            claim_workdir(workdir, config)
+            if which in failures:
+                lost.setdefault(which, failures[which])
+                continue
+            place = folder_of(run, index, workdir)
+            _share_labels(shared / store.FOLDER, place / store.FOLDER)
+            write_fitted(place, region.constants, params[which])
+            if region.live:
+                metrics_log.copy_metrics(fitted / metrics_log.FILE, place / metrics_log.FILE, which)
+    return lost
+
+
+def _share_labels(labels: pathlib.Path, link: pathlib.Path) -> None:
+    """Let a trial have the pseudo-labels that all have in common."""
+    if labels.exists() and not link.exists():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(labels, link.parent))

@@ -1,0 +1,28 @@
+"""Interpolation along the optical flow from slice to slice as a source."""
+
+from typing import Any
+
+import numpy as np
+
+from emgauss_jax.data.stack import SliceStack
+from emgauss_jax.methods import optical_flow
+from emgauss_jax.methods.base import Block
+from emgauss_jax.pseudo_labels.source import Filled, Source, SourceKind
+
+
+def why_not(config: Any, stack: SliceStack) -> str:
+    """Say why the flow is not asked: it leads from plane to plane."""
+    if not config.prior.flow:
+        return "off"
+    if not stack.plan.profile.is_plane:
+        return "averaged slices, which the flow alone cannot fill in"
+    return ""
+
+
+def fill_in(learned: None, stack: Block, depths: np.ndarray) -> Filled:
+    """Find the flows between slices and interpolate along them."""
+    del learned
+    return Filled(*map(np.asarray, optical_flow.fill_in(stack.slices, np.float32(depths))))
+
+
+KIND = SourceKind(why_not, lambda config, stack: Source(fill_in))

@@ -1,0 +1,96 @@
+"""The lateral network as a source: it learns from the stack's own lateral images.
+
+It is one more fit of `training`, with the whole region as its only block.
+"""
+
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from emgauss_jax.data.stack import SliceStack, whole_factor
+from emgauss_jax.methods.base import Block
+from emgauss_jax.methods.lateral import method as lateral
+from emgauss_jax.pseudo_labels.source import Filled, Source, SourceKind
+from emgauss_jax.training.fit import fit
+from emgauss_jax.training.problem import (
+    FitSettings,
+    FitTemplate,
+    Problem,
+    check,
+    make_template,
+    shapes_of,
+)
+
+
+def why_not(config: Any, stack: SliceStack) -> str:
+    """Say why the network is not asked: it has no steps.
+
+    Raises:
+      ValueError: numbers that cannot work.
+    """
+    del stack
+    steps, probe_steps = config.prior.steps, config.prior.probe_steps
+    if steps < 0 or (steps and probe_steps < 1):
+        raise ValueError(
+            f"prior: got steps {steps} and probe_steps {probe_steps}, wanted 1 or more of both "
+            "(or 0 steps: no network)"
+        )
+    if not 0 <= config.prior.ema_decay < 1:
+        raise ValueError(f"prior.ema_decay: got {config.prior.ema_decay}, wanted 0 <= decay < 1")
+    return "" if steps else "off"
+
+
+def make(config: Any, stack: SliceStack) -> Source:
+    """Make the source.
+
+    Raises:
+      ValueError: a setting that cannot work.
+    """
+    settings = lateral.Settings(
+        factor=whole_factor(stack), profile=stack.plan.profile, **config.lateral
+    )
+    build = functools.partial(_template, config, (len(stack.z_valid), *stack.shape[1:]))
+    template = build(lateral.build(settings), config.prior.steps)
+    check(template)
+
+    def fit_to(stack: Block, folder: pathlib.Path) -> Any:
+        return _fit_only_block(template, stack, folder)
+
+    def adapt(learned: Any, coarse: Block, folder: pathlib.Path) -> Any:
+        begun = template.method._replace(init=lambda key, block: learned)
+        return _fit_only_block(build(begun, config.prior.probe_steps), coarse, folder)
+
+    def fill_in(learned: Any, stack: Block, depths: np.ndarray) -> Filled:
+        return Filled(*map(np.asarray, _views(settings, learned, stack, np.float32(depths))))
+
+    return Source(fill_in, fit_to, adapt, plain_gaps_only=True)
+
+
+_views = jax.jit(lateral.fill_in, static_argnums=0)
+
+
+def _template(config: Any, shape: tuple[int, ...], method: Any, steps: int) -> FitTemplate:
+    """Make a template of so many steps for stacks like one of (V, H, W)."""
+    z = np.zeros(shape[0], np.float32)
+    stack = Block(np.broadcast_to(np.float32(0), shape), z, np.ones(shape[0], bool))
+    changes = {"steps": steps, "ema_decay": config.prior.ema_decay}
+    return make_template(
+        method=method,
+        shapes=shapes_of(stack),
+        key=jax.random.key(config.seed),
+        rates={"network": tuple(config.prior.rate)},
+        start={},
+        settings=FitSettings(**(config.train.to_dict() | changes)),
+    )
+
+
+def _fit_only_block(template: FitTemplate, stack: Block, folder: pathlib.Path) -> Any:
+    """Fit one block, or read its fit: parameters without the block axis."""
+    blocks = jax.tree.map(lambda leaf: leaf[None], stack)
+    return jax.tree.map(lambda leaf: leaf[0], fit(Problem(template, blocks), folder))
+
+
+KIND = SourceKind(why_not, make)

@@ -1,0 +1,80 @@
+"""How the pseudo-labels of a run are made: its sources, and where their planes lie.
+
+Letters: k lateral px from slice to slice, V valid slices, P planes, H W field in px.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from emgauss_jax.data.slice_profile import SliceProfile
+from emgauss_jax.data.stack import SliceStack, whole_factor, why_axes_differ
+from emgauss_jax.pseudo_labels.registry import BASE, SOURCES
+from emgauss_jax.pseudo_labels.source import Source
+from emgauss_jax.pseudo_labels.weights import judging_slices
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabelTemplate:
+    """How pseudo-labels are made of any region's stack; holds no slice."""
+
+    sources: Mapping[str, Source]
+    factor: int  # k, planes for every slice
+    profile: SliceProfile
+
+    def depths(self, count: int) -> np.ndarray:
+        """Give the depths f64[P] of the planes of V slices, counted in valid slices."""
+        return self.profile.plane_depths(count, self.factor)
+
+    def plane_z(self, stack: SliceStack) -> np.ndarray:
+        """Give the depths f32[P] of the planes of a stack, input-slice units."""
+        z = stack.z_valid
+        depths = self.depths(len(z))
+        beyond = depths - np.clip(depths, 0, len(z) - 1)
+        return (np.interp(depths, np.arange(len(z)), z) + beyond).astype(np.float32)
+
+    def blank(self, stack: SliceStack) -> tuple[np.ndarray, np.ndarray, int]:
+        """Make labels of a stack's shapes for `cut_blocks`, all 0; no slice is read."""
+        z = self.plane_z(stack)
+        return np.broadcast_to(np.float16(0), (len(z), *stack.shape[1:])), z, self.factor
+
+
+def why_no_pseudo_labels(config: Any, stack: SliceStack) -> str:
+    """Say why a run makes no pseudo-labels of a stack; "" where it does.
+
+    Raises:
+      ValueError: a setting of a source that cannot work.
+    """
+    if "prior" not in config:
+        return "off"
+    reasons = {n: kind.why_not(config, stack) for n, kind in SOURCES.items() if n != BASE}
+    if all(reasons.values()):
+        return next((why for why in reasons.values() if why != "off"), "off")
+    if why_axes_differ(stack):
+        return why_axes_differ(stack)
+    z, profile = stack.z_valid, stack.plan.profile
+    if not len(judging_slices(z, profile)):
+        return (
+            f"{len(z)} valid slices of {len(stack.z)}, wanted 5 or more, and a second, fourth, "
+            "... one between two neighbours"
+        )
+    if not profile.is_plane and len(z) < len(stack.z):
+        return "a slice is missing among averaged ones"
+    smallest = 2 * profile.plane_count(3, whole_factor(stack))
+    if min(stack.shape[1:]) < smallest:
+        height, width = stack.shape[1:]
+        return f"a field of {height} x {width} px, wanted {smallest} px or more"
+    return ""
+
+
+def label_template(config: Any, stack: SliceStack) -> LabelTemplate:
+    """Make the template of a run for stacks like this one, see `why_no_pseudo_labels`.
+
+    Raises:
+      ValueError: a setting that cannot work.
+    """
+    asked = {name: kind for name, kind in SOURCES.items() if not kind.why_not(config, stack)}
+    sources = {name: kind.make(config, stack) for name, kind in asked.items()}
+    return LabelTemplate(sources, whole_factor(stack), stack.plan.profile)

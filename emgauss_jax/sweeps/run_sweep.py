@@ -1,0 +1,91 @@
+"""All batches of a sweep, described before they are run, or run and tabulated."""
+
+import functools
+import pathlib
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from emgauss_jax.evaluation.sweep_table import Entry
+from emgauss_jax.execution.command import BAD_INPUT
+from emgauss_jax.pipeline.fitting import fitting_of
+from emgauss_jax.pipeline.run import prepare
+from emgauss_jax.storage.files import write_text
+from emgauss_jax.sweeps.results import Outcome, recall, tabulate
+from emgauss_jax.sweeps.trial_batch import run_batch
+from emgauss_jax.sweeps.trials import Trial, TrialBatch, batch_folder, trial_folder
+
+
+def describe(
+    batches: Sequence[TrialBatch], workdir: pathlib.Path
+) -> tuple[list[str], dict[str, str]]:
+    """Open and check what batches would do, without doing it.
+
+    Args:
+      batches: of the sweep.
+      workdir: of the sweep; only read.
+
+    Returns:
+      Lines on the batches and their trials; trial -> what is wrong with it, for those that cannot
+      be.
+    """
+    lines, problems = [], {}
+    for batch in batches:
+        known = {trial.name: recall(workdir, trial) for trial in batch.trials}
+        problems |= {name: str(one) for name, one in known.items() if one and not one.scores}
+        fits = f"{len(known)} rows"
+        try:
+            run = prepare(batch.trials[0].config)
+            fitting = fitting_of(run.template.method)
+            fitting.check_inputs(run, trial_folder(workdir, batch.trials[0].name))
+            fits += fitting.fits_of_trials(run, len(known))
+        except BAD_INPUT as error:
+            problems |= dict.fromkeys(known, str(error))
+        lines.append(f"unit {batch.key}: {fits}")
+        lines += [
+            f"  {name}{' (finished)' if one and one.scores else ''}" for name, one in known.items()
+        ]
+    return lines, problems
+
+
+def run_sweep(
+    trials: Sequence[Trial],
+    batches: Sequence[TrialBatch],
+    workdir: pathlib.Path,
+    work: Callable[..., Iterator[tuple[TrialBatch, Any]]],
+) -> list[Entry]:
+    """Run what is not finished, and tabulate after every batch.
+
+    Args:
+      trials: all of them.
+      batches: of them.
+      workdir: gets rows/, units/, table.csv and table.html.
+      work: work(function, batches) yields each with what the function returned or its exception.
+
+    Returns:
+      The table, the interpolations of the first trial that has scores first.
+    """
+    outcomes = {
+        trial.name: Outcome(reason=trial.problem) if trial.problem else recall(workdir, trial)
+        for trial in trials
+    }
+    known = {name for name, outcome in outcomes.items() if outcome}
+    todo = [
+        batch._replace(trials=tuple(each for each in batch.trials if each.name not in known))
+        for batch in batches
+    ]
+    todo = [batch for batch in todo if batch.trials]
+    for batch, result in work(functools.partial(run_batch, workdir), todo) if todo else ():
+        if isinstance(result, BaseException):
+            result = _crashed(workdir, batch, result)
+        outcomes |= result
+        tabulate(trials, outcomes, workdir)
+    return tabulate(trials, outcomes, workdir)
+
+
+def _crashed(workdir: pathlib.Path, batch: TrialBatch, error: BaseException) -> dict[str, Outcome]:
+    """Keep the traceback of a batch that ended in a fault of ours, or was killed."""
+    path = batch_folder(workdir, batch) / "traceback.txt"
+    write_text(path, "".join(traceback.format_exception(error)))
+    reason = f"{type(error).__name__}, see units/{batch.key}/{path.name}"
+    return {trial.name: Outcome(reason=reason) for trial in batch.trials}
