@@ -13,7 +13,7 @@ from emgauss_jax.execution.memory import estimate
 from emgauss_jax.pipeline.fitting import fitting_of
 from emgauss_jax.pipeline.output_grid import isotropic
 from emgauss_jax.pipeline.run import Run, prepare
-from emgauss_jax.storage.run_dir import claim_workdir, locked, write_damaged, write_levels
+from emgauss_jax.storage.run_dir import claim_workdir, locked, write_damaged, write_grey_range
 
 
 def train_and_evaluate(
@@ -47,7 +47,7 @@ def train_and_evaluate(
     claim_workdir(workdir, config)
     with locked(workdir / ".lock"):
         print(estimate(run), file=sys.stderr)
-        write_levels(workdir, run.observed.levels)
+        write_grey_range(workdir, run.observed.grey_range)
         if damaged:
             write_damaged(workdir, damaged)
         executor.wait("workdir")

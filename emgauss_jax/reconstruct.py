@@ -129,7 +129,7 @@ def main() -> None:
         if unseen:
             warn_of_factor(run, workdir)
             # Measured once, not by every worker.
-            job = job._replace(unseen=unseen._replace(levels=run.observed.levels))
+            job = job._replace(unseen=unseen._replace(grey_range=run.observed.grey_range))
         output = pathlib.Path(job.output)
         lock = locked(output.with_name(f".{output.name}.lock"))
         with lock if executor.leads else contextlib.nullcontext():

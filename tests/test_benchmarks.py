@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from emgauss_jax.train import train_and_evaluate
-from tests.benchmarks import fit, render, scenes
+from emgauss_jax.api import train_and_evaluate
+from tests.benchmarks import agreement, backends, fit, peers, render, scenes
 from tests.tiny_runs import tiny
 
 COMMANDS = sorted(path.stem for path in pathlib.Path(scenes.__file__).parent.glob("*.py"))
@@ -25,14 +25,23 @@ def test_a_block_to_measure_holds_the_slices_of_its_volume():
     assert block.slices.std() > 0.01
 
 
+def test_the_separable_backend_draws_what_the_reference_does():
+    """In value and gradient; the package's own backends are compared in tests/render."""
+    absent = dict.fromkeys(peers.BLENDS, "absent")
+    ours = {"separable": backends.BACKENDS["separable"]}
+    differences, barred = agreement.check(absent, ours)
+    assert barred == absent
+    assert differences["separable"] < 1e-5
+
+
 def test_missing_planes_are_timed():
     row = render.render_row(24, 17, repeats=1, with_torch=False)
     assert row["planes"] == 14 and row["ms in all"] > 0
 
 
 def test_a_fit_is_judged_beside_linear_interpolation():
-    run, params, _ = render.start(24, 17)
-    judge = fit.Judge(run)
+    run, params, block = render.start(24, 17)
+    judge = fit.Judge(run, block)
     assert 5 < judge(jax.tree.map(lambda leaf: leaf[None], params)) < judge.linear < 40
 
 

@@ -7,14 +7,16 @@ import types
 import numpy as np
 import pytest
 
+from emgauss_jax.api import train_and_evaluate
 from emgauss_jax.data.tiling import Box
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.methods.base import Block
-from emgauss_jax.pipeline.region import fit_region, open_region, prior_of
+from emgauss_jax.pipeline.region import label_template_of, open_region
+from emgauss_jax.pipeline.region_fit import fit_region
 from emgauss_jax.pipeline.run import prepare
 from emgauss_jax.pipeline.stitching import open_fits, render
+from emgauss_jax.pseudo_labels import store
 from emgauss_jax.pseudo_labels.store import read_labels
-from emgauss_jax.train import train_and_evaluate
 from tests.tiny_runs import ROOT, tiny, write
 
 SHAPE = (17, 32, 28)  # that of `tiny`: tests of one shape share what they compile
@@ -66,9 +68,7 @@ def test_averaged_slices(tmp_path):
 
 
 def test_several_blocks_and_missing_slices(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "emgauss_jax.pipeline.region.forget", lambda folder: None
-    )  # the labels stay
+    monkeypatch.setattr(store, "forget", lambda folder: None)  # the labels stay
     config = tiny(
         block__max_size=(4, 28, 24), block__overlap=(2, 8, 8), data__missing=(1,),
         block__region=(9, 9, 9), data__phantom_shape=(25, 32, 28), train__blocks_per_chunk=3,
@@ -78,8 +78,9 @@ def test_several_blocks_and_missing_slices(tmp_path, monkeypatch):
     assert open_volume(output).shape == (25, 32, 28)
     run = prepare(config)
     region = open_region(run, 0)
-    prior = prior_of(run, region).like(region.observed)
-    labels = read_labels(tmp_path / "run", prior.plane_z, prior.settings.factor)
+    template = label_template_of(run, region)
+    plane_z = template.plane_z(region.observed)
+    labels = read_labels(tmp_path / "run", plane_z, template.factor)
     blocks = region.cut(region.live, labels)
     assert len(blocks.z) > 3
     for i, box in enumerate(region.boxes):

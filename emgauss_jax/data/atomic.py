@@ -1,6 +1,5 @@
 """Files written beside their place and then renamed into it: nobody ever sees half of one."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +35,7 @@ def whole(path: Path) -> Iterator[Path]:
     partial = partial_of(path)
     try:
         yield partial
-        os.replace(partial, path)
+        partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

@@ -4,10 +4,10 @@
     if not volume.done("slab 3"):
         volume.levels[0][192:256] = array  # of whole chunks
         volume.mark("slab 3")
-    for unit in volume.units(1):  # when all of level 0 is done, then level 2, ...
-        if not volume.done(unit.name):
-            volume.coarsen(unit)
-            volume.mark(unit.name)
+    for task in volume.tasks(1):  # when all of level 0 is done, then level 2, ...
+        if not volume.done(task.name):
+            volume.coarsen(task)
+            volume.mark(task.name)
     finish(path)  # when all is done and nobody writes any more
 
 Until then all of it is in `.NAME.shared` beside the path: the volume, the journal of what is done,
@@ -26,7 +26,7 @@ from typing import Any
 
 from emgauss_jax.data.formats.chunked import chunked_sink, chunked_source
 from emgauss_jax.data.formats.interface import Format, Layout, VolumeError, read_json, write_json
-from emgauss_jax.data.formats.pyramid import Unit, level_factors, level_units, mean_over
+from emgauss_jax.data.formats.pyramid import PyramidTask, level_factors, level_tasks, mean_over
 from emgauss_jax.data.formats.registry import BY_NAME, FORMATS
 from emgauss_jax.data.handles import SharedLevel, one_line_errors
 from emgauss_jax.data.volume import plan_volume
@@ -52,20 +52,20 @@ class SharedVolume:
         with one_line_errors(self.path, f"noted as done: {name}"):
             marker.touch()
 
-    def units(self, level: int) -> tuple[Unit, ...]:
+    def tasks(self, level: int) -> tuple[PyramidTask, ...]:
         """List the pieces a level is made in."""
-        return level_units(level, self.levels[level].shape)
+        return level_tasks(level, self.levels[level].shape)
 
-    def coarsen(self, unit: Unit) -> None:
-        """Make a unit of a level from the level before, which must be there as far as it reaches.
+    def coarsen(self, task: PyramidTask) -> None:
+        """Make a task of a level from the level before, which must be there as far as it reaches.
 
         Memory is bounded, whatever the volume's size. Made again, it is the same.
         """
-        if unit.level == 0:
-            raise ValueError(f"{self.path}: unit: got {unit.name}, wanted one of a coarser level")
-        before, level = self.levels[unit.level - 1 : unit.level + 1]
+        if task.level == 0:
+            raise ValueError(f"{self.path}: task: got {task.name}, wanted one of a coarser level")
+        before, level = self.levels[task.level - 1 : task.level + 1]
         ratio = [new // old for new, old in zip(level.factors, before.factors, strict=True)]
-        z, *yx = unit.box
+        z, *yx = task.box
         for start in range(z.start, z.stop, level.chunk[0]):
             box = (slice(start, min(start + level.chunk[0], z.stop)), *yx)
             wider = (slice(p.start * f, p.stop * f) for p, f in zip(box, ratio, strict=True))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from emgauss_jax.data.atomic import partial_of, remove
-from emgauss_jax.data.formats.interface import Box, Format, Layout, Sink, VolumeError, Voxel
+from emgauss_jax.data.formats.interface import Format, Layout, Sink, Slices, VolumeError, Voxel
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def check_absent(path: Path) -> None:
         raise ValueError(f"{path}: exists already, wanted a new path")
 
 
-def resolve_box(key: Any, shape: tuple[int, int, int]) -> Box:
+def resolve_box(key: Any, shape: tuple[int, int, int]) -> Slices:
     """Resolve numpy slices to starts and stops inside the volume."""
     parts = key if isinstance(key, tuple) else (key,)
     if len(parts) > 3 or not all(isinstance(p, slice) and p.step in (None, 1) for p in parts):
@@ -43,7 +43,7 @@ def resolve_box(key: Any, shape: tuple[int, int, int]) -> Box:
     return tuple(slice(start, max(start, stop)) for start, stop, _ in bounds)
 
 
-def check_fit(path: Path, box: Box, array: np.ndarray, dtype: np.dtype) -> None:
+def check_fit(path: Path, box: Slices, array: np.ndarray, dtype: np.dtype) -> None:
     """Raise where an array to be written is not of the box's shape and the volume's dtype."""
     shape = tuple(part.stop - part.start for part in box)
     if array.shape != shape or array.dtype != dtype:
@@ -52,7 +52,7 @@ def check_fit(path: Path, box: Box, array: np.ndarray, dtype: np.dtype) -> None:
         )
 
 
-def box_text(box: Box) -> str:
+def box_text(box: Slices) -> str:
     """Spell a box as it is written in an index."""
     return "[" + ", ".join(f"{part.start}:{part.stop}" for part in box) + "]"
 
@@ -66,7 +66,7 @@ class Volume:
     dtype: np.dtype  # uint8, uint16 or float32, native byte order
     voxel_nm: Voxel  # (z, y, x)
     format: str  # its name in the registry: "tiff", "zarr2", "zarr3", "n5", ...
-    _read: Callable[[Box], np.ndarray] = field(repr=False)
+    _read: Callable[[Slices], np.ndarray] = field(repr=False)
 
     def __getitem__(self, key: Any) -> np.ndarray:
         """Read a box; slices as numpy takes them, of step 1."""
@@ -81,7 +81,7 @@ class SharedLevel(Volume):
 
     chunk: tuple[int, int, int]  # (z, y, x)
     factors: tuple[int, int, int]  # voxels of level 0 in one of this level, (z, y, x)
-    _write: Callable[[Box, np.ndarray], None] = field(repr=False)
+    _write: Callable[[Slices, np.ndarray], None] = field(repr=False)
 
     def __setitem__(self, key: Any, array: np.ndarray) -> None:
         """Write a box; it is on disk on return, and writing it again changes nothing.

@@ -12,6 +12,11 @@ class IntensityRange:
     low: float
     high: float
 
+    @property
+    def span(self) -> np.float32:
+        """Grey levels from one to the other."""
+        return np.float32(self.high - self.low)
+
 
 def find_range(observed: np.ndarray, dtype: np.dtype | type | None = None) -> IntensityRange:
     """Find the grey levels of the observed slices.
@@ -40,26 +45,25 @@ def spanning(low: float, high: float) -> IntensityRange:
     return IntensityRange(low, high if high > low else low + 1.0)
 
 
-def to_unit(values: np.ndarray, levels: IntensityRange) -> np.ndarray:
+def to_unit(values: np.ndarray, grey_range: IntensityRange) -> np.ndarray:
     """Map grey levels to the unit interval.
 
     Args:
       values: any shape, grey levels.
-      levels: what maps to 0 and 1; values beyond it leave [0, 1].
+      grey_range: what maps to 0 and 1; values beyond it leave [0, 1].
 
     Returns:
       f32, the same shape.
     """
-    span = np.float32(levels.high - levels.low)
-    return (np.asarray(values, np.float32) - np.float32(levels.low)) / span
+    return (np.asarray(values, np.float32) - np.float32(grey_range.low)) / grey_range.span
 
 
-def from_unit(values: np.ndarray, levels: IntensityRange, dtype: np.dtype | type) -> np.ndarray:
+def from_unit(values: np.ndarray, grey_range: IntensityRange, dtype: np.dtype | type) -> np.ndarray:
     """Map unit intensities back to grey levels.
 
     Args:
       values: any shape, unit intensities.
-      levels: as given to `to_unit`.
+      grey_range: as given to `to_unit`.
       dtype: of the result. Integers are rounded and clipped to its limits: nothing wraps.
 
     Returns:
@@ -68,8 +72,8 @@ def from_unit(values: np.ndarray, levels: IntensityRange, dtype: np.dtype | type
     Raises:
       ValueError: where values are NaN and `dtype` is an integer type, which cannot hold them.
     """
-    grey = np.multiply(values, levels.high - levels.low, dtype=np.float64)
-    grey += levels.low
+    grey = np.multiply(values, grey_range.high - grey_range.low, dtype=np.float64)
+    grey += grey_range.low
     if not np.issubdtype(dtype, np.integer):
         return grey.astype(dtype)
     if np.isnan(grey).any():

@@ -28,7 +28,7 @@ class SliceStack:
     box: Box  # the crop, voxels of the volume; in z all planes of the plan
     plan: Plan
     first: int  # depth of the first slice
-    levels: IntensityRange  # of the whole run
+    grey_range: IntensityRange  # of the whole run
     voxel_nm: tuple[float, float, float]  # of the observed slices: z is their distance
     suffix: str  # of an output in the same format
     format: str | None  # of that output, where the suffix leaves it open
@@ -61,12 +61,12 @@ class SliceStack:
     @property
     def unit_valid(self) -> np.ndarray:
         """f32[V, H, W], intensity of the valid slices in [0, 1]."""
-        return to_unit(self.valid_slices, self.levels)
+        return to_unit(self.valid_slices, self.grey_range)
 
     @property
     def unit_slices(self) -> np.ndarray:
         """f32[K, H, W], intensity in [0, 1]; missing slices are 0."""
-        return to_unit(self.slices, self.levels) * self.plan.valid[:, None, None]
+        return to_unit(self.slices, self.grey_range) * self.plan.valid[:, None, None]
 
     @property
     def dtype(self) -> np.dtype:
@@ -93,7 +93,7 @@ class SliceStack:
         (z, y, x), (_, height, width) = self.box.start, self.box.shape
         start = z + self.plan.sources[0].start
         stop = start + len(self.plan.z_reference)
-        return to_unit(self.volume[start:stop, y : y + height, x : x + width], self.levels)
+        return to_unit(self.volume[start:stop, y : y + height, x : x + width], self.grey_range)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,18 +116,20 @@ class _Phantom:
         return self.array[index]
 
 
-def open_stack(config: Any, levels: IntensityRange | None = None) -> SliceStack:
+def open_stack(config: Any, grey_range: IntensityRange | None = None) -> SliceStack:
     """Open a volume; its voxels are looked at only to find their range, and not of uint8.
 
     Args:
       config: the `data` section of a config.
-      levels: the range, where it is known already.
+      grey_range: the range, where it is known already.
 
     Raises:
       ValueError: for every input that cannot be used, naming the setting.
     """
     observed = open_unmeasured(config)
-    return dataclasses.replace(observed, levels=levels) if levels else measured(observed)
+    return (
+        dataclasses.replace(observed, grey_range=grey_range) if grey_range else measured(observed)
+    )
 
 
 def open_unmeasured(config: Any) -> SliceStack:
@@ -148,7 +150,7 @@ def measured(observed: SliceStack) -> SliceStack:
     """Give a volume its range of grey levels; all of it is read, unless it is uint8."""
     if observed.dtype == np.uint8:
         return observed
-    return dataclasses.replace(observed, levels=find_levels(observed))
+    return dataclasses.replace(observed, grey_range=find_grey_range(observed))
 
 
 def _open(config: Any) -> Any:
@@ -163,7 +165,7 @@ def _open(config: Any) -> Any:
     return _Phantom(tissue(tuple(config.phantom_shape), config.phantom_seed))
 
 
-def find_levels(observed: SliceStack) -> IntensityRange:
+def find_grey_range(observed: SliceStack) -> IntensityRange:
     """Find the range of all valid slices, a bounded part of them at a time.
 
     Raises:

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from emgauss_jax.data.formats.interface import Format, Layout, Voxel
-from emgauss_jax.data.formats.registry import BY_CONTENTS, BY_NAME, BY_SUFFIX, FORMATS
+from emgauss_jax.data.formats.registry import BY_CONTENTS, BY_NAME, BY_SUFFIX
 from emgauss_jax.data.handles import Volume, VolumeWriter, check_absent, one_line_errors
 
-FOLDERS = {form.name for form in FORMATS if form.is_chunked}  # use is_chunked
 _DTYPES = ("uint8", "uint16", "float32")
 
 

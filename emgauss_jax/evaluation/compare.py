@@ -49,9 +49,9 @@ def evaluate_volumes(
     plan = degrade_plan(planes, observed_every, degradation, missing)
     depth = len(plan.z_reference)
     slices = read_observed(reference, plan, Box((0, 0, 0), (planes, *reference.shape[1:])))
-    levels = find_range(slices[plan.valid], reference.dtype)
-    truth, ours = (to_unit(volume[:depth, :, :], levels) for volume in (reference, prediction))
-    block = Block(to_unit(slices, levels), np.arange(len(slices), dtype=np.float32), plan.valid)
+    grey_range = find_range(slices[plan.valid], reference.dtype)
+    truth, ours = (to_unit(volume[:depth, :, :], grey_range) for volume in (reference, prediction))
+    block = Block(to_unit(slices, grey_range), np.arange(len(slices), dtype=np.float32), plan.valid)
     notes = {
         "prediction": str(prediction.path),
         "reference": str(reference.path),
@@ -63,7 +63,7 @@ def evaluate_volumes(
         voxel_nm=reference.voxel_nm,
         title=f"{prediction.path.name} against {reference.path.name}",
         notes=notes | missing_note(sorted(missing)),
-        expected=None if uncertainty is None else _read_errors(uncertainty, depth, levels),
+        expected=None if uncertainty is None else _read_errors(uncertainty, depth, grey_range),
     )  # fmt: skip
 
 
@@ -89,9 +89,11 @@ def _check_alike(prediction: Volume, reference: Volume, uncertainty: Volume | No
         )
 
 
-def _read_errors(uncertainty: Volume, depth: int, levels: IntensityRange) -> np.ndarray:
+def _read_errors(uncertainty: Volume, depth: int, grey_range: IntensityRange) -> np.ndarray:
     """Read standard errors of the first planes, f32[depth, H, W], intensity."""
-    errors = uncertainty[:depth, :, :].astype(np.float32) / np.float32(levels.high - levels.low)
+    errors = uncertainty[:depth, :, :].astype(np.float32) / np.float32(
+        grey_range.high - grey_range.low
+    )
     bad = int((~((errors >= 0) & np.isfinite(errors))).sum())
     if bad:
         raise ValueError(

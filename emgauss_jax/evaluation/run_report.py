@@ -82,7 +82,7 @@ def report_run(run: Run, path: pathlib.Path, workdir: pathlib.Path) -> None:
     sample = choose_sample(run.observed, z)
     observed, depths, (_, ys, xs) = sample.observed, z[sample.planes], sample.box.slices
     volume = open_volume(path)
-    ours = to_unit(volume[sample.planes, ys, xs], observed.levels)
+    ours = to_unit(volume[sample.planes, ys, xs], observed.grey_range)
     block = Block(observed.unit_slices, observed.z, observed.plan.valid)
     reference, unscored = _reference(observed)
     told = {

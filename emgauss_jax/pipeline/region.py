@@ -43,7 +43,7 @@ class Region(NamedTuple):
         observed, boxes = self.observed, [self.boxes[i] for i in which]
         planes = labels and (labels.planes, labels.z, labels.per_slice)
         blocks = cut_blocks(observed.valid_slices, observed.z_valid, boxes, planes)
-        return blocks._replace(slices=to_unit(blocks.slices, observed.levels))
+        return blocks._replace(slices=to_unit(blocks.slices, observed.grey_range))
 
 
 class Fitted(NamedTuple):
@@ -71,7 +71,7 @@ def open_region(run: Run, index: int) -> Region:
     start = grid.bounds.start
     boxes = tuple(box.moved([-n for n in start]) for box in grid.boxes)
     constants = [_constant(observed.valid_slices[box.slices]) for box in boxes]
-    return Region(observed, boxes, to_unit(np.array(constants), observed.levels))
+    return Region(observed, boxes, to_unit(np.array(constants), observed.grey_range))
 
 
 def label_template_of(run: Run, region: Region) -> LabelTemplate | None:

@@ -20,7 +20,7 @@ from emgauss_jax.pseudo_labels.template import (
     label_template,
     why_no_pseudo_labels,
 )
-from emgauss_jax.storage.run_dir import read_levels
+from emgauss_jax.storage.run_dir import read_grey_range
 from emgauss_jax.training.problem import (
     FitSettings,
     FitTemplate,
@@ -64,14 +64,14 @@ def leave_out_damaged(config: Any) -> tuple[Any, list[Damaged]]:
 
 
 def prepare(
-    config: Any, workdir: pathlib.Path | None = None, levels: IntensityRange | None = None
+    config: Any, workdir: pathlib.Path | None = None, grey_range: IntensityRange | None = None
 ) -> Run:
     """Open the volume a config names and cut it into regions of blocks.
 
     Args:
       config: the whole config.
       workdir: where grey levels may have been measured already.
-      levels: or these.
+      grey_range: or these.
 
     Returns:
       The run; nothing has been written, and no slice is held.
@@ -80,8 +80,8 @@ def prepare(
       ValueError: for every input or setting that cannot be used.
     """
     settings = FitSettings(**config.train)
-    levels = read_levels(workdir) if workdir else levels
-    observed = open_stack(config.data, levels)
+    grey_range = read_grey_range(workdir) if workdir else grey_range
+    observed = open_stack(config.data, grey_range)
     shape = (int(observed.plan.valid.sum()), *observed.shape[1:])
     grid = cut_grid(shape, config.block.max_size, config.block.overlap)
     regions = cut_regions(grid, config.block.region)

@@ -21,7 +21,7 @@ class UnseenVolume(NamedTuple):
     voxel_nm: tuple[float, ...] = (0.0, 0.0, 0.0)  # z, y, x; needed only where the file has none
     simulate_factor: int = 0  # k: keep every k-th slice of it
     missing: tuple[int, ...] = ()  # its slices that are missing or damaged, counted after that
-    levels: IntensityRange | None = None  # its grey levels, once they have been measured
+    grey_range: IntensityRange | None = None  # its grey levels, once they have been measured
 
 
 def open_unseen(workdir: pathlib.Path, unseen: UnseenVolume) -> Run:
@@ -42,7 +42,7 @@ def open_unseen(workdir: pathlib.Path, unseen: UnseenVolume) -> Run:
     why_not = why_axes_differ(open_unmeasured(changed.data))
     if why_not:
         raise ValueError(f"input: got {why_not} (or --input_simulate_factor)")
-    return prepare(changed, levels=unseen.levels)
+    return prepare(changed, grey_range=unseen.grey_range)
 
 
 def without_damaged(workdir: pathlib.Path, unseen: UnseenVolume) -> UnseenVolume:

@@ -37,7 +37,7 @@ def drawing(fits: Fits) -> Draw:
 
     def draw(z: np.ndarray, part: Box) -> np.ndarray:
         observed = run.observed
-        planes = from_unit(render(fits, z, part), observed.levels, observed.dtype)
+        planes = from_unit(render(fits, z, part), observed.grey_range, observed.dtype)
         if run.config.keep_observed:
             _paste_observed(fits, z, part, planes)
         return planes
@@ -47,8 +47,7 @@ def drawing(fits: Fits) -> Draw:
 
 def drawing_errors(fits: Fits) -> Draw:
     """Draw the standard error of every voxel in the input's grey levels, float32."""
-    levels = fits.run.observed.levels
-    span = np.float32(levels.high - levels.low)
+    span = fits.run.observed.grey_range.span
     return Draw(lambda z, part: span * expected_error(fits, z, part), fits.slab)
 
 
@@ -97,12 +96,12 @@ def output_phases(
     form, _ = plan_volume(path, shape, dtype, grid.voxel_nm, format)
     if not is_chunked(form):
         write = functools.partial(_write_file, draw, grid, path, shape, dtype, format)
-        return (Phase(name, 1, lambda unit: path.exists(), lambda unit: write()),)
+        return (Phase(name, 1, lambda task: path.exists(), lambda task: write()),)
     volume = concurrent_volume.begin(
         path, shape, dtype, grid.voxel_nm, format=format, content=content
     )
     finish = Phase(
-        f"finish {name}", 1, lambda unit: path.exists(), lambda unit: concurrent_volume.finish(path)
+        f"finish {name}", 1, lambda task: path.exists(), lambda task: concurrent_volume.finish(path)
     )
     coarser = (
         _coarser(f"{name} level {level}", volume, level) for level in range(1, len(volume.levels))
@@ -114,26 +113,26 @@ def _tiles(name: str, volume: concurrent_volume.SharedVolume, draw: Draw, z: np.
     """Draw the volume itself, tile by tile."""
     tiles = cut_tiles(volume.levels[0].shape)
 
-    def do(unit: int) -> None:
-        box = tiles[unit]
+    def do(task: int) -> None:
+        box = tiles[task]
         for start in range(box.start[0], box.stop[0], draw.slab):
             stop = min(start + draw.slab, box.stop[0])
             slab = Box((start, *box.start[1:]), (stop - start, *box.shape[1:]))
             volume.levels[0][slab.slices] = draw.planes(z[start:stop], slab)
-        volume.mark(f"tile {unit}")
+        volume.mark(f"tile {task}")
 
-    return Phase(name, len(tiles), lambda unit: volume.done(f"tile {unit}"), do)
+    return Phase(name, len(tiles), lambda task: volume.done(f"tile {task}"), do)
 
 
 def _coarser(name: str, volume: concurrent_volume.SharedVolume, level: int) -> Phase:
     """Make a level of the pyramid from the one before."""
-    units = volume.units(level)
+    tasks = volume.tasks(level)
 
-    def do(unit: int) -> None:
-        volume.coarsen(units[unit])
-        volume.mark(units[unit].name)
+    def do(task: int) -> None:
+        volume.coarsen(tasks[task])
+        volume.mark(tasks[task].name)
 
-    return Phase(name, len(units), lambda unit: volume.done(units[unit].name), do)
+    return Phase(name, len(tasks), lambda task: volume.done(tasks[task].name), do)
 
 
 def cut_tiles(shape: tuple[int, int, int]) -> tuple[Box, ...]:

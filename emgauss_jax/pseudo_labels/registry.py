@@ -3,7 +3,12 @@
 The first is believed where no other is. Weights, reports and folders use these names.
 """
 
-from emgauss_jax.pseudo_labels.sources import flow, interpolation, lateral_network, trained_network
+from emgauss_jax.pseudo_labels.sources import (
+    flow,
+    interpolation,
+    lateral_network,
+    trained_network,
+)
 
 BASE = "interpolation"
 

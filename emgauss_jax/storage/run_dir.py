@@ -15,7 +15,7 @@ from emgauss_jax.data.intensity import IntensityRange
 from emgauss_jax.storage.files import read_json, write_json
 
 CONFIG = "config.json"
-LEVELS = "levels.json"
+GREY_RANGE = "grey_range.json"
 DAMAGED = "damaged.json"
 
 
@@ -74,15 +74,15 @@ def read_workdir(workdir: pathlib.Path) -> config_dict.ConfigDict:
     return config_dict.ConfigDict(read_json(path))
 
 
-def read_levels(workdir: pathlib.Path) -> IntensityRange | None:
+def read_grey_range(workdir: pathlib.Path) -> IntensityRange | None:
     """Read the grey levels that were measured when the workdir was made."""
-    path = workdir / LEVELS
+    path = workdir / GREY_RANGE
     return IntensityRange(**read_json(path)) if path.exists() else None
 
 
-def write_levels(workdir: pathlib.Path, levels: IntensityRange) -> None:
+def write_grey_range(workdir: pathlib.Path, grey_range: IntensityRange) -> None:
     """Keep the grey levels, so that no other process has to read the whole volume for them."""
-    write_json(workdir / LEVELS, dataclasses.asdict(levels))
+    write_json(workdir / GREY_RANGE, dataclasses.asdict(grey_range))
 
 
 def read_damaged(workdir: pathlib.Path) -> dict[str, str]:

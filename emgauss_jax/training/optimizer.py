@@ -26,7 +26,7 @@ def decayed(rate: tuple[Any, Any], step: jax.Array, start: int, steps: int) -> j
     return jnp.where(step < start, 0.0, rate[0] * rate[1] ** done)
 
 
-def labels(params: Any, rates: Mapping[str, Any]) -> Any:
+def param_groups(params: Any, rates: Mapping[str, Any]) -> Any:
     """Name the group of every leaf: the path in `rates` that leads to it, or "frozen".
 
     Args:
@@ -90,7 +90,7 @@ def make_descend(
     Raises:
       ValueError: a rate that no parameter has.
     """
-    tree = labels(params, rates)
+    tree = param_groups(params, rates)
     unknown = sorted(set(ends(rates)) - set(jax.tree.leaves(tree)))
     if unknown:
         raise ValueError(f"optimizer.rates: got {unknown}, wanted names of learned parameters")

@@ -20,11 +20,14 @@ LOOSE = 0.1  # gsplat leaves out alpha below 1/255, much of what a faint splat d
 FIELDS = ("means", "scales", "opacities", "intensities")
 
 
-def check(barred: Mapping[str, str]) -> tuple[dict[str, float], dict[str, str]]:
-    """Compare all backends and peers with the dense definition, in value and gradient.
+def check(
+    barred: Mapping[str, str], ours: Mapping[str, backends.Settings] = backends.BACKENDS
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Compare backends and peers with the dense definition, in value and gradient.
 
     Args:
       barred: peers that cannot be used, and the word that says why.
+      ours: backends by name, all that are timed.
 
     Returns:
       The relative difference of everything compared, and `barred` with what turned out absent or
@@ -36,7 +39,7 @@ def check(barred: Mapping[str, str]) -> tuple[dict[str, float], dict[str, str]]:
     splats, shape = scenes.uniform(COUNT, SIZE, seed=1), (SIZE, SIZE)
     splats = splats._replace(opacities=1.15 * splats.opacities)  # some are clamped in alpha
     differences = {}
-    for name, settings in backends.BACKENDS.items():
+    for name, settings in ours.items():
         wide = dataclasses.replace(settings, cutoff=CUTOFF)
         differences[name] = _difference(_ours(wide, splats, shape), splats, shape, settings.blend)
     found = peers.build(splats, shape, barred)
@@ -71,9 +74,9 @@ def _theirs(peer: peers.Peer) -> list[np.ndarray]:
 
 def _definition(splats: Splats, shape: tuple[int, int], blend: str) -> tuple:
     """Draw and differentiate by the dense reference: the image and the gradients of FIELDS."""
-    draw = functools.partial(reference, shape=shape, blend=blend)
+    draw = jax.jit(functools.partial(reference, shape=shape, blend=blend))
     wanted = jnp.asarray(scenes.target(shape))
-    grads = jax.grad(lambda s: 0.5 * jnp.sum(jnp.square(draw(s) - wanted)))(splats)
+    grads = jax.jit(jax.grad(lambda s: 0.5 * jnp.sum(jnp.square(draw(s) - wanted))))(splats)
     return draw(splats), *(getattr(grads, field) for field in FIELDS)
 
 

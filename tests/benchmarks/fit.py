@@ -46,7 +46,7 @@ def run_of(stack: str, crop: str, backend: str) -> Run:
     config.emgauss.render.backend = backend
     config.prior.flow = False
     config.prior.steps, config.train.steps = 0, 2_000
-    return scenes.filled(prepare(config))
+    return prepare(config)
 
 
 def one_block(stack: str, crop: str, backend: str, began: float) -> dict[str, float]:
@@ -65,12 +65,14 @@ def one_block(stack: str, crop: str, backend: str, began: float) -> dict[str, fl
         lambda name, s, **_: _count(counts, name, s)
     )
     run = run_of(stack, crop, backend)
-    problem, judge = run.problem, Judge(run)
+    problem = scenes.first_block(run)
+    judge = Judge(run, jax.tree.map(lambda leaf: leaf[0], problem.blocks))
     ready, paused, reached, rows = time.time() - began, 0.0, None, []
     state, *given = start_chunk(problem, [0])
-    each = problem.settings.steps_per_dispatch
-    advance = problem.program.advance(each, 1).run
-    for _ in range(problem.settings.steps // each):
+    settings = problem.template.settings
+    each = settings.steps_per_dispatch
+    advance = problem.template.program.advance(each, 1).run
+    for _ in range(settings.steps // each):
         start = time.time()
         state, _ = jax.block_until_ready(advance(state, *given))
         rows.append((time.time() - start) / each)
@@ -98,17 +100,16 @@ def _count(counts: dict[str, float], name: str, value: float) -> None:
 
 
 class Judge:
-    """The PSNR of hidden slices, of a fit and of linear interpolation; dB."""
+    """The PSNR of hidden slices, of a fit of the only block and of linear interpolation; dB."""
 
-    def __init__(self, run: Run):
-        observed = run.observed
-        block = Block(observed.unit_slices, observed.z, observed.plan.valid)
+    def __init__(self, run: Run, block: Block):
+        observed, self.block = run.observed, block
+        known = Block(observed.unit_slices, observed.z, observed.plan.valid)
         self.hidden = observed.plan.hidden
         self.z = observed.plan.z_reference[self.hidden].astype(np.float32)
         self.truth = observed.reference()[self.hidden]
-        self.block = jax.tree.map(lambda leaf: leaf[0], run.problem.blocks)
-        self.predict = jax.jit(run.problem.method.predict)
-        self.linear = float(psnr(baselines(block, self.z, ("linear",))["linear"], self.truth))
+        self.predict = jax.jit(run.template.method.predict)
+        self.linear = float(psnr(baselines(known, self.z, ("linear",))["linear"], self.truth))
 
     def __call__(self, params) -> float:
         one = jax.tree.map(lambda leaf: leaf[0], params)
@@ -117,10 +118,10 @@ class Judge:
 
 def in_process(stack: str, crop: str, backend: str, cache: str) -> dict[str, float]:
     """Run `one_block` in a process of its own."""
-    command = [sys.executable, "-m", "tests.benchmarks.fit", "--child", str(time.time())]
+    child = [sys.executable, "-m", "tests.benchmarks.fit", "--child", str(time.time())]
     environment = os.environ | {command.CACHE: cache}
     done = subprocess.run(
-        [*command, "--stack", stack, "--crop", crop, "--backend", backend],
+        [*child, "--stack", stack, "--crop", crop, "--backend", backend],
         env=environment, stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     return json.loads(done.stdout.splitlines()[-1])
@@ -129,17 +130,17 @@ def in_process(stack: str, crop: str, backend: str, cache: str) -> dict[str, flo
 def many_blocks(stack: str, crop: str, backend: str, repeats: int) -> list[dict[str, float]]:
     """Time a dispatch of S blocks under one `vmap`, and what a whole fit and render would take."""
     run = run_of(stack, crop, backend)
-    problem, voxels = run.problem, run.observed.plan.z_reference.size
+    problem, voxels = scenes.first_block(run), run.observed.plan.z_reference.size
     voxels *= int(np.prod(problem.blocks.slices.shape[2:]))
     sizes = ON_CPU if jax.default_backend() == "cpu" else ON_GPU
     cases = {str(count): dispatch(problem, count) for count in sizes}
     seconds = timing.median(timing.interleaved(cases, repeats))
-    render = {str(count): rendering(run, count) for count in sizes}
+    render = {str(count): rendering(run, problem, count) for count in sizes}
     render = timing.median(timing.interleaved(render, 3))
     rows = []
     for name, count in zip(cases, sizes, strict=True):
         step = seconds[name] / DISPATCH
-        whole = step * problem.settings.steps + render[name]
+        whole = step * problem.template.settings.steps + render[name]
         rows.append({
             "S": count,
             "ms a step and block": 1e3 * step / count,
@@ -154,8 +155,8 @@ def many_blocks(stack: str, crop: str, backend: str, repeats: int) -> list[dict[
 def dispatch(problem: Problem, count: int):
     """A dispatch in the teacher's stage, S copies of a block."""
     state, *given = start_chunk(problem, [0] * count)
-    state = state._replace(step=jnp.int32(problem.settings.steps // 2))
-    mapping = problem.program.advance(DISPATCH, 1)
+    state = state._replace(step=jnp.int32(problem.template.settings.steps // 2))
+    mapping = problem.template.program.advance(DISPATCH, 1)
 
     def run():
         nonlocal state  # the old one is donated to the new one, as in a fit
@@ -165,10 +166,10 @@ def dispatch(problem: Problem, count: int):
     return run
 
 
-def rendering(run: Run, count: int):
+def rendering(run: Run, problem: Problem, count: int):
     """All output planes of S blocks."""
-    state, blocks, *_ = start_chunk(run.problem, [0] * count)
-    predict = jax.jit(jax.vmap(run.problem.method.predict, (0, 0, None)))
+    state, blocks, *_ = start_chunk(problem, [0] * count)
+    predict = jax.jit(jax.vmap(problem.template.method.predict, (0, 0, None)))
     z = jnp.asarray(run.observed.plan.z_reference, jnp.float32)
     return lambda: predict(state.params, blocks, z)
 

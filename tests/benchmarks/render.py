@@ -27,7 +27,7 @@ BLOCKS = ((128, 129), (512, 17))
 def start(size: int, planes: int) -> tuple[Run, Any, Any]:
     """Prepare one block: the run, its parameters and the block."""
     run = scenes.phantom(planes, size)
-    state, block, *_ = start_chunk(run.problem, [0])
+    state, block, *_ = start_chunk(scenes.first_block(run), [0])
     params, block = jax.tree.map(lambda leaf: leaf[0], (state.params, block))
     return run, params._replace(gap_blur=jnp.float32(GAP_BLUR)), block
 
@@ -50,7 +50,7 @@ def render_row(size: int, planes: int, repeats: int, with_torch: bool) -> dict[s
     """Time all missing planes of one block."""
     run, params, block = start(size, planes)
     z = missing(planes)
-    predict = jax.jit(run.problem.method.predict)
+    predict = jax.jit(run.template.method.predict)
     cases = {"ours": functools.partial(predict, params, block, z)}
     if with_torch:
         in_gap = scenes.splats_at(run, params, block, 0.5)  # in the middle of the first

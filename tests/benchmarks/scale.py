@@ -8,7 +8,6 @@ then runs the train command on every 8th plane of it.
 """
 
 import argparse
-import json
 import pathlib
 import resource
 import subprocess
@@ -19,6 +18,7 @@ import numpy as np
 
 from emgauss_jax.data.tiling import block_grid
 from emgauss_jax.data.volume import create_volume, open_volume
+from emgauss_jax.execution.jobs import read_log
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHUNK = (64, 512, 512)  # voxels made at once
@@ -67,9 +67,8 @@ def main() -> None:
     seconds = time.monotonic() - start
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     totals: dict[str, float] = {}
-    for line in (args.folder / "run" / "work.jsonl").read_text().splitlines():
-        unit = json.loads(line)
-        totals[unit["phase"]] = totals.get(unit["phase"], 0.0) + unit["seconds"]
+    for task in read_log(args.folder / "run"):
+        totals[task["phase"]] = totals.get(task["phase"], 0.0) + task["seconds"]
     print(f"{np.prod(shape) / 2**30:.2f} GiB: {seconds:.0f} s, peak memory {peak:.2f} GiB")
     print("\n".join(f"  {name}: {total:.0f} s" for name, total in totals.items()))
 

@@ -34,7 +34,7 @@ class Step(NamedTuple):
 @functools.cache
 def problem(size: int = SIZE, density: float = DENSITY) -> Problem:
     """Prepare one block of the phantom of size x size px and N = density size^2."""
-    return scenes.phantom(PLANES, size, density).problem
+    return scenes.first_block(scenes.phantom(PLANES, size, density))
 
 
 @functools.cache  # tables share their middle, which is then compiled once
@@ -46,9 +46,9 @@ def build(one: Problem, blocks: int, devices: int = 1) -> Step:
       blocks: S; the one block is repeated.
       devices: that share them.
     """
-    mapping = one.program.advance(STEPS, devices)
+    mapping = one.template.program.advance(STEPS, devices)
     state, *given = start_chunk(one, [0] * blocks)
-    state = state._replace(step=jnp.int32(one.settings.steps // 2))
+    state = state._replace(step=jnp.int32(one.template.settings.steps // 2))
     state, *given = map(mapping.spread, (state, *given))
     compiled = mapping.run.lower(state, *given).compile()
 

@@ -1,6 +1,5 @@
 """Splats to draw: drawn at random, crowded, or fitted. Letters: N splats, H W size in px."""
 
-import dataclasses
 import pathlib
 import runpy
 from typing import Any
@@ -10,15 +9,20 @@ import numpy as np
 
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.emgauss.model import deform, uncertainty
-from emgauss_jax.pipeline.region import open_region, read_fitted
+from emgauss_jax.pipeline.region import open_region
+from emgauss_jax.pipeline.region_fit import read_fitted
 from emgauss_jax.pipeline.run import Run, prepare
+from emgauss_jax.pseudo_labels.store import Labels
+from emgauss_jax.pseudo_labels.weights import SourceWeights
 from emgauss_jax.render.gaussians import Splats, activate
 from emgauss_jax.storage.run_dir import read_workdir
+from emgauss_jax.training.problem import Problem
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "emgauss.py"
 FACTOR = 8  # every 8th plane of the phantom is observed
 BUMPS = 64  # of the clustered scene
 BUMP_WEIGHT = 1.5  # standard deviation of the logarithm of a bump's weight
+UNJUDGED = SourceWeights({}, 1.0, {}, 1.0, {})  # of blank labels, which no source has made
 
 
 def uniform(count: int, size: int, seed: int) -> Splats:
@@ -88,7 +92,7 @@ def splats_at(run: Run, params: Any, block: Block, z: float) -> Splats:
       block: the observed slices.
       z: input-slice units.
     """
-    settings, deformation = run.problem.method.predict.args  # bound by `method.build`
+    settings, deformation = run.template.method.predict.args  # bound by `method.build`
     gaussians, _ = deform(settings, deformation, params, block, jnp.float32(z))
     return activate(
         gaussians,
@@ -114,11 +118,13 @@ def phantom(planes: int, size: int, gaussians_per_px: float | None = None) -> Ru
     config.block.max_size = (planes, size, size)
     if gaussians_per_px is not None:
         config.emgauss.gaussians_per_px = gaussians_per_px
-    return filled(prepare(config))
+    return prepare(config)
 
 
-def filled(run: Run) -> Run:
-    """Give the blank block of a run the slices of the first one; its labels stay blank."""
-    slices = open_region(run, 0).cut([0], None).slices
-    blocks = run.problem.blocks._replace(slices=slices)
-    return run._replace(problem=dataclasses.replace(run.problem, blocks=blocks))
+def first_block(run: Run) -> Problem:
+    """State the fit of the first block alone; where a run makes labels, its own are blank."""
+    region, labels = open_region(run, 0), None
+    if run.label_template:
+        planes, z, per_slice = run.label_template.blank(region.observed)
+        labels = Labels(planes, planes, z, per_slice, UNJUDGED)
+    return Problem(run.template, region.cut([0], labels))

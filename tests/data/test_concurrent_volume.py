@@ -114,7 +114,7 @@ def test_what_is_written_must_fit(tmp_path):
 
 def test_the_volume_itself_is_not_made_of_a_level(tmp_path):
     volume = begin(tmp_path / "v.zarr", SHAPE, "uint16", VOXEL)
-    _fails(["unit", "level0"], volume.coarsen, volume.units(0)[0])
+    _fails(["task", "level0"], volume.coarsen, volume.tasks(0)[0])
 
 
 def test_a_volume_written_alone_leaves_a_shared_one_be(tmp_path):
@@ -231,7 +231,7 @@ def test_a_damaged_chunk_is_named_and_what_does_not_need_it_is_made(tmp_path):
     volume = begin(path, (5, 7, 1100), "uint16", VOXEL)
     volume.levels[0][:] = np.full((5, 7, 1100), 7, np.uint16)
     (tmp_path / ".v.zarr.shared/volume/0/c/0/0/0").write_bytes(b"damaged")
-    units = volume.units(1)
+    units = volume.tasks(1)
     _fails(["v.zarr", "read as zarr3 in [0:5, 0:7, 0:512]"], volume.coarsen, units[0])
     volume.coarsen(units[2])
     np.testing.assert_array_equal(volume.levels[1][units[2].box], np.full((5, 4, 38), 7))

@@ -18,9 +18,9 @@ def test_other_types_take_the_observed_range(dtype):
 
 
 def test_constant_volume_is_widened():
-    levels = find_range(np.full((2, 2, 2), 5.0, np.float32))
-    assert levels == IntensityRange(5.0, 6.0)
-    np.testing.assert_array_equal(to_unit(np.full(3, 5.0), levels), 0.0)
+    grey_range = find_range(np.full((2, 2, 2), 5.0, np.float32))
+    assert grey_range == IntensityRange(5.0, 6.0)
+    np.testing.assert_array_equal(to_unit(np.full(3, 5.0), grey_range), 0.0)
 
 
 def test_nan_and_infinity_are_counted():
@@ -31,30 +31,30 @@ def test_nan_and_infinity_are_counted():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_round_trip_is_exact(dtype):
     values = np.arange(np.iinfo(dtype).max + 1, dtype=dtype)
-    levels = find_range(values)
-    unit = to_unit(values, levels)
+    grey_range = find_range(values)
+    unit = to_unit(values, grey_range)
     assert unit.dtype == np.float32
     assert (unit.min(), unit.max()) == (0.0, 1.0)
-    back = from_unit(unit, levels, dtype)
+    back = from_unit(unit, grey_range, dtype)
     assert back.dtype == dtype
     np.testing.assert_array_equal(back, values)
 
 
 def test_16_bit_does_not_wrap():
-    levels = IntensityRange(100.0, 65500.0)
-    back = from_unit(np.array([-0.5, 1.5]), levels, np.uint16)
+    grey_range = IntensityRange(100.0, 65500.0)
+    back = from_unit(np.array([-0.5, 1.5]), grey_range, np.uint16)
     np.testing.assert_array_equal(back, [0, 65535])
 
 
 def test_integers_are_rounded_not_cut():
-    levels = IntensityRange(0.0, 255.0)
-    back = from_unit(np.array([99.6, 100.4]) / 255, levels, np.uint8)
+    grey_range = IntensityRange(0.0, 255.0)
+    back = from_unit(np.array([99.6, 100.4]) / 255, grey_range, np.uint8)
     np.testing.assert_array_equal(back, [100, 100])
 
 
 def test_floats_are_neither_rounded_nor_clipped():
-    levels = IntensityRange(-1.0, 3.0)
-    back = from_unit(np.array([-0.25, 0.3, 1.5], np.float32), levels, np.float32)
+    grey_range = IntensityRange(-1.0, 3.0)
+    back = from_unit(np.array([-0.25, 0.3, 1.5], np.float32), grey_range, np.float32)
     np.testing.assert_allclose(back, [-2.0, 0.2, 5.0], rtol=1e-6)
     assert back.dtype == np.float32
 

@@ -31,7 +31,7 @@ def test_subsample_plan_cuts_to_the_last_observed_plane():
     np.testing.assert_allclose(plan.z_reference, np.arange(21) / 5)
     np.testing.assert_array_equal(np.flatnonzero(~plan.hidden), [0, 5, 10, 15, 20])
     assert plan.valid.all()
-    assert not plan.averaged
+    assert plan.profile.is_plane and plan.profile.offsets == (0.0,)
 
 
 def test_average_plan_places_planes_around_slice_centres():
@@ -41,7 +41,7 @@ def test_average_plan_places_planes_around_slice_centres():
     np.testing.assert_allclose(plan.z_reference[:8], np.linspace(-3.5, 3.5, 8) / 8)
     np.testing.assert_allclose(plan.z_reference.reshape(3, 8).mean(axis=1), [0, 1, 2], atol=1e-12)
     assert plan.hidden.all()
-    assert plan.averaged
+    assert not plan.profile.is_plane and len(plan.profile.offsets) == 8
 
 
 def test_missing_slice_is_invalid_and_scored():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emgauss_jax.data.volume import open_volume
-from emgauss_jax.evaluate import evaluate_volumes
+from emgauss_jax.evaluation.compare import evaluate_volumes
 from tests.tiny_runs import write
 
 

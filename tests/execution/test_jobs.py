@@ -13,17 +13,17 @@ import time
 import numpy as np
 import pytest
 
+from emgauss_jax.api import train_and_evaluate
 from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.stack import open_stack
 from emgauss_jax.data.volume import create_volume, open_volume
 from emgauss_jax.execution import executors, jobs
 from emgauss_jax.execution.jobs import Job, phases
+from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.run import prepare
-from emgauss_jax.pipeline.writing import Phase
 from emgauss_jax.reconstruct import check_outputs
-from emgauss_jax.storage.run_dir import claim_workdir, locked, read_workdir, write_levels
+from emgauss_jax.storage.run_dir import claim_workdir, locked, read_workdir, write_grey_range
 from emgauss_jax.sweeps.plan import read_config
-from emgauss_jax.train import train_and_evaluate
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "emgauss.py"
@@ -198,12 +198,12 @@ def test_a_chunk_that_cannot_be_read_costs_no_finished_region(tmp_path):
     (chunk,) = (path for path in (tmp_path / "stack.ome.zarr" / "0").rglob("1") if path.is_file()
                 and path.parent.name == "0")  # fmt: skip
     whole = chunk.read_bytes()
-    write_levels(tmp_path / "run", open_stack(config.data).levels)
-    claimed = tmp_path / "run" / "levels.json"
-    levels = claimed.read_text()
+    write_grey_range(tmp_path / "run", open_stack(config.data).grey_range)
+    claimed = tmp_path / "run" / "grey_range.json"
+    grey_range = claimed.read_text()
     claimed.unlink()
     claim_workdir(tmp_path / "run", config)
-    claimed.write_text(levels)  # measured before the disk went bad
+    claimed.write_text(grey_range)  # measured before the disk went bad
     chunk.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"stack\.ome\.zarr: cannot be read as zarr3 in"):
         train_and_evaluate(config, tmp_path / "run")

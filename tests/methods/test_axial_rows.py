@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from emgauss_jax.data.slice_profile import THIN, averaged
 from emgauss_jax.methods import axial_rows, interpolate
 from emgauss_jax.methods.base import Block
 
@@ -53,10 +54,10 @@ def test_missing_rows_are_filled_from_the_valid_ones_around():
     )
 
 
-@pytest.mark.parametrize("thick", [False, True])
-def test_interpolation_is_that_of_the_baselines(thick):
+@pytest.mark.parametrize("profile", [THIN, averaged(4)])
+def test_interpolation_is_that_of_the_baselines(profile):
     given, z = block(range(6)), np.linspace(0, 5, 12)
-    kind = "cubic_mean" if thick else "linear"
+    kind = profile.interpolation
     want = interpolate.baselines(given, z, (kind,))[kind]
-    got = axial_rows.interpolate(given.slices[:, 1], jnp.asarray(z, jnp.float32), thick)
+    got = axial_rows.interpolate(given.slices[:, 1], jnp.asarray(z, jnp.float32), profile)
     np.testing.assert_allclose(got, want[:, 1], atol=1e-5)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from emgauss_jax.data.slice_profile import THIN, averaged
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.emgauss import density, method, model, schedule
 from emgauss_jax.methods.emgauss.deformation import Deformation, Offsets, mlp, spline
@@ -77,8 +78,8 @@ def test_what_may_change_with_depth(deformation):
 
 @pytest.mark.parametrize("deformation", DEFORMATIONS, ids=["spline", "mlp"])
 def test_beyond_the_slices_is_the_nearest_depth_they_show(deformation):
-    """That of a thick slice's first plane: no network is asked what it was never taught."""
-    b, made = block(), settings(offsets=(-0.25, 0.25))
+    """That of an averaged slice's first plane: no network is asked what it was never taught."""
+    b, made = block(), settings(profile=averaged(2))
     params = stirred(model.init(made, deformation, jax.random.key(0), b))
     for beyond, seen in ((-3.0, -0.25), (4.5, 4.25)):
         found = [
@@ -176,14 +177,14 @@ def test_jittered_grid_is_even():
     assert abs(upper - 0.5) < 0.05 and abs(left - 0.5) < 0.05
 
 
-def test_a_thick_slice_is_the_mean_of_its_planes():
+def test_an_averaged_slice_is_the_mean_of_its_planes():
     b = block()
     params = stirred(model.init(settings(), spline(), jax.random.key(0), b))
-    offsets = (-0.25, 0.0, 0.25)
-    rendered = functools.partial(model.render, settings(offsets=offsets), spline(), params, b)
-    thick, _ = rendered(jnp.float32(2), offsets)
-    thin = method.predict(settings(offsets=offsets), spline(), params, b, 2 + jnp.array(offsets))
-    np.testing.assert_allclose(thick, thin.mean(axis=0), atol=1e-6)
+    made = settings(profile=averaged(3))
+    drawn, _ = model.render(made, spline(), params, b, jnp.float32(2), made.profile)
+    depths = 2 + jnp.array(made.profile.offsets)
+    thin = method.predict(made, spline(), params, b, depths)
+    np.testing.assert_allclose(drawn, thin.mean(axis=0), atol=1e-6)
 
 
 def test_uncertainty():
@@ -359,20 +360,20 @@ def test_axes_that_count_no_gaussians_are_refused(axes):
         jax.eval_shape(run, params, params, b, jax.random.key(1), jnp.int32(0))
 
 
-def labelled(b, per_slice=4, thick=False):
+def labelled(b, per_slice=4, profile=THIN):
     """Give a block labels: the planes of its own slices, and noise between them."""
+    thick = not profile.is_plane
     count = len(b.z) * per_slice if thick else (len(b.z) - 1) * per_slice + 1
     z = np.arange(count) / per_slice - thick * (per_slice - 1) / (2 * per_slice)
     planes = np.random.default_rng(1).uniform(0.2, 0.8, (count, *SHAPE)).astype(np.float16)
     return b._replace(labels=jnp.asarray(planes), label_z=jnp.asarray(z, jnp.float32))
 
 
-@pytest.mark.parametrize("thick", [False, True])
+@pytest.mark.parametrize("profile", [THIN, averaged(4)])
 @pytest.mark.parametrize("per_slice", [2, 3, 4, 9])
-def test_labels_bring_knots_of_their_own(per_slice, thick):
-    b = labelled(block(), per_slice, thick)
-    offsets = tuple((i - (per_slice - 1) / 2) / per_slice for i in range(per_slice))
-    made = settings(label_knots=4, offsets=offsets if thick else model.THIN)
+def test_labels_bring_knots_of_their_own(per_slice, profile):
+    b = labelled(block(), per_slice, profile)
+    made = settings(label_knots=4, profile=profile)
     knots = model.Knots.of(made, b)
     hats = jax.vmap(lambda z: model.depth_of(knots, b, z).hat)(b.label_z)
     np.testing.assert_allclose(hats.sum(axis=1), 1.0, atol=1e-6)
@@ -395,9 +396,7 @@ def test_labels_take_the_teachers_place():
     b, made, deformation = labelled(block()), settings(), spline()
     params = stirred(model.init(made, deformation, jax.random.key(0), b))
     assert params.deformation["means"].shape[0] == model.Knots.of(made, b).count
-    draw = jax.vmap(
-        functools.partial(model.render, made, deformation, params, b, offsets=model.THIN)
-    )
+    draw = jax.vmap(functools.partial(model.render, made, deformation, params, b, profile=THIN))
     own = b._replace(labels=draw(b.label_z)[0])
     other = stirred(params, 0.3)
     errors = [method.loss(made, deformation, params, other, each, jax.random.key(2), jnp.int32(11),

@@ -9,6 +9,7 @@ import optax
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from emgauss_jax.data.slice_profile import THIN, averaged
 from emgauss_jax.methods import interpolate, lateral_pairs
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.lateral import method
@@ -16,9 +17,9 @@ from emgauss_jax.methods.layers import Conv3x3
 from tests.tiny_runs import stirred
 
 
-def settings(factor=4, thick=False, **changes):
+def settings(factor=4, profile=THIN, **changes):
     small = dict(features=4, blocks=1, batch=2, rows=3, columns=16)
-    return method.Settings(factor, thick, **(small | changes))
+    return method.Settings(factor, profile, **(small | changes))
 
 
 def block(slices=5, shape=(20, 26), seed=0):
@@ -38,17 +39,15 @@ def test_the_convolution_is_one(reach):
     np.testing.assert_allclose(layer.apply(params, image), want, atol=1e-5)
 
 
-@pytest.mark.parametrize("thick", [False, True])
+@pytest.mark.parametrize("profile", [THIN, averaged(4)])
 @pytest.mark.parametrize("factor", [2, 5])
-def test_planes_lie_where_degradation_took_them_from(factor, thick):
+def test_planes_lie_where_degradation_took_them_from(factor, profile):
     """A slice is the mean of its planes, or the plane at its own depth."""
     rows = 4
-    depths = lateral_pairs.plane_depths(rows, factor, thick)
+    depths = profile.plane_depths(rows, factor)
     np.testing.assert_allclose(np.diff(depths), 1 / factor)
     image = jnp.asarray(depths, jnp.float32)[:, None]
-    np.testing.assert_allclose(
-        lateral_pairs.degrade(image, factor, thick)[:, 0], np.arange(rows), atol=1e-6
-    )
+    np.testing.assert_allclose(profile.degrade(image, factor)[:, 0], np.arange(rows), atol=1e-6)
 
 
 def test_pieces_come_from_both_lateral_axes_and_both_ways_up():
@@ -62,25 +61,26 @@ def test_pieces_come_from_both_lateral_axes_and_both_ways_up():
     assert sorted(np.ravel(whole)) == sorted(np.ravel(slices[0, :9, :9]))
 
 
-@pytest.mark.parametrize("thick", [False, True])
-def test_starts_as_an_interpolation(thick):
-    b, made = block(), settings(thick=thick)
-    z = np.float32(lateral_pairs.plane_depths(5, 4, thick))
+@pytest.mark.parametrize("profile", [THIN, averaged(4)])
+def test_starts_as_an_interpolation(profile):
+    b, made = block(), settings(profile=profile)
+    z = np.float32(profile.plane_depths(5, 4))
     params = method.init(made, jax.random.key(0), b)
-    kind = "cubic_mean" if thick else "linear"
+    kind = profile.interpolation
     want = interpolate.baselines(b, z, (kind,))[kind]
-    if thick:  # sampled planes of it keep the mean of a slice roughly, the method's exactly
+    if not profile.is_plane:
+        # sampled planes of it keep the mean of a slice roughly, the method's exactly
         parts = want.reshape(5, 4, *want.shape[1:])
         want = (parts + (b.slices[:, None] - parts.mean(axis=1, keepdims=True))).reshape(want.shape)
     np.testing.assert_allclose(method.predict(made, params, b, z), want, atol=1e-5)
 
 
-@pytest.mark.parametrize("thick", [False, True])
-def test_agrees_with_what_was_observed(thick):
-    b, made = block(), settings(thick=thick)
+@pytest.mark.parametrize("profile", [THIN, averaged(4)])
+def test_agrees_with_what_was_observed(profile):
+    b, made = block(), settings(profile=profile)
     params = stirred(method.init(made, jax.random.key(0), b), 0.1)
-    planes = method.predict(made, params, b, np.float32(lateral_pairs.plane_depths(5, 4, thick)))
-    kept = lateral_pairs.degrade(planes.reshape(len(planes), -1), 4, thick).reshape(b.slices.shape)
+    planes = method.predict(made, params, b, np.float32(profile.plane_depths(5, 4)))
+    kept = profile.degrade(planes.reshape(len(planes), -1), 4).reshape(b.slices.shape)
     np.testing.assert_allclose(kept, b.slices, atol=1e-5)
     assert np.abs(planes[1] - b.slices[0]).max() > 0.05  # and only with that
 
@@ -95,7 +95,7 @@ def test_is_linear_between_its_planes():
 def test_a_turned_stack_gives_the_turned_volume():
     b, made = block(shape=(20, 20)), settings()
     params = stirred(method.init(made, jax.random.key(0), b), 0.1)
-    z = np.float32(lateral_pairs.plane_depths(5, 4, False))
+    z = np.float32(THIN.plane_depths(5, 4))
     planes = method.predict(made, params, b, z)
     swapped = method.predict(made, params, b._replace(slices=b.slices.swapaxes(1, 2)), z)
     np.testing.assert_allclose(swapped, planes.swapaxes(1, 2), atol=1e-5)
@@ -123,7 +123,7 @@ def test_learns_what_interpolation_does_not_know():
     moments = adam.init(params)
     for key in jax.random.split(jax.random.key(1), 200):
         params, moments = descend(params, moments, key)
-    z = np.float32(lateral_pairs.plane_depths(9, 4, False))
+    z = np.float32(THIN.plane_depths(9, 4))
     linear = interpolate.baselines(b, z, ("linear",))["linear"]
     error, rival = (
         float(np.mean((v - volume) ** 2)) for v in (method.predict(made, params, b, z), linear)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from emgauss_jax.data.slice_profile import THIN, averaged
 from emgauss_jax.methods import interpolate
 from emgauss_jax.methods.axial_rows import Missing, between
 from emgauss_jax.methods.base import Block
@@ -15,9 +16,9 @@ from emgauss_jax.methods.niiv.network import Decoder, Encoder, attend, positiona
 from tests.tiny_runs import stirred
 
 
-def settings(factor=4, thick=False, **changes):
+def settings(factor=4, profile=THIN, **changes):
     small = dict(features=4, blocks=2, width=8, layers=2, batch=2, rows=3, columns=16, queries=5)
-    return method.Settings(factor, thick, Missing(), **(small | changes))
+    return method.Settings(factor, profile, Missing(), **(small | changes))
 
 
 def block(slices=5, shape=(20, 26), seed=0):
@@ -114,9 +115,9 @@ def test_a_shifted_input_shifts_the_output():
     )
 
 
-@pytest.mark.parametrize("thick", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_stack_of_one_intensity_stays_one_up_to_the_border(thick):
-    some = settings(thick=thick)
+@pytest.mark.parametrize("profile", [THIN, pytest.param(averaged(4), marks=pytest.mark.slow)])
+def test_a_stack_of_one_intensity_stays_one_up_to_the_border(profile):
+    some = settings(profile=profile)
     stack = block()._replace(slices=jnp.full((5, 20, 26), 0.3))
     drawn = method.build(some).predict(started(some), stack, jnp.linspace(0, 4, 9))
     np.testing.assert_allclose(drawn, drawn[0, 10, 10], atol=1e-5)
@@ -152,14 +153,14 @@ def test_a_turned_stack_gives_the_views_in_turn():
     assert np.abs(first - second).max() > 0.1
 
 
-@pytest.mark.parametrize("thick", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_the_expected_error_has_the_size_of_the_true_one_where_that_is_known(thick):
+@pytest.mark.parametrize("profile", [pytest.param(THIN, marks=pytest.mark.slow), averaged(4)])
+def test_the_expected_error_has_the_size_of_the_true_one_where_that_is_known(profile):
     """At half the resolution: every second slice is hidden; of thick ones two make one."""
-    some, stack = settings(thick=thick), block(slices=6)
+    some, stack = settings(profile=profile), block(slices=6)
     params = started(some)
     y, x = (n // 2 * 2 for n in stack.slices.shape[1:])
     fine = np.asarray(stack.slices[:, :y, :x]).reshape(6, y // 2, 2, x // 2, 2).mean((2, 4))
-    if thick:
+    if not profile.is_plane:
         coarse, truth = (fine[::2] + fine[1::2]) / 2, fine
         depths = np.arange(12) / 4 - 0.375  # halves of the fine slices
     else:
@@ -180,10 +181,10 @@ def test_the_expected_error_has_the_size_of_the_true_one_where_that_is_known(thi
     )
 
 
-@pytest.mark.parametrize("thick", [False, True])
-def test_it_learns(thick):
+@pytest.mark.parametrize("profile", [THIN, averaged(4)])
+def test_it_learns(profile):
     """Stripes that interpolation cannot follow."""
-    some = settings(factor=2, thick=thick, features=8, width=16, batch=4, queries=5)
+    some = settings(factor=2, profile=profile, features=8, width=16, batch=4, queries=5)
     y = np.arange(24)[:, None] + np.arange(20)
     stack = block()._replace(
         slices=jnp.asarray(0.5 + 0.3 * np.sin(1.1 * y + np.arange(5)[:, None, None]))

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from emgauss_jax.data.slice_profile import THIN, averaged
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.siren import method
 
 
 def settings(**changes):
-    small = dict(anisotropy=4.0, offsets=(0.0,), width=16, layers=2, points=64)
+    small = dict(anisotropy=4.0, profile=THIN, width=16, layers=2, points=64)
     return method.Settings(**(small | changes))
 
 
@@ -49,7 +50,7 @@ def test_a_pixel_along_z_is_a_pixel_along_y():
 
 
 def test_beyond_the_slices_is_the_nearest_depth_they_show():
-    some, stack = settings(offsets=(-0.25, 0.25)), block(np.zeros((5, 9, 9), np.float32))
+    some, stack = settings(profile=averaged(2)), block(np.zeros((5, 9, 9), np.float32))
     params = method.init(some, jax.random.key(0), None)
     drawn = method.predict(some, params, stack, jnp.array([-3.0, -0.25, 4.25, 9.0, 4.0]))
     np.testing.assert_array_equal(drawn[0], drawn[1])
@@ -58,11 +59,11 @@ def test_beyond_the_slices_is_the_nearest_depth_they_show():
 
 
 def test_an_averaged_slice_is_drawn_as_the_mean_of_its_planes():
-    offsets = (-0.25, 0.25)
-    some, params = settings(offsets=offsets), method.init(settings(), jax.random.key(0), None)
+    profile = averaged(2)
+    some, params = settings(profile=profile), method.init(settings(), jax.random.key(0), None)
     stack = block(np.zeros((3, 9, 9), np.float32))
     planes = method.predict(
-        some, params, stack, jnp.array([z + o for z in range(3) for o in offsets])
+        some, params, stack, jnp.array([z + o for z in range(3) for o in profile.offsets])
     )
     own = stack._replace(slices=planes.reshape(3, 2, 9, 9).mean(axis=1))
     assert float(method.loss(some, params, None, own, jax.random.key(1), 0, {})[0]) < 1e-8

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from emgauss_jax.data.slice_profile import THIN, averaged
 from emgauss_jax.methods import axial_rows
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.view_ensemble import error_by_spread
@@ -26,7 +27,7 @@ def test_thin_slices_beside_a_gap_are_not_judged():
     fine = np.asarray(given.slices).reshape(7, 4, 2, 3, 2).mean((2, 4))
     errors = [(fine[i - 1] + fine[i + 1]) / 2 - fine[i] for i in (1, 5)]  # 3 has a gap below
     want = np.sqrt(np.mean(np.square(errors))) / 0.1
-    np.testing.assert_allclose(error_by_spread(two_views, given, False), want, rtol=1e-4)
+    np.testing.assert_allclose(error_by_spread(two_views, given, THIN), want, rtol=1e-4)
 
 
 def thick_errors(fine):
@@ -48,19 +49,19 @@ def test_thick_slices_near_a_gap_are_not_judged():
     fine = np.asarray(given.slices).reshape(10, 4, 2, 3, 2).mean((2, 4))
     errors = thick_errors(fine)[[0, 1, 2, 3, 8, 9]]
     want = np.sqrt(np.mean(np.square(errors))) / 0.1
-    np.testing.assert_allclose(error_by_spread(two_views, given, True), want, rtol=1e-4)
+    np.testing.assert_allclose(error_by_spread(two_views, given, averaged(4)), want, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("thick", "most"), [(False, 2), (True, 3)])
-def test_where_nothing_can_be_hidden_the_spread_is_the_error(thick, most):
+@pytest.mark.parametrize(("profile", "most"), [(THIN, 2), (averaged(4), 3)])
+def test_where_nothing_can_be_hidden_the_spread_is_the_error(profile, most):
     """Of thin slices one in the middle of three is hidden, of thick ones two make one."""
-    scales = [error_by_spread(two_views, block(range(n)), thick) for n in range(1, most + 2)]
+    scales = [error_by_spread(two_views, block(range(n)), profile) for n in range(1, most + 2)]
     assert scales[:-1] == [1] * most
     assert scales[-1] != 1
 
 
-@pytest.mark.parametrize("thick", [False, True])
-def test_where_every_slice_lies_beside_a_gap_all_are_judged(thick):
+@pytest.mark.parametrize("profile", [THIN, averaged(4)])
+def test_where_every_slice_lies_beside_a_gap_all_are_judged(profile):
     z = [0, 1, 3, 4, 6, 7]
-    gappy, plain = (error_by_spread(two_views, block(at), thick) for at in (z, range(6)))
+    gappy, plain = (error_by_spread(two_views, block(at), profile) for at in (z, range(6)))
     assert gappy == plain != 1

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from emgauss_jax.api import train_and_evaluate
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.methods import registry
 from emgauss_jax.pipeline import shared_network
@@ -13,8 +14,8 @@ from emgauss_jax.pipeline.run import cut_grid, missing_of, prepare
 from emgauss_jax.storage import network_file
 from emgauss_jax.storage.run_dir import read_workdir
 from emgauss_jax.sweeps.plan import hyper_of
-from emgauss_jax.sweeps.trial_batch import Row, Unit, run_unit
-from emgauss_jax.train import train_and_evaluate
+from emgauss_jax.sweeps.trial_batch import run_batch
+from emgauss_jax.sweeps.trials import Trial, TrialBatch
 from emgauss_jax.training import fit as fit_module
 from tests.tiny_runs import make_stack, tiny_niiv
 
@@ -46,7 +47,7 @@ def test_volumes_that_do_not_belong_together(tmp_path):
     first = make_stack(tmp_path / "a.ome.tif")
     other = make_stack(tmp_path / "b.ome.tif", voxel_nm=(80.0, 10.0, 10.0))
     with pytest.raises(ValueError, match=r"b\.ome\.tif: got 8 px from slice to slice, wanted 4"):
-        shared_network.check_learnable(prepare(tiny_niiv(first, other)))
+        shared_network.check_inputs(prepare(tiny_niiv(first, other)), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -101,13 +102,13 @@ def test_killed_and_started_again(tmp_path, monkeypatch):
     path = make_stack(tmp_path / "a.ome.tif")
     whole = train_and_evaluate(tiny_niiv(path), tmp_path / "whole")
     config = tiny_niiv(path, train__checkpoint_every=2)
-    saved = fit_module.checkpoint.save
+    saved = fit_module.files.save
 
     def killed(path, tree):
         saved(path, tree)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit_module.checkpoint, "save", killed)
+    monkeypatch.setattr(fit_module.files, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         train_and_evaluate(config, tmp_path / "run")
     monkeypatch.undo()
@@ -127,12 +128,12 @@ def test_rows_of_a_sweep_are_the_networks_of_each_alone(tmp_path):
         for name, rate in rates.items()
     }
     rows = tuple(
-        Row(name, {}, config.copy_and_resolve_references(), hyper_of(config))
+        Trial(name, {}, config.copy_and_resolve_references(), hyper_of(config))
         for name, config in configs.items()
     )
-    outcomes = run_unit(tmp_path / "sweep", Unit("key", rows))
+    outcomes = run_batch(tmp_path / "sweep", TrialBatch("key", rows))
     assert "nonfinite" in outcomes["lost"].reason
-    like = registry.build("niiv", configs["fine"], registry.Sampled())
+    like = registry.build("niiv", configs["fine"], registry.AxialSampling()).init
     found = {}
     for name in ("fine", "faster"):
         train_and_evaluate(configs[name], tmp_path / name)

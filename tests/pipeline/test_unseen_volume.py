@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from emgauss_jax.api import train_and_evaluate
 from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.execution import workers
@@ -15,10 +16,9 @@ from emgauss_jax.execution.jobs import Job, open_run, run_job
 from emgauss_jax.methods import interpolate
 from emgauss_jax.methods.base import Block
 from emgauss_jax.pipeline.run import prepare
-from emgauss_jax.pipeline.unseen_volume import Other, open_other
+from emgauss_jax.pipeline.unseen_volume import UnseenVolume, open_unseen
 from emgauss_jax.storage import network_file
 from emgauss_jax.storage.run_dir import claim_workdir
-from emgauss_jax.train import train_and_evaluate
 from tests.tiny_runs import ROOT, default, fake_network, make_stack, tiny_emformer, tiny_niiv, write
 
 
@@ -28,7 +28,8 @@ def test_a_volume_never_seen(tmp_path):
     train_and_evaluate(tiny_niiv(first), tmp_path / "run")
     before = (tmp_path / "run" / network_file.FILE).read_bytes()
     outputs = []
-    for name, other in (("own", None), ("same", Other(first)), ("other", Other(second))):
+    others = {"own": None, "same": UnseenVolume(first), "other": UnseenVolume(second)}
+    for name, other in others.items():
         path = tmp_path / f"{name}.ome.tif"
         job = Job(str(tmp_path / "run"), False, str(path), None, "", other)
         run_job(open_run(job), job, alone())
@@ -97,8 +98,8 @@ def test_a_volume_never_seen_is_drawn_by_a_cluster(tmp_path):
     }
     train_and_evaluate(tiny_niiv(first, **sizes), tmp_path / "run")
     jobs = [
-        Job(str(tmp_path / "run"), False, str(tmp_path / name), None, "", Other(second))
-        for name in ("alone.ome.zarr", "executor.ome.zarr")
+        Job(str(tmp_path / "run"), False, str(tmp_path / name), None, "", UnseenVolume(second))
+        for name in ("alone.ome.zarr", "crew.ome.zarr")
     ]
     run_job(open_run(jobs[0]), jobs[0], alone())
     with workers.open_client("local", 2) as client:
@@ -118,12 +119,12 @@ def test_missing_slices_are_drawn_and_never_looked_at(tmp_path):
     values = open_volume(path)[:, :, :]
     values[list(missing)] = 255 - values[list(missing)]
     changed = str(write(tmp_path / "changed.ome.tif", values, (40.0, 10.0, 10.0)))
-    other = Other(changed, missing=missing)
+    other = UnseenVolume(changed, missing=missing)
     job = Job(str(tmp_path / "run"), False, str(tmp_path / "again.ome.tif"), None, "", other)
     run_job(open_run(job), job, alone())
     np.testing.assert_array_equal(open_volume(job.output)[:, :, :], planes)
     run = prepare(config)
-    assert run.grid.count == 2 and run.problem.method.factors == (2, 12)
+    assert run.grid.count == 2 and run.template.method.factors == (2, 12)
     linear = interpolate.baselines(
         Block(run.observed.unit_slices, run.observed.z, run.observed.plan.valid),
         np.arange(33) / 4, ("linear",),
@@ -136,7 +137,7 @@ def test_a_fit_of_its_own_volume_is_for_no_other(tmp_path):
     config = default()
     claim_workdir(tmp_path / "run", config)
     with pytest.raises(ValueError, match="workdir of emgauss"):
-        open_other(tmp_path / "run", Other(make_stack(tmp_path / "a.ome.tif")))
+        open_unseen(tmp_path / "run", UnseenVolume(make_stack(tmp_path / "a.ome.tif")))
 
 
 @pytest.mark.parametrize(
@@ -154,4 +155,4 @@ def test_a_volume_it_cannot_be_applied_to(tmp_path, voxel_nm, degradation, other
     fake_network(tmp_path / "run", config)
     path = make_stack(tmp_path / "a.ome.tif", voxel_nm=voxel_nm)
     with pytest.raises(ValueError, match=match):
-        open_other(tmp_path / "run", Other(path, **other))
+        open_unseen(tmp_path / "run", UnseenVolume(path, **other))

@@ -6,15 +6,16 @@ import jax
 import numpy as np
 import pytest
 
+from emgauss_jax.api import train_and_evaluate
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.execution.executors import alone
 from emgauss_jax.execution.jobs import Job, open_run, run_job
+from emgauss_jax.methods.registry import AxialSampling
 from emgauss_jax.pipeline.run import prepare
-from emgauss_jax.pseudo_labels.generate import fill_in
-from emgauss_jax.pseudo_labels.weights import OTHERS
+from emgauss_jax.pseudo_labels.generate import counted
+from emgauss_jax.pseudo_labels.sources import trained_network
 from emgauss_jax.storage import network_file
 from emgauss_jax.storage.run_dir import claim_workdir
-from emgauss_jax.train import train_and_evaluate
 from tests.tiny_runs import fake_network, make_stack, tiny, tiny_niiv
 
 
@@ -32,7 +33,7 @@ def test_a_network_of_other_stacks_teaches(tmp_path):
     fake_network(tmp_path / "network", tiny_niiv(first))
     config = emgauss(second, tmp_path / "network")
     output = train_and_evaluate(config, tmp_path / "run")
-    trust = json.loads((tmp_path / "run" / "prior" / "outcome.json").read_text())
+    trust = json.loads((tmp_path / "run" / "prior" / "weights.json").read_text())
     assert set(trust["weights"]) == {"interpolation", "flow", "trained network"}
     assert set(trust["wide_weights"]) == {"interpolation", "flow"}
     (tmp_path / "network" / network_file.FILE).unlink()
@@ -48,12 +49,14 @@ def test_a_network_that_teaches_is_asked_for_planes_slab_by_slab(tmp_path):
     train_and_evaluate(tiny_niiv(path), tmp_path / "network")
     config = emgauss(path, tmp_path / "network")
     run = prepare(config)
-    prior = run.prior.of(run.observed)
-    found = fill_in(prior, None, prior.stack, prior.depths)[OTHERS]
-    assert len(prior.depths) == 77  # more than one slab
-    method, params = network_file.open_network(tmp_path / "network", prior.sampled)
+    depths = run.label_template.depths(len(run.observed.z_valid))
+    stack = counted(run.observed.unit_valid)
+    found = run.label_template.sources["trained network"].fill_in(None, stack, depths)
+    assert len(depths) == 77  # more than one slab
+    sampling = AxialSampling(4.0, run.observed.plan.profile)
+    method, params = trained_network.open_network(tmp_path / "network", sampling)
     draw = jax.jit(method.predict_with_error)
-    want = draw(params, prior.stack, prior.depths.astype(np.float32))
+    want = draw(params, stack, depths.astype(np.float32))
     for one, other in zip(found, want, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
 

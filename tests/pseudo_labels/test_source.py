@@ -7,9 +7,9 @@ from scipy.ndimage import gaussian_filter
 from emgauss_jax.data.stack import open_stack
 from emgauss_jax.methods import interpolate, optical_flow
 from emgauss_jax.metrics.calibration import calibrate
-from emgauss_jax.pseudo_labels.generate import teach
-from emgauss_jax.pseudo_labels.source import build_prior, why_no_pseudo_labels
+from emgauss_jax.pseudo_labels.generate import generate
 from emgauss_jax.pseudo_labels.store import read_labels
+from emgauss_jax.pseudo_labels.template import label_template, why_no_pseudo_labels
 from emgauss_jax.pseudo_labels.uncertainty import standard_error
 from tests.tiny_runs import default, write
 
@@ -34,9 +34,9 @@ def blobs(sigma):
     return (128 + 80 * np.tanh(3 * volume / volume.std())).astype(np.uint8)
 
 
-def taught(config, workdir):
+def labelled(config, workdir):
     observed = open_stack(config.data)
-    return observed, teach(build_prior(config, observed).of(observed), workdir)
+    return observed, generate(label_template(config, observed), observed, workdir)
 
 
 def interpolated(observed, z, name):
@@ -49,8 +49,8 @@ def interpolated(observed, z, name):
 )
 def test_believed_where_all_directions_are_alike(degradation, tmp_path):
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif", data__degradation=degradation)
-    observed, labels = taught(config, tmp_path / "run")
-    name = "cubic_mean" if observed.plan.averaged else "linear_blur"
+    observed, labels = labelled(config, tmp_path / "run")
+    name = "linear_blur" if observed.plan.profile.is_plane else "cubic_mean"
     base = interpolated(observed, labels.z, name)
     reference = observed.reference()
     np.testing.assert_allclose(labels.z, observed.plan.z_reference, atol=1e-6)
@@ -61,28 +61,28 @@ def test_believed_where_all_directions_are_alike(degradation, tmp_path):
 
     again = read_labels(tmp_path / "run", labels.z, labels.per_slice)
     np.testing.assert_array_equal(again.planes, labels.planes)
-    assert again.trust == labels.trust
-    assert labels.trust.weights["network"] > 0.3
-    assert error(labels.planes) < (0.99 if observed.plan.averaged else 0.95) * error(base)
+    assert again.judged == labels.judged
+    assert labels.judged.weights["network"] > 0.3
+    assert error(labels.planes) < (0.95 if observed.plan.profile.is_plane else 0.99) * error(base)
 
 
 def test_not_believed_where_depth_is_unlike_the_rest(tmp_path):
     """Along z every plane is new: nothing beats the mean of what is there."""
     config = config_of(blobs((0.0, 2.0, 2.0)), tmp_path / "v.ome.tif")
-    _, labels = taught(config, tmp_path / "run")
-    assert labels.trust.weights["network"] < 0.1
+    _, labels = labelled(config, tmp_path / "run")
+    assert labels.judged.weights["network"] < 0.1
 
 
 @pytest.mark.parametrize("with_flow", [False, True])
 def test_the_network_is_not_asked_where_a_slice_is_missing(with_flow, tmp_path):
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif", data__missing=(3,))
     config.prior.flow = with_flow
-    observed, labels = taught(config, tmp_path / "run")
+    observed, labels = labelled(config, tmp_path / "run")
     want = interpolated(observed, labels.z, "linear_blur")
     if with_flow:
         place = np.interp(labels.z, observed.z_valid, np.arange(len(observed.z_valid)))
         along, _ = optical_flow.fill_in(observed.unit_valid, np.float32(place))
-        share = labels.trust.wide_weights["flow"]
+        share = labels.judged.wide_weights["flow"]
         assert share > 0.2
         want = (1 - share) * want + share * along
     wide = (labels.z > 2) & (labels.z < 4)
@@ -92,13 +92,13 @@ def test_the_network_is_not_asked_where_a_slice_is_missing(with_flow, tmp_path):
 
 def test_the_flow_alone(tmp_path):
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif", prior__flow=True, prior__steps=0)
-    observed, labels = taught(config, tmp_path / "run")
-    assert set(labels.trust.weights) == {"interpolation", "flow"}
-    assert labels.trust.weights["flow"] > 0.2
+    observed, labels = labelled(config, tmp_path / "run")
+    assert set(labels.judged.weights) == {"interpolation", "flow"}
+    assert labels.judged.weights["flow"] > 0.2
     error = np.square(labels.planes - observed.reference())[observed.plan.hidden].mean()
     base = interpolated(observed, labels.z, "linear_blur")
     assert error < np.square(base - observed.reference())[observed.plan.hidden].mean()
-    assert not (tmp_path / "run" / "prior" / "fit").exists()
+    assert not (tmp_path / "run" / "prior" / "fits").exists()
     config.data.degradation = "average"  # the flow knows thin slices alone
     assert "averaged slices" in why_no_pseudo_labels(config, open_stack(config.data))
 
@@ -138,7 +138,7 @@ def test_follows_the_true_error(source, tmp_path):
     observed = open_stack(config.data)
     labels = None
     if source != "slices":
-        labels = teach(build_prior(config, observed).of(observed), tmp_path / "run")
+        labels = generate(label_template(config, observed), observed, tmp_path / "run")
     z, hidden = observed.plan.z_reference, observed.plan.hidden
     estimate = standard_error(observed, labels)(z)
     assert estimate.shape == volume.shape and estimate.dtype == np.float32
@@ -154,9 +154,9 @@ def test_a_wider_gap_is_less_certain_and_what_lies_beyond_the_stack_too(with_flo
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif", data__missing=(3, 8), prior__steps=0)
     config.prior.flow = with_flow
     observed = open_stack(config.data)
-    labels = (
-        teach(build_prior(config, observed).of(observed), tmp_path / "run") if with_flow else None
-    )
+    labels = None
+    if with_flow:
+        labels = generate(label_template(config, observed), observed, tmp_path / "run")
     depths = np.array([1.5, 2.5, 3.0, 3.5, 4.5, 7.0, 7.5, 8.0])
     mean = standard_error(observed, labels)(depths).mean(axis=(1, 2))
     assert mean[2] > max(mean[0], mean[4])

@@ -3,16 +3,10 @@
 import numpy as np
 import pytest
 
-from emgauss_jax.pseudo_labels.weights import (
-    BASE,
-    Filled,
-    coarsen,
-    describe,
-    hidden_slices,
-    least_squares,
-    mix,
-    weigh,
-)
+from emgauss_jax.data.slice_profile import THIN, averaged
+from emgauss_jax.pseudo_labels.registry import BASE
+from emgauss_jax.pseudo_labels.source import Filled
+from emgauss_jax.pseudo_labels.weights import describe, judging_slices, least_squares, mix, weigh
 
 
 def independent(count, size=40):
@@ -28,21 +22,21 @@ def test_independent_errors_are_weighed_by_their_variance():
         name: Filled(truth + size * one, np.full_like(truth, size))
         for (name, size), one in zip(sizes.items(), noise, strict=True)
     }
-    trust = weigh(filled, truth)
-    assert trust.weights == pytest.approx({BASE: 1 / 9, "flow": 4 / 9, "network": 4 / 9}, abs=0.03)
-    assert trust.wide_weights == pytest.approx({BASE: 1 / 5, "flow": 4 / 5}, abs=0.03)
+    judged = weigh(filled, truth, {"network"})
+    assert judged.weights == pytest.approx({BASE: 1 / 9, "flow": 4 / 9, "network": 4 / 9}, abs=0.03)
+    assert judged.wide_weights == pytest.approx({BASE: 1 / 5, "flow": 4 / 5}, abs=0.03)
     # 1 / sigma² add up: 0.1333 is the deviation of the mixture.
     want = {BASE: 0.4, "flow": 0.2, "network": 0.2, "all": 0.4 / 3}
     for name, deviation in want.items():
-        assert trust.decibel[name] == pytest.approx(-20 * np.log10(deviation), abs=0.3)
-    assert "flow 0.4" in describe(trust)
+        assert judged.decibel[name] == pytest.approx(-20 * np.log10(deviation), abs=0.3)
+    assert "flow 0.4" in describe(judged)
 
 
 def test_the_scale_is_the_error_by_what_was_expected():
     truth, noise = independent(2)
     filled = {BASE: Filled(truth + noise, np.full_like(truth, 0.25))}
-    trust = weigh(filled, truth)  # noise of deviation 1, of which a quarter was expected
-    assert trust.scale == trust.wide_scale == pytest.approx(4.0, rel=0.02)
+    judged = weigh(filled, truth)  # noise of deviation 1, of which a quarter was expected
+    assert judged.scale == judged.wide_scale == pytest.approx(4.0, rel=0.02)
 
 
 def test_weights_are_the_best_there_are():
@@ -91,16 +85,16 @@ def test_a_mixture_is_as_uncertain_as_what_enters_it():
 
 
 def test_slices_to_judge_on():
-    assert hidden_slices(np.arange(7), False).tolist() == [1, 3, 5]
-    assert hidden_slices(np.arange(6), True).tolist() == [0, 1, 2, 3, 4, 5]
-    assert hidden_slices(np.array([0, 1, 2, 4, 5, 6, 7]), False).tolist() == [1, 5]
-    assert hidden_slices(np.arange(4), False).size == 0
+    assert judging_slices(np.arange(7), THIN).tolist() == [1, 3, 5]
+    assert judging_slices(np.arange(6), averaged(4)).tolist() == [0, 1, 2, 3, 4, 5]
+    assert judging_slices(np.array([0, 1, 2, 4, 5, 6, 7]), THIN).tolist() == [1, 5]
+    assert judging_slices(np.arange(4), THIN).size == 0
 
 
-@pytest.mark.parametrize("thick", [False, True])
-def test_half_the_resolution(thick):
+@pytest.mark.parametrize("profile", [THIN, averaged(4)])
+def test_half_the_resolution(profile):
     slices = np.arange(5, dtype=np.float32)[:, None, None] + np.zeros((5, 8, 6), np.float32)
-    coarse, truth = coarsen(slices, thick)
-    assert coarse.shape[1:] == truth.shape[1:] == (4, 3)
-    assert coarse[:, 0, 0].tolist() == ([0.5, 2.5] if thick else [0, 2, 4])
-    assert truth[:, 0, 0].tolist() == ([0, 1, 2, 3] if thick else [0, 1, 2, 3, 4])
+    coarse, truth = profile.coarsen(slices), slices[judging_slices(np.arange(5), profile)]
+    assert coarse.shape[1:] == truth.shape[1:] == (8, 6)
+    assert coarse[:, 0, 0].tolist() == ([0, 2, 4] if profile.is_plane else [0.5, 2.5])
+    assert truth[:, 0, 0].tolist() == ([1, 3] if profile.is_plane else [0, 1, 2, 3])

@@ -11,13 +11,16 @@ import jax
 import numpy as np
 import pytest
 
-from emgauss_jax import train
+from emgauss_jax.api import train_and_evaluate
 from emgauss_jax.data.volume import open_volume
-from emgauss_jax.pipeline.region import fit_region, read_fitted
+from emgauss_jax.evaluation import run_report
+from emgauss_jax.pipeline.region_fit import fit_region, read_fitted
 from emgauss_jax.pipeline.run import prepare
 from emgauss_jax.pseudo_labels import generate
 from emgauss_jax.storage.run_dir import read_workdir
 from emgauss_jax.sweeps import plan, trial_batch
+from emgauss_jax.sweeps.run_sweep import run_sweep
+from emgauss_jax.sweeps.trials import trial_folder
 from emgauss_jax.training import fit
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -41,7 +44,7 @@ def write(path, rows):
 
 def rows_of(tmp_path, rows, **changes):
     common = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
-    return plan.read_rows(write(tmp_path / "rows.py", rows), "", common)
+    return plan.read_trials(write(tmp_path / "rows.py", rows), "", common)
 
 
 def here(function, units):
@@ -52,7 +55,7 @@ def here(function, units):
 
 def run(tmp_path, rows, work=here):
     """Run a sweep: row -> its entry of the table."""
-    table = plan.run_sweep(rows, plan.group(rows), tmp_path / "sweep", work)
+    table = run_sweep(rows, plan.group(rows), tmp_path / "sweep", work)
     return {entry.name: entry for entry in table}
 
 
@@ -64,13 +67,13 @@ def test_rows_that_differ_in_traced_numbers_alone_make_a_unit(tmp_path):
     }
     rows = rows_of(tmp_path, THREE | others)
     assert not any(row.problem for row in rows)
-    names = [[row.name for row in one.rows] for one in plan.group(rows)]
+    names = [[row.name for row in one.trials] for one in plan.group(rows)]
     assert names == [["slow", "l1", "no average", "ramp"], ["stages"], ["seed"]]
     hypers = {row.name: row.hyper for row in rows}
     assert hypers["slow"].rates["canonical.opacity_logits"] == (1e-3, 0.5)
     assert hypers["l1"].weights["ssim_weight"] == 0 and hypers["no average"].ema_decay == 0
     parts = plan.group(rows, 3)
-    assert [len(one.rows) for one in parts] == [3, 1, 1, 1]
+    assert [len(one.trials) for one in parts] == [3, 1, 1, 1]
     assert len({one.key for one in parts}) == 4
     with pytest.raises(ValueError, match="rows_per_unit: got -1"):
         plan.group(rows, -1)
@@ -91,21 +94,21 @@ def test_rows_that_cannot_be_are_named(tmp_path):
         strict=True,
     ):  # fmt: skip
         assert match in problems[name] and bool(problems[name]) == bool(match)
-    assert [len(one.rows) for one in plan.group(rows)] == [1]
+    assert [len(one.trials) for one in plan.group(rows)] == [1]
     assert "rows are compared" in rows_of(tmp_path, {"a": {}}, data__simulate_factor="0")[0].problem
     for names in (("a", "a/b"), ("a b", "a_b"), ("../a",), ("/a",), (" ",)):
         with pytest.raises(ValueError, match="a name of its own"):
             rows_of(tmp_path, {name: {} for name in names})
     with pytest.raises(ValueError, match="with which no row"):
-        plan.read_rows(write(tmp_path / "rows.py", {"a": {}}), "b", SMALL)
+        plan.read_trials(write(tmp_path / "rows.py", {"a": {}}), "b", SMALL)
     with pytest.raises(ValueError, match="wanted a file"):
-        plan.read_rows(tmp_path / "none.py", "", SMALL)
+        plan.read_trials(tmp_path / "none.py", "", SMALL)
 
 
 def test_the_sweeps_of_this_repository_can_be_read():
     counts = {}
     for path in sorted((ROOT / "configs" / "sweeps").glob("*.py")):
-        rows = plan.read_rows(path, "", {"data.simulate_factor": "8"})
+        rows = plan.read_trials(path, "", {"data.simulate_factor": "8"})
         assert not any(row.problem for row in rows)
         counts[path.stem] = len(rows), len(plan.group(rows))
     assert counts == {"ablation": (14, 13), "methods": (5, 5), "rates": (24, 1)}
@@ -119,13 +122,14 @@ def test_rows_of_a_unit_are_what_each_is_alone_and_one_that_diverges_fails_alone
     csv = (tmp_path / "sweep" / "table.csv").read_text()
     assert csv.count("\n") == 9 and "got nonfinite" in csv  # a head, four rivals
     for row in rows[1:]:
-        folder = trial_batch.row_folder(tmp_path / "sweep", row.name)
+        folder = trial_folder(tmp_path / "sweep", row.name)
         one_run = prepare(row.config)
         fit_region(one_run, 0, tmp_path / "alone" / row.name)
         pair = [read_fitted(one_run, 0, each) for each in (tmp_path / "alone" / row.name, folder)]
-        for one, other in zip(*(jax.tree.leaves(each.params) for each in pair), strict=True):
+        leaves = (jax.tree.leaves(each.params_of(slice(None))) for each in pair)
+        for one, other in zip(*leaves, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
-    path = train.train_and_evaluate(row.config, tmp_path / "run")
+    path = train_and_evaluate(row.config, tmp_path / "run")
     volumes = [open_volume(each)[:, :, :].astype(int) for each in (path, folder / path.name)]
     assert np.abs(volumes[0] - volumes[1]).max() <= 1
     scores = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["scores"]
@@ -143,14 +147,14 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
     )
     reported = []
 
-    def finish_once(run, folder, executor):
+    def report_once(run, path, folder):
         if reported:
             raise KeyboardInterrupt
         reported.append(folder)
-        train.finish(run, folder, executor)
+        run_report.report_run(run, path, folder)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(trial_batch, "finish", finish_once)
+        patch.setattr(trial_batch, "report_run", report_once)
         run(tmp_path, rows)
     volume = reported[0] / "reconstruction.ome.tif"
     made = volume.stat().st_mtime_ns
@@ -166,11 +170,11 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
     again = run(
         tmp_path, rows, lambda function, units: (tried.extend(units), here(function, units))[1]
     )
-    assert [[row.name for row in one.rows] for one in tried] == [["bad"]]
+    assert [[row.name for row in one.trials] for one in tried] == [["bad"]]
     assert again == table
-    folder = trial_batch.row_folder(tmp_path / "sweep", "last")
+    folder = trial_folder(tmp_path / "sweep", "last")
     labels = read_fitted(prepare(read_workdir(folder)), 0, folder).labels
-    assert labels.trust.weights["flow"] >= 0
+    assert labels.judged.weights["flow"] >= 0
 
 
 @pytest.mark.slow
@@ -184,7 +188,7 @@ def test_a_row_folder_belongs_to_one_config(tmp_path):
 def test_a_unit_that_crashes_fails_alone(tmp_path):
     def work(function, units):
         for one in units:
-            yield one, RuntimeError("killed") if one.rows[0].name == "a" else function(one)
+            yield one, RuntimeError("killed") if one.trials[0].name == "a" else function(one)
 
     table = run(tmp_path, rows_of(tmp_path, {"a": {}, "b": {"seed": 1}}), work)
     assert table["a"].failure.startswith("RuntimeError, see units/") and table["b"].scores

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
-from emgauss_jax.data.formats.interface import Box, Sink, Source, Voxel, spatial_axes
+from emgauss_jax.data.formats.interface import Sink, Slices, Source, Voxel, spatial_axes
 
 # Decoded chunks stay for the next read of this process: planes read one by one would each decode
 # all the chunks they cross. Of help as far as 64 planes fit: 2048 x 2048 px of uint8.
@@ -50,7 +50,7 @@ def chunked_source(
     view = store[tuple(slice(None) if axis in axes else 0 for axis in range(store.rank))]
     view = view.transpose([sorted(axes).index(axis) for axis in axes])
 
-    def read(box: Box) -> np.ndarray:
+    def read(box: Slices) -> np.ndarray:
         return view[box].read().result()
 
     return Source(view.shape, view.dtype.numpy_dtype, lambda: voxel_nm(axes), read)
@@ -59,7 +59,7 @@ def chunked_source(
 def chunked_sink(store: ts.TensorStore) -> Sink:
     """Present a zyx store as a Sink; every write is on disk when it returns."""
 
-    def write(box: Box, array: np.ndarray) -> None:
+    def write(box: Slices, array: np.ndarray) -> None:
         store[box].write(array).result()
 
     return Sink(write, lambda: None)

@@ -15,7 +15,7 @@ import numpy as np
 
 CHUNK = 64  # voxels along an edge of a stored chunk
 
-Box = tuple[slice, slice, slice]
+Slices = tuple[slice, slice, slice]
 Voxel = tuple[float, float, float]
 
 
@@ -29,13 +29,13 @@ class Source(NamedTuple):
     shape: tuple[int, int, int]  # (D, H, W)
     dtype: np.dtype  # any byte order
     voxel_nm: Callable[[], Voxel | None]  # asked only when the caller names no voxel size
-    read: Callable[[Box], np.ndarray]
+    read: Callable[[Slices], np.ndarray]
 
 
 class Sink(NamedTuple):
     """A volume being written."""
 
-    write: Callable[[Box, np.ndarray], None]
+    write: Callable[[Slices, np.ndarray], None]
     close: Callable[[], None]
 
 
@@ -84,7 +84,6 @@ class Format(NamedTuple):
     create: Callable[[Path, Layout], Sink]  # (path, layout), nothing stands there yet
     output_suffix: str  # of an output like an input of this format; it must carry a voxel size
     contents: tuple[str, ...] = ()  # files by which a folder is recognised; () for a single file
-    precedence: int = 0  # a folder that holds contents of several formats is of the highest
     # (path, layout, create=...) -> a zyx tensorstore for every level, written by many processes in
     # boxes of whole chunks; None where one process writes the file
     levels: Callable[..., tuple[Any, ...]] | None = None
@@ -136,7 +135,7 @@ def array_source(array: Any, voxel_nm: Callable[[tuple[int, ...]], Voxel | None]
     """
     axes = spatial_axes(array.shape)
 
-    def read(box: Box) -> np.ndarray:
+    def read(box: Slices) -> np.ndarray:
         index = [0] * len(array.shape)
         for axis, part in zip(axes, box, strict=True):
             index[axis] = part

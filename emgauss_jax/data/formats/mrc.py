@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from emgauss_jax.data.formats.interface import (
-    Box,
     Format,
     Layout,
     Sink,
+    Slices,
     Source,
     VolumeError,
     Voxel,
@@ -72,7 +72,7 @@ def read(path: Path, dataset: str) -> Source:
         return source
     flip = np.uint8(0) if _bytes_are_unsigned(mrc.header) else _SIGN_BIT
 
-    def read_bytes(box: Box) -> np.ndarray:
+    def read_bytes(box: Slices) -> np.ndarray:
         return source.read(box).view(np.uint8) ^ flip
 
     return source._replace(dtype=np.dtype(np.uint8), read=read_bytes)
@@ -95,7 +95,7 @@ def create(path: Path, layout: Layout) -> Sink:
     mrc.voxel_size = (x, y, z)
     extremes = []
 
-    def write(box: Box, array: np.ndarray) -> None:
+    def write(box: Slices, array: np.ndarray) -> None:
         stored = (array ^ _SIGN_BIT).view(np.int8) if mode == 0 else array
         mrc.data[box] = stored
         if stored.size:

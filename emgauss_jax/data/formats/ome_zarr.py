@@ -127,7 +127,6 @@ ZARR2 = Format(
     create=create_zarr2,
     output_suffix=".ome.zarr",
     contents=(".zgroup", ".zarray", ".zattrs"),
-    precedence=2,
     levels=levels_zarr2,
 )
 
@@ -138,6 +137,5 @@ ZARR3 = Format(
     create=create_zarr3,
     output_suffix=".ome.zarr",
     contents=("zarr.json",),
-    precedence=3,
     levels=levels_zarr3,
 )

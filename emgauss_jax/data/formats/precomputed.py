@@ -83,6 +83,5 @@ FORMAT = Format(
     create=create,
     output_suffix=".precomputed",
     contents=("info",),
-    precedence=1,
     levels=levels,
 )

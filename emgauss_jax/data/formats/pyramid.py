@@ -7,19 +7,19 @@ from typing import NamedTuple
 import numpy as np
 import tensorstore as ts
 
-from emgauss_jax.data.formats.interface import CHUNK, Box
+from emgauss_jax.data.formats.interface import CHUNK, Slices
 
-# Voxels along an edge of a unit. A layer of its chunks is made of at most 128 x 512 x 512 voxels of
+# Voxels along an edge of a task. A layer of its chunks is made of at most 128 x 512 x 512 voxels of
 # the level before, which takes 110 MiB in uint8 and 440 MiB in float32, copies and all.
-UNIT = 4 * CHUNK
+TASK_EDGE = 4 * CHUNK
 
 
-class Unit(NamedTuple):
+class PyramidTask(NamedTuple):
     """A piece of a level, made at once; no two share a chunk."""
 
     name: str  # for the journal
     level: int
-    box: Box
+    box: Slices
 
 
 def level_factors(
@@ -53,22 +53,22 @@ def level_factors(
         levels.append(tuple(f * 2 if h else f for f, h in zip(factors, halved, strict=True)))
 
 
-def level_units(level: int, shape: Sequence[int]) -> tuple[Unit, ...]:
-    """Cut a level into units.
+def level_tasks(level: int, shape: Sequence[int]) -> tuple[PyramidTask, ...]:
+    """Cut a level into tasks.
 
     Args:
       level: its number, for the names.
       shape: its (D, H, W).
 
     Returns:
-      The units, x fastest; together they are the level.
+      The tasks, x fastest; together they are the level.
     """
-    starts = product(*(range(0, length, UNIT) for length in shape))
+    starts = product(*(range(0, length, TASK_EDGE) for length in shape))
     return tuple(
-        Unit(
+        PyramidTask(
             f"level{level}-" + "-".join(str(a) for a in start),
             level,
-            tuple(slice(a, min(a + UNIT, n)) for a, n in zip(start, shape, strict=True)),
+            tuple(slice(a, min(a + TASK_EDGE, n)) for a, n in zip(start, shape, strict=True)),
         )
         for start in starts
     )

@@ -14,10 +14,10 @@ import numpy as np
 import tifffile
 
 from emgauss_jax.data.formats.interface import (
-    Box,
     Format,
     Layout,
     Sink,
+    Slices,
     Source,
     VolumeError,
     Voxel,
@@ -94,7 +94,7 @@ def _check_codec(page: tifffile.TiffPage) -> None:
         raise VolumeError(f"TIFF compression {code} needs imagecodecs: pip install imagecodecs")
 
 
-def _read_pages(path: Path, shape: tuple[int, int, int], box: Box) -> np.ndarray:
+def _read_pages(path: Path, shape: tuple[int, int, int], box: Slices) -> np.ndarray:
     """Decode the pages of a box, or all of the stack where its pages are no planes.
 
     The file is opened anew each time, so that boxes may be read from several threads.

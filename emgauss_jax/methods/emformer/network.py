@@ -77,7 +77,7 @@ def kept_blocks(key: jax.Array, sizes: Sizes) -> jax.Array:
     return jax.random.bernoulli(key, chance, (sizes.blocks, 2)) / chance
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention and a gated perceptron, each added to what comes in."""
 
     heads: int
@@ -116,9 +116,9 @@ class Group(nn.Module):
         """Map f32[D, R, C, F] to the same; keep: f32[count, 2]."""
         inner = grid
         for i in range(self.count):
-            inner = Block(self.heads, self.window, (self.first + i) % 2 == 1, self.mutual)(
-                inner, keep[i]
-            )
+            inner = TransformerBlock(
+                self.heads, self.window, (self.first + i) % 2 == 1, self.mutual, name=f"Block_{i}"
+            )(inner, keep[i])
         return grid + nn.Dense(grid.shape[-1])(inner)
 
 

@@ -8,7 +8,7 @@ import pytest
 import tensorstore as ts
 
 from emgauss_jax.data.concurrent_volume import begin, finish
-from emgauss_jax.data.formats.pyramid import level_factors, level_units, mean_over
+from emgauss_jax.data.formats.pyramid import level_factors, level_tasks, mean_over
 from emgauss_jax.data.volume import open_volume
 
 CASES = [("v.zarr", "zarr2"), ("v.zarr", "zarr3"), ("v.n5", "n5"), ("v.precomputed", "precomputed")]
@@ -34,7 +34,7 @@ def _build(path, array, voxel_nm=VOXEL, form=None):
     volume = begin(path, array.shape, array.dtype, voxel_nm, format=form)
     volume.levels[0][:] = array
     for level in range(1, len(volume.levels)):
-        for unit in volume.units(level):
+        for unit in volume.tasks(level):
             volume.coarsen(unit)
     return volume
 
@@ -76,7 +76,7 @@ def test_means_of_odd_ends(factors, dtype):
 
 def test_units_are_the_level_in_whole_chunks():
     count = np.zeros((70, 257, 600), int)
-    units = level_units(3, count.shape)
+    units = level_tasks(3, count.shape)
     for unit in units:
         count[unit.box] += 1
         assert all(part.start % 64 == 0 for part in unit.box)
@@ -109,7 +109,7 @@ def test_every_level_as_it_is_opened(tmp_path, name, form):
 def test_levels_of_several_units_and_layers(tmp_path, shape, dtype):
     array = _values(shape, dtype)
     volume = _build(tmp_path / "v.zarr", array, (8.0, 8.0, 8.0))
-    assert len(volume.units(1)) == -(-max(volume.levels[1].shape) // 256)
+    assert len(volume.tasks(1)) == -(-max(volume.levels[1].shape) // 256)
     want = array
     for before, level in itertools.pairwise(volume.levels):
         factors = np.array(level.factors) // before.factors

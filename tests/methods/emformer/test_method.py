@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from emgauss_jax.data.slice_profile import THIN, averaged
 from emgauss_jax.methods import interpolate, registry
 from emgauss_jax.methods.axial_rows import Missing
 from emgauss_jax.methods.base import Block
@@ -18,9 +19,9 @@ from tests.methods.emformer.tiny_sizes import SIZES
 from tests.tiny_runs import default, stirred
 
 
-def settings(factor=2.0, thick=False, missing=(0, 0, 0), **changes):
+def settings(factor=2.0, profile=THIN, missing=(0, 0, 0), **changes):
     small = dict(batch=2, frames=2, rows=4, columns=12, ssim_weight=1.0)
-    return method.Settings(factor, thick, Missing(*missing), SIZES, **(small | changes))
+    return method.Settings(factor, profile, Missing(*missing), SIZES, **(small | changes))
 
 
 def block(z=range(5), shape=(14, 17), seed=0):
@@ -29,17 +30,17 @@ def block(z=range(5), shape=(14, 17), seed=0):
 
 
 @functools.cache
-def started(thick=False):
+def started(profile=THIN):
     """Parameters that do something; the same for every size of a stack."""
-    return stirred(jax.jit(functools.partial(method.init, settings(thick=thick)))(
+    return stirred(jax.jit(functools.partial(method.init, settings(profile=profile)))(
         jax.random.key(0), None
     ))  # fmt: skip
 
 
 @functools.cache
-def drawing(thick=False):
+def drawing(profile=THIN):
     """Both functions of a method, compiled."""
-    made = method.build(settings(thick=thick))
+    made = method.build(settings(profile=profile))
     return jax.jit(made.predict), jax.jit(made.predict_with_error)
 
 
@@ -54,18 +55,18 @@ def test_a_stack_is_turned_in_eight_rotations():
     assert len(matrices) == 8
 
 
-@pytest.mark.parametrize("thick", [False, True])
-def test_rotations_are_undone_exactly(thick, monkeypatch):
+@pytest.mark.parametrize("profile", [THIN, averaged(4)])
+def test_rotations_are_undone_exactly(profile, monkeypatch):
     """Of an interpolation, which knows no direction, all eight views are one."""
 
     def frames(settings, params, frames, valid, place):
-        interpolate = functools.partial(method.interpolate, thick=thick)
+        interpolate = functools.partial(method.interpolate, profile=profile)
         return jax.vmap(interpolate, (0, None))(frames, place)
 
     monkeypatch.setattr(method, "draw_frames", frames)
     stack, z = block(), np.array([0.0, 0.7, 2.5, 4.0])
-    views = method.views(settings(thick=thick), None, stack, jnp.asarray(z, jnp.float32))
-    kind = "cubic_mean" if thick else "linear"
+    views = method.views(settings(profile=profile), None, stack, jnp.asarray(z, jnp.float32))
+    kind = profile.interpolation
     want = interpolate.baselines(stack, z, (kind,))[kind]
     assert len(views) == 8
     for view in views:
@@ -81,10 +82,10 @@ def test_at_the_start_planes_are_interpolated_across_missing_slices_too():
     np.testing.assert_allclose(drawn, want, atol=1e-5)
 
 
-@pytest.mark.parametrize("thick", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_stack_of_one_intensity_stays_one_up_to_the_border(thick):
+@pytest.mark.parametrize("profile", [THIN, pytest.param(averaged(4), marks=pytest.mark.slow)])
+def test_a_stack_of_one_intensity_stays_one_up_to_the_border(profile):
     stack = block()._replace(slices=jnp.full((5, 14, 17), 0.3))
-    drawn = drawing(thick)[0](started(thick), stack, jnp.linspace(0, 4, 9))
+    drawn = drawing(profile)[0](started(profile), stack, jnp.linspace(0, 4, 9))
     np.testing.assert_allclose(drawn, 0.3, atol=1e-3)
 
 
@@ -119,14 +120,14 @@ def test_the_expected_error_is_the_spread_of_the_views_scaled():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("thick", [False, True])
-def test_a_step_teaches(thick):
+@pytest.mark.parametrize("profile", [THIN, averaged(4)])
+def test_a_step_teaches(profile):
     """Stripes that linear interpolation cannot follow; keys decide all that is random."""
     y = np.arange(14)[:, None] + np.arange(17)
     stack = block()._replace(
         slices=jnp.asarray(0.5 + 0.3 * np.sin(1.1 * y + np.arange(5)[:, None, None]))
     )
-    made = method.build(settings(thick=thick, rows=7))  # of 14 px: always of factor 2
+    made = method.build(settings(profile=profile, rows=7))  # of 14 px: always of factor 2
     params = jax.jit(lambda: made.init(jax.random.key(0), None))()
     descend = optax.adam(0.01)
 
@@ -167,4 +168,4 @@ def test_numbers_that_cannot_work(changes, match):
     config = default("emformer_tiny")
     config.emformer.update(changes)
     with pytest.raises(ValueError, match=match):
-        registry.build("emformer", config, registry.Sampled(8.0))
+        registry.build("emformer", config, registry.AxialSampling(8.0))

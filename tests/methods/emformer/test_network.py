@@ -14,7 +14,7 @@ from tests.tiny_runs import default, stirred
 def test_as_many_parameters_as_published():
     """1,436,841, and 360 for the channel that says which rows are there: 1 x 3 x 3 to 40."""
     config = default("emformer")
-    made = registry.build("emformer", config, registry.Sampled(8.0))
+    made = registry.build("emformer", config, registry.AxialSampling(8.0))
     params = jax.eval_shape(made.init, jax.random.key(0), None)
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 1_436_841 + 9 * 40
 

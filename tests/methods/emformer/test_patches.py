@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from emgauss_jax.data.slice_profile import THIN, averaged
 from emgauss_jax.methods.emformer import patches
 
 
@@ -47,34 +48,36 @@ def test_rows_beyond_a_piece_are_missing():
 
 
 @pytest.mark.parametrize(
-    ("field", "factor", "thick", "rows", "size", "factors"),
+    ("field", "factor", "profile", "rows", "size", "factors"),
     [
-        ((144, 150), 8.0, True, 12, 144, (2, 12)),
-        ((100, 150), 8.0, True, 12, 100, (2, 12)),
-        ((40, 50), 8.0, True, 5, 40, (2, 12)),
-        ((17, 50), 8.0, True, 2, 16, (2, 8)),
-        ((17, 50), 8.0, False, 3, 17, (2, 8)),
-        ((144, 144), 16.0, False, 9, 144, (2, 16)),
-        ((144, 144), 1.5, True, 12, 144, (1.5, 12)),
+        ((144, 150), 8.0, averaged(4), 12, 144, (2, 12)),
+        ((100, 150), 8.0, averaged(4), 12, 100, (2, 12)),
+        ((40, 50), 8.0, averaged(4), 5, 40, (2, 12)),
+        ((17, 50), 8.0, averaged(4), 2, 16, (2, 8)),
+        ((17, 50), 8.0, THIN, 3, 17, (2, 8)),
+        ((144, 144), 16.0, THIN, 9, 144, (2, 16)),
+        ((144, 144), 1.5, averaged(4), 12, 144, (1.5, 12)),
     ],
 )
-def test_pieces_fit_into_a_block(field, factor, thick, rows, size, factors):
+def test_pieces_fit_into_a_block(field, factor, profile, rows, size, factors):
     most = patches.Shape(4, 12, 0, 48)
-    shape, found = patches.shape_of_piece((3, *field), most, factor, thick)
+    shape, found = patches.shape_of_piece((3, *field), most, factor, profile)
     assert shape == (3, rows, size, min(48, *field))
     np.testing.assert_allclose(found, factors)
-    degrade = patches.average if thick else patches.pick
+    degrade = patches.average if not profile.is_plane else patches.pick
     for each in (*found, factor):  # two rows or more, and all of them at its own
         *_, there = degrade(jnp.zeros((1, size, 1)), rows, jnp.float32(each))
         assert there.sum() >= 2
     assert there.all()
 
 
-@pytest.mark.parametrize("thick", [False, True])
-def test_a_piece_keeps_two_rows_whatever_is_missing(thick):
+@pytest.mark.parametrize("profile", [THIN, averaged(4)])
+def test_a_piece_keeps_two_rows_whatever_is_missing(profile):
     slices, shape = jnp.zeros((2, 26, 26)), patches.Shape(2, 6, 25, 12)
     draw = jax.jit(
-        jax.vmap(lambda key: patches.draw_piece(key, slices, shape, (2.0, 12.0, 4.0), thick).valid)
+        jax.vmap(
+            lambda key: patches.draw_piece(key, slices, shape, (2.0, 12.0, 4.0), profile).valid
+        )
     )
     valid = np.asarray(draw(jax.random.split(jax.random.key(0), 500)))
     assert valid.sum(axis=1).min() == 2 and valid.sum(axis=1).max() == 6

@@ -1,8 +1,8 @@
-"""Files of a workdir are whole or not there."""
+"""Files are whole or not there."""
 
 import pytest
 
-from emgauss_jax.training.chunk_plan import whole
+from emgauss_jax.data.atomic import whole
 
 
 def test_a_file_is_replaced_once_it_is_written(tmp_path):
@@ -21,3 +21,4 @@ def test_a_write_cut_short_leaves_what_was_there(tmp_path):
         partial.write_text("sec")
         raise KeyboardInterrupt
     assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]  # nothing is left of the new one
