@@ -2,7 +2,7 @@
 
 A thin slice is a plane of the volume. An averaged slice is the mean of the planes over the whole
 distance to its neighbours. The profile is chosen once, where a stack is opened; what differs
-between the two stands here. In tables of your own, look a profile up by its `name`.
+between the two stands here. A module that needs a table per profile keys it by `name`.
 Letters: k planes for every slice, R rows (slices), M planes in one slice, P planes of all rows.
 """
 
@@ -52,7 +52,9 @@ class SliceProfile:
         raise NotImplementedError
 
     def doubt(self, share: np.ndarray) -> np.ndarray:
-        """Give the standard deviation of the guess that a voxel is that of the slice above.
+        """Give the standard deviation of a voxel that equals one of its two neighbours at random.
+
+        It is in units of the difference of the two slices.
 
         Args:
           share: f64[Q], where a plane lies between the slices around it; beyond [0, 1], outside.
@@ -72,7 +74,7 @@ class SliceProfile:
         raise NotImplementedError
 
     def coarse_depths(self, index: np.ndarray, k: int) -> np.ndarray:
-        """Give the depths f64[N, M] of the planes of slices, counted in coarse ones."""
+        """Give the depths f64[N, M] of the planes that held-out slices show, in coarse slices."""
         raise NotImplementedError
 
     def seen_around(self, index: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the report of a run and the report of any volume have in common.
+"""Planes scored beside the interpolations: for the report of a run and for `evaluate`.
 
 Letters: D H W output.
 """

@@ -1,4 +1,4 @@
-"""Who does the tasks of a run: this process, many that JAX brings together, or Dask workers."""
+"""Who does the tasks of a job: this process, several joined by `jax.distributed`, Dask workers."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -90,7 +90,7 @@ def _progress(items: Any, total: int, name: str) -> Any:
 
 
 def define_executor_flags() -> None:
-    """Define the flags that choose a executor."""
+    """Define the flags that choose an executor."""
     flags.DEFINE_string(
         "hosts", None, "auto (SLURM, TPU pod), or ADDRESS:PORT,COUNT,INDEX of this process."
     )

@@ -1,4 +1,4 @@
-"""Units of work, each in a process of its own: one after another, or as tasks of Dask.
+"""Tasks, each in a process of its own: one after another, or as tasks of Dask.
 
 A task is anything that can be pickled, and so is the function that does one. Processes are spawned
 and not forked, because JAX does not survive a fork: a script that calls this guards its own start

@@ -61,9 +61,9 @@ def _at(block: Block, depths: jax.Array) -> jax.Array:
 
 
 def between(grid: Any, place: Any) -> Any:
-    """Interpolate rows of f32[R, C, ...] linearly at f32[Q]; beyond the ends they go on.
+    """Interpolate rows of f32[R, C, ...] linearly at f32[Q]; past an end, its row.
 
-    Of jax arrays in jax, of numpy ones on the host: rows that lie on a disk are read as asked.
+    In jax or numpy, as the rows are; of a memory-mapped array only the rows needed are read.
     """
     lower, share = gap_around(place, grid.shape[0])
     share = share.clip(0, 1).astype(np.float32).reshape(-1, *[1] * (grid.ndim - 1))

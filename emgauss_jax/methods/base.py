@@ -20,7 +20,7 @@ class Block(NamedTuple):
     slices: jax.Array  # f32[K, H, W], intensity in [0, 1]
     z: jax.Array  # f32[K], depth in input-slice units (0, 1, 2, ...)
     valid: jax.Array  # bool[K], False where a slice is missing or damaged
-    # Pseudo-labels: thin planes another method believes in, learned from as slices are; None: none
+    # Pseudo-labels: planes that other methods filled in, learned from like thin slices; None: none
     labels: jax.Array | None = None  # f16[L, H, W]
     label_z: jax.Array | None = None  # f32[L], input-slice units
 
@@ -33,8 +33,8 @@ class Method(NamedTuple):
     `predict(params, block, z f32[Q]) -> f32[Q, H, W]` at any real z
     `predict_with_error(params, block, z f32[Q])`: what `predict` gives, and its standard error,
         f32[Q, H, W] each; None, the method does not know it.
-    `factors`: lateral px from slice to slice that a network learns beside its own stack's, least
-        and most; None, no others.
+    `factors`: (least, most) lateral px from slice to slice that a network is trained for besides
+        its own stack's; None, its own alone.
     `maintain(params, teacher, block, key, step) -> (params, teacher, fresh)`: upkeep without
         gradients; shapes never change. `fresh` is a pytree like params of bool, broadcastable to
         each leaf: where it is True the optimizer's moments start again.
@@ -70,7 +70,7 @@ class Bracket(NamedTuple):
 
 
 def shown(block: Block, offsets: tuple[float, ...], z: jax.Array) -> jax.Array:
-    """Hold depths to what the slices show: beyond it nothing can be learned.
+    """Clamp depths to the range that the slices show: beyond it nothing can be learned.
 
     Args:
       offsets: of the planes of a slice, ascending, input-slice units.

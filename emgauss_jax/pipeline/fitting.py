@@ -30,7 +30,7 @@ class Fitting(NamedTuple):
     `fit_trials(run, hypers, folders)`: fit trials of a sweep at once; trial -> failure.
     `fits_of_trials(run, count)`: how many fits so many trials take, in words.
     `planes_at_once`: drawn of a block.
-    `blocks_held`: copied out of the slices while a fit lasts, at most.
+    `blocks_held`: the most blocks held in memory besides a region's slices during a fit.
     """
 
     plan: Callable[[Run, pathlib.Path], Phase]

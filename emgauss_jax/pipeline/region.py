@@ -31,7 +31,8 @@ class Region(NamedTuple):
 
     observed: SliceStack  # its slices
     boxes: tuple[Box, ...]  # S; in z they count its valid slices, in y and x its px
-    constants: np.ndarray  # f32[S], intensity of a block that has only one; NaN, it lives
+    constants: np.ndarray  # f32[S], intensity of a block of one value, which is not fitted; NaN of
+    # a block that is fitted: it lives
 
     @property
     def live(self) -> list[int]:

@@ -140,6 +140,11 @@ def read_fitted(run: Run, index: int, workdir: pathlib.Path) -> Fitted:
     params = files.read(folder / FITTED, started(run.template))
     template, observed = label_template_of(run, region), region.observed
     labels = template and store.read_labels(folder, template.plane_z(observed), template.factor)
+    if template and labels is None:
+        raise ValueError(
+            f"{folder}: got a fit without its {store.FOLDER}/{store.WEIGHTS}, wanted both: it is "
+            "of an older version, or damaged; fit again in a new workdir"
+        )
     return Fitted(region, labels, lambda place: jax.tree.map(lambda leaf: leaf[place], params))
 
 

@@ -121,7 +121,7 @@ def _blended(fits: Fits, draw: Callable[..., Any], z: np.ndarray, part: Box) -> 
             one = Grid(tuple((n,) for n in start), region.size)
             share = share_of(fits.run, one, z, part)
             if share:
-                mine = share.along[0] > 0  # what else the block draws is nobody's
+                mine = share.along[0] > 0  # planes of weight 0 are not drawn
                 planes = _draw(fits, draw, index, i, z[mine])
                 total[mine, *share.window] += share.weight[mine] * planes[:, *share.source]
     return total

@@ -1,4 +1,6 @@
-"""Pseudo-labels: planes filled in by all sources of a run, mixed as each is to be believed.
+"""Pseudo-labels: every source of a run fills in the planes between slices, and their mean is kept.
+
+The mean is weighted by how near each source came to slices that were held out.
 
 Letters: V valid slices, P planes, H W field in px.
 """
@@ -43,7 +45,7 @@ def generate(template: LabelTemplate, observed: SliceStack, folder: pathlib.Path
 
 
 def counted(slices: np.ndarray) -> Block:
-    """Count valid slices f32[V, H, W] 0, 1, 2, ..., as a stack without gaps."""
+    """Make a block of valid slices f32[V, H, W] at depths 0, 1, 2, ..., as if none were missing."""
     return Block(slices, np.arange(len(slices), dtype=np.float32), np.ones(len(slices), bool))
 
 

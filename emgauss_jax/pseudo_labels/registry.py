@@ -1,6 +1,7 @@
 """All sources of pseudo-labels by name: the one place that knows them.
 
-The first is believed where no other is. Weights, reports and folders use these names.
+`BASE` is asked in every gap; where no other source is asked it has all the weight. Weights, reports
+and folders use these names.
 """
 
 from emgauss_jax.pseudo_labels.sources import (

@@ -28,7 +28,7 @@ def learn_nothing(stack: Block, folder: pathlib.Path) -> None:
 
 
 def stay(learned: Any, coarse: Block, folder: pathlib.Path) -> Any:
-    """Stay as it is: `adapt` of a source that takes a coarser stack as it takes a fine one."""
+    """Return what was learned: `adapt` of a source that need not train on."""
     del coarse, folder
     return learned
 
@@ -46,8 +46,8 @@ class Source(NamedTuple):
     `fill_in(learned, stack, depths) -> Filled`
     `fit(stack, folder) -> learned`: learn from the stack. Killed and called again, go on with what
         is in the folder, which is deleted once the region is fitted.
-    `adapt(learned, coarse, folder) -> learned`: get used to half the resolution before being
-        judged there, on a stack without the slices that judge.
+    `adapt(learned, coarse, folder) -> learned`: train on at half the resolution, on a stack without
+        the held-out slices, before being scored on those.
     `check()`: raise ValueError where something that it needs cannot be had.
     `plain_gaps_only`: it is not asked for planes of a gap in which a slice is missing.
     """

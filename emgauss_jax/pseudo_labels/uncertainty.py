@@ -1,10 +1,10 @@
 """How wrong a reconstruction may be, voxel by voxel, as far as its pseudo-labels can tell.
 
-All that enters the labels disagrees, with each other and within itself: the network's views, the
-two slices that a flow leads to, the two that are interpolated between. Scaled to the error on
-hidden slices at half the resolution, that is what may be wrong with the labels. Without labels it
-is the disagreement of the two slices, scaled over twice the gap, which makes it rather too large.
-Of averaged slices only means of planes can be judged, which makes it rather too small there.
+The standard error of a label is the spread of what enters it, between sources and within each (a
+network's views, the two slices of a flow, the two that are interpolated between), scaled to the
+error on held-out slices at half the resolution. Without labels it is the difference of the two
+slices around a plane, scaled over twice the gap, which makes it rather too large. Of averaged
+slices only means of planes can be judged, which makes it rather too small there.
 Letters: V valid slices, Q planes, H W field in px.
 """
 

@@ -1,7 +1,7 @@
-"""How far to believe each source, measured where the truth along z has been observed.
+"""Weigh the sources by their errors on held-out slices.
 
-At half the resolution in all directions slices are held out: what lies there is known, the gaps are
-as many px wide as the real ones, and tissue moves by as many px across them.
+The stack is halved in y, x and z, so that these lie in gaps as many px wide as the real ones, and
+tissue moves by as many px across them.
 Letters: V valid slices, P planes, H W field in px.
 """
 
@@ -78,8 +78,10 @@ def weigh(
 def least_squares(filled: Mapping[str, Filled], truth: np.ndarray) -> dict[str, float]:
     """Find the weights, none below 0 and their sum 1, of the mixture nearest to the truth."""
     errors = np.stack([(one.mean - truth).ravel() for one in filled.values()], axis=1, dtype=float)
-    triangle = np.linalg.qr(errors, mode="r")  # as long as the errors, in as few rows as columns
-    # That the sum be 1 is one more row, so heavy that nothing else can argue with it.
+    triangle = np.linalg.qr(
+        errors, mode="r"
+    )  # the same norms and products as the errors, a row for each source
+    # That the sum be 1 is one more row, weighted so heavily that it holds almost exactly.
     heavy = 1e4 * (np.abs(triangle).max() + 1e-12)
     rows = np.vstack([triangle, np.full(len(filled), heavy)])
     share = nnls(rows, np.append(np.zeros(len(triangle)), heavy))[0]

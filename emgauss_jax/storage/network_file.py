@@ -17,7 +17,7 @@ class Learned(NamedTuple):
 
     factor: int  # lateral px from slice to slice
     blocks: int
-    of: int  # blocks that its volumes have
+    of: int  # out of how many blocks of its volumes
     volumes: int
     size: tuple[int, int, int]  # of a block: slices, px, px
 

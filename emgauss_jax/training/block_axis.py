@@ -18,11 +18,11 @@ class BlockAxis(NamedTuple):
     """How the blocks of a volume become fits, and fits are spread over devices.
 
     `fits_of(blocks)`: the data of fits [S, ...], of blocks [B, ...].
-    `one_fit(method, n)`: the method of one fit, of which n devices have a part each.
+    `one_fit(method, n)`: the method as one fit sees it; n devices each take a part of a minibatch.
     `spread(advance, n) -> parallel.Mapping`.
     `reduce(tree, n)`: gradients and metrics of one fit, from those of its devices.
     `devices(count)`: over how many devices so many fits are spread when they are cut into chunks.
-    `shared_out(method, S)`: what n must divide.
+    `shared_out(method, S)`: the count that n must divide: the fits of a chunk, or the minibatch.
     `at_once`: the most fits under one `vmap`; 0, as many as memory holds.
     """
 

@@ -1,4 +1,4 @@
-"""Which fits each chunk holds, written down: a fit may go on on a machine that would cut anew."""
+"""Which fits each chunk holds, saved, so that a fit resumed on another machine keeps its chunks."""
 
 import json
 import pathlib
@@ -14,7 +14,7 @@ FILE = "chunks.json"
 
 
 def checkpoint_path(workdir: pathlib.Path, chunk: int) -> pathlib.Path:
-    """Name the checkpoint of one chunk of blocks; there is but the newest."""
+    """Name the checkpoint of one chunk of blocks; only the newest is kept."""
     return workdir / FOLDER / f"chunk_{chunk:04d}.npz"
 
 

@@ -1,4 +1,4 @@
-"""One network for all blocks: fitted as a single block that all of them are stacked in.
+"""One network for all blocks, fitted as if all blocks, stacked, were one.
 
 Letters: B blocks, n devices.
 """

@@ -18,7 +18,7 @@ def watched() -> Iterator[Callable[[], bool]]:
 
     Yields:
       A function that tells whether the signal has come. Only a process's main thread gets signals;
-      elsewhere (in a worker of a cluster, which starts units anew) it never has.
+      elsewhere (in a worker of a cluster, which starts tasks anew) it never has.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False

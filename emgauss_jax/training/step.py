@@ -1,4 +1,7 @@
-"""One step of learning, and many in one dispatch. Letters: S blocks, n steps a dispatch."""
+"""One step of learning, and many in one dispatch: one call of a compiled function.
+
+Letters: S blocks, n steps a dispatch.
+"""
 
 import functools
 from collections.abc import Callable

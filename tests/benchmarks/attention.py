@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emgauss_jax.methods.emformer.attention import sine_code
-from emgauss_jax.methods.emformer.network import Block
+from emgauss_jax.methods.emformer.network import TransformerBlock
 from emgauss_jax.methods.emformer.windows import areas, windows_of
 from tests.benchmarks import peers, timing
 
@@ -24,9 +24,11 @@ SHAPE, FEATURES, HEADS, WINDOW = (16, 16, 128), 40, 4, (2, 2, 16)  # of IsoVEM a
 CASES = {"mutual": (False, True), "mutual, shifted": (True, True), "self, shifted": (True, False)}
 
 
-def start(shape: tuple[int, ...], shifted: bool, mutual: bool) -> tuple[Block, Any, jax.Array]:
+def start(
+    shape: tuple[int, ...], shifted: bool, mutual: bool
+) -> tuple[TransformerBlock, Any, jax.Array]:
     """Make a block, its parameters, none of them 0, and a grid f32[D, R, C, F]."""
-    block = Block(HEADS, WINDOW, shifted, mutual)
+    block = TransformerBlock(HEADS, WINDOW, shifted, mutual)
     grid = jax.random.normal(jax.random.key(1), (*shape, FEATURES))
     params = jax.jit(block.init)(jax.random.key(0), grid, jnp.ones(2))["params"]
     leaves, tree = jax.tree.flatten(params)
@@ -35,7 +37,7 @@ def start(shape: tuple[int, ...], shifted: bool, mutual: bool) -> tuple[Block, A
     return block, tree.unflatten([a + 0.1 * jax.random.normal(k, a.shape) for a, k in pairs]), grid
 
 
-def in_jax(block: Block, params: Any, grid: jax.Array) -> Callable[[], Any]:
+def in_jax(block: TransformerBlock, params: Any, grid: jax.Array) -> Callable[[], Any]:
     """Bind value and gradients of the sum of squares, compiled."""
 
     def loss(params, grid):

@@ -36,8 +36,8 @@ def die(unit):
 def test_a_worker_that_dies_costs_its_unit_being_done_again(tmp_path):
     task = functools.partial(die_once, tmp_path)
     with workers.open_client("local", workers=2, gpus=2) as client:
-        done = dict(workers.run_units(client, task, [0, 1, 2]))
-        failed = dict(workers.run_units(client, square, [-3, 3], retries=1))
+        done = dict(workers.run_tasks(client, task, [0, 1, 2]))
+        failed = dict(workers.run_tasks(client, square, [-3, 3], retries=1))
     assert {unit: result[0] for unit, result in done.items()} == {0: 0, 1: 1, 2: 2}
     assert {gpu for _, gpu in done.values()} <= {"0", "1"}
     counts = [(tmp_path / f"{unit}.txt").read_text().count("\n") for unit in range(3)]
@@ -68,7 +68,7 @@ def test_slurm_queues_a_job_for_every_worker(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     options = {"cores": 2, "memory": "2GB", "interface": "lo", "local_directory": str(tmp_path)}
     with workers.open_client("slurm", workers=1, gpus=1, **options) as client:
-        assert dict(workers.run_units(client, square, [2, 3])) == {2: 4, 3: 9}
+        assert dict(workers.run_tasks(client, square, [2, 3])) == {2: 4, 3: 9}
         assert list(client.nthreads().values()) == [1]
     assert "#SBATCH --gres=gpu:1" in job.read_text()
 

@@ -1,4 +1,4 @@
-"""What a format hands to the door, and the few rules all formats share.
+"""What a format hands to `data/volume.py`, which opens every file, and the rules all share.
 
 A format module gives one `Format` record, listed in registry.py. Boxes are three slices with a
 start and a stop, inside the volume; arrays are zyx. What a format itself finds wrong it raises as

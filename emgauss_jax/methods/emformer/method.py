@@ -7,7 +7,7 @@ stacks that were never seen.
 Letters: D frames, R rows, C columns, P px of a piece, K slices, Q queried planes, H W block size.
 
 Source: IsoVEM (bioRxiv 2023), of which EMformer is the published code. Differences: see
-`network.py` and `pieces.py`; rows have zero mean and unit variance, and the absolute error is in
+`network.py` and `patches.py`; rows have zero mean and unit variance, and the absolute error is in
 these units; frames that are drawn together are as far apart as slices are, as in training; an
 average of the network is used.
 """

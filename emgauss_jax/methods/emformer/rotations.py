@@ -1,7 +1,7 @@
 """The eight rotations of a stack that keep one of its axes.
 
-Two lateral axes may be exchanged, which mirrors; with it, an odd number of axes is reversed, and
-without it an even one.
+A rotation may swap the two lateral axes, which is a reflection, and then reverses an odd number of
+axes; without the swap it reverses an even number.
 """
 
 import jax
@@ -20,7 +20,7 @@ def reversals(way: jax.Array, exchanged: jax.Array | bool) -> tuple[jax.Array, .
 
 
 def turn(grid: jax.Array, axes: tuple[jax.Array | bool, ...]) -> jax.Array:
-    """Reverse the axes of a grid of which it is said so; twice is not at all."""
+    """Reverse the axes marked True; done twice, this gives the grid back."""
     for axis, reverse in enumerate(axes):
         grid = jnp.where(reverse, jnp.flip(grid, axis), grid)
     return grid

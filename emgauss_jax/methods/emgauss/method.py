@@ -87,7 +87,7 @@ def _draw(settings, deformation, block, params, z, profile):
 
 
 def _choose_target(settings, draw, teacher_params, block, key, step, pseudo):
-    """Choose depths f32[Q] and what is to be seen there, f32[Q, H, W]: observed or believed."""
+    """Choose depths f32[Q] and their targets, f32[Q, H, W]: observed slices or pseudo-labels."""
     count, stages = settings.planes_per_step, settings.stages
     real_key, pseudo_key = jax.random.split(key)
     index = schedule.real_slices(real_key, block, count)
@@ -98,12 +98,12 @@ def _choose_target(settings, draw, teacher_params, block, key, step, pseudo):
         depths = schedule.pseudo_depths(pseudo_key, block, stages.ramp(step), count)
     z = jnp.where(pseudo, depths, block.z[index])
 
-    def believed():
+    def pseudo_label():
         if block.labels is not None:
             return block.labels[chosen].astype(jnp.float32)
         return jax.lax.stop_gradient(draw(teacher_params, z, settings.profile)[0])
 
-    return z, jax.lax.cond(pseudo, believed, lambda: block.slices[index])
+    return z, jax.lax.cond(pseudo, pseudo_label, lambda: block.slices[index])
 
 
 def holdout_loss(
