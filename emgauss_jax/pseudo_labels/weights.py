@@ -78,9 +78,8 @@ def weigh(
 def least_squares(filled: Mapping[str, Filled], truth: np.ndarray) -> dict[str, float]:
     """Find the weights, none below 0 and their sum 1, of the mixture nearest to the truth."""
     errors = np.stack([(one.mean - truth).ravel() for one in filled.values()], axis=1, dtype=float)
-    triangle = np.linalg.qr(
-        errors, mode="r"
-    )  # the same norms and products as the errors, a row for each source
+    # A row for each source, with the same norms and products as the errors.
+    triangle = np.linalg.qr(errors, mode="r")
     # That the sum be 1 is one more row, weighted so heavily that it holds almost exactly.
     heavy = 1e4 * (np.abs(triangle).max() + 1e-12)
     rows = np.vstack([triangle, np.full(len(filled), heavy)])

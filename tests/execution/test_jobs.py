@@ -178,7 +178,7 @@ def test_units_left_out_are_found(monkeypatch):
     monkeypatch.setattr(jobs, "phases", lambda run, job: (phase,))
     lazy = executors.Executor(True, lambda name: None, lambda here, anywhere, units, name: None)
     job = Job("", False, "", None, "")
-    with pytest.raises(ValueError, match=r"render: got 1 units undone, wanted none: \[1\]"):
+    with pytest.raises(ValueError, match=r"render: got 1 tasks undone, wanted none: \[1\]"):
         jobs.run_job(None, job, lazy)
     jobs.run_job(None, job, executors.alone())
     assert done == {0, 1, 2}

@@ -74,11 +74,11 @@ def test_slurm_queues_a_job_for_every_worker(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "workers", "match"),
+    ("kind", "count", "match"),
     [("cloud", 1, "got 'cloud'"), ("local", 0, "0 workers"), ("slurm", 1, "cores and memory")],
 )
-def test_what_cannot_be_started_says_what_was_wanted(kind, workers, match):
-    with pytest.raises(ValueError, match=match), workers.open_client(kind, workers):
+def test_what_cannot_be_started_says_what_was_wanted(kind, count, match):
+    with pytest.raises(ValueError, match=match), workers.open_client(kind, count):
         pass
 
 
