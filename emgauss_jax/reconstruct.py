@@ -125,7 +125,7 @@ def main() -> None:
     job = Job(str(workdir), False, values.output, asked, error, unseen)
     with open_executor(values) as executor:
         run = open_run(job)
-        fitting_of(run.template.method).check_done(run, workdir)
+        fitting_of(run.template.method).check_fitted(run, workdir)
         if unseen:
             warn_of_factor(run, workdir)
             # Measured once, not by every worker.

@@ -14,7 +14,7 @@ ALLOWED = {
     "render": (),
     "methods": ("data", "metrics", "render"),
     "storage": ("data",),
-    "training": ("data", "methods", "storage"),
+    "training": ("methods", "storage"),
     "pseudo_labels": ("data", "methods", "storage", "training"),
     "pipeline": ("data", "methods", "metrics", "pseudo_labels", "storage", "training"),
     "evaluation": ("data", "methods", "metrics", "pipeline", "pseudo_labels", "storage"),

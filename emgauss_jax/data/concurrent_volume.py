@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emgauss_jax.data.formats.chunked import chunked_sink, chunked_source
+from emgauss_jax.data.formats.chunked import chunked_reader, chunked_writer
 from emgauss_jax.data.formats.interface import Format, Layout, VolumeError, read_json, write_json
 from emgauss_jax.data.formats.pyramid import PyramidTask, level_factors, level_tasks, mean_over
 from emgauss_jax.data.formats.registry import BY_NAME, FORMATS
@@ -128,10 +128,10 @@ def _opened(path: Path, form: Format, layout: Layout) -> Iterator[SharedLevel]:
             dtype=layout.dtype,
             voxel_nm=level.voxel_nm,
             format=form.name,
-            _read=chunked_source(store, "zyx", lambda axes: None).read,
+            _read=chunked_reader(store, "zyx", lambda axes: None).read,
             chunk=level.chunk,
             factors=level.factors,
-            _write=chunked_sink(store).write,
+            _write=chunked_writer(store).write,
         )
 
 

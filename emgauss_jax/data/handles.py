@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from emgauss_jax.data.atomic import partial_of, remove
-from emgauss_jax.data.formats.interface import Format, Layout, Sink, Slices, VolumeError, Voxel
+from emgauss_jax.data.formats.interface import Format, Layout, Slices, VolumeError, Voxel, Writer
 
 
 @contextmanager
@@ -117,7 +117,7 @@ class VolumeWriter:
         self._form = form
         self._layout = layout
         self._partial = partial_of(path)
-        self._sink: Sink | None = None  # only while the context is open
+        self._writer: Writer | None = None  # only while the context is open
 
     def __enter__(self) -> "VolumeWriter":
         """Create the partial volume, replacing a stale one."""
@@ -125,7 +125,7 @@ class VolumeWriter:
             self._partial.parent.mkdir(parents=True, exist_ok=True)
             remove(self._partial)
             try:
-                self._sink = self._form.create(self._partial, self._layout)
+                self._writer = self._form.create(self._partial, self._layout)
             except BaseException:
                 remove(self._partial)
                 raise
@@ -133,12 +133,12 @@ class VolumeWriter:
 
     def __setitem__(self, key: Any, array: np.ndarray) -> None:
         """Write a box; shape and dtype must be the box's and the volume's."""
-        if self._sink is None:
+        if self._writer is None:
             raise ValueError(f"{self.path}: not open for writing, wanted a `with` block")
         box, array = resolve_box(key, self.shape), np.asarray(array)
         check_fit(self.path, box, array, self.dtype)
         with self._errors():
-            self._sink.write(box, array)
+            self._writer.write(box, array)
 
     def __exit__(
         self,
@@ -147,10 +147,10 @@ class VolumeWriter:
         traceback: TracebackType | None,
     ) -> None:
         """Put the volume in its place, or take it away."""
-        sink, self._sink = self._sink, None
+        writer, self._writer = self._writer, None
         try:
             with self._errors():
-                sink.close()
+                writer.close()
             if kind is None:
                 check_absent(self.path)
                 with self._errors():

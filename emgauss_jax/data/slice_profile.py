@@ -1,8 +1,9 @@
 """The slice profile: which depths an observed slice shows, and all that follows from it.
 
 A thin slice is a plane of the volume. An averaged slice is the mean of the planes over the whole
-distance to its neighbours. The profile is chosen once, where a stack is opened; what differs
-between the two stands here. A module that needs a table per profile keys it by `name`.
+distance to its neighbours. The profile is chosen once, where a stack is opened. What differs in
+arithmetic stands here; a module that needs a table per profile keys it by `name`, and `is_plane`
+says whether a slice can stand for a plane of the output.
 Letters: k planes for every slice, R rows (slices), M planes in one slice, P planes of all rows.
 """
 
@@ -17,14 +18,14 @@ class SliceProfile:
     """What both profiles have; hashable."""
 
     name: str  # as `config.data.degradation` has it
-    offsets: tuple[float, ...]  # [M], depths of its planes from its middle, input-slice units
+    offsets: tuple[float, ...]  # [M], of the planes it is the mean of, from its middle, slices
     reach: float  # how far a slice reaches along z from its middle, input-slice units
     is_plane: bool  # a slice is one plane of the volume, and gaps lie between slices
     interpolation: str  # the free one that agrees with the slices, see `methods.interpolate`
 
     def plane_offsets(self, k: int) -> np.ndarray:
-        """Give the depths f64[k] of a slice's k planes from its own, input-slice units."""
-        return (np.arange(k) - (k - 1) * self.reach) / k
+        """Give the depths f64[k] from a slice of the k planes to be drawn for it, in slices."""
+        return _offsets(k, self.reach)
 
     def plane_depths(self, rows: int, k: int) -> np.ndarray:
         """Give the depths f64[P] of all planes of R rows that lie at 0, 1, 2, ..."""
@@ -66,7 +67,7 @@ class SliceProfile:
         raise NotImplementedError
 
     def held_out(self, z: np.ndarray) -> np.ndarray:
-        """Choose the slices that a stack coarsened along z does not show: indices i64[N].
+        """Choose the slices that the stack coarsened along z does not contain: indices i64[N].
 
         Args:
           z: f[R], depths of the slices; what lies beside a missing slice is not chosen.
@@ -148,7 +149,7 @@ class _Averaged(SliceProfile):
         return (rows[:pairs:2] + rows[1:pairs:2]) / 2
 
     def held_out(self, z: np.ndarray) -> np.ndarray:
-        # The coarse stack holds means of two alone: each slice is one it does not show.
+        # The coarse stack contains only means of two, so that all slices can be held out.
         return np.arange(len(z) // 2 * 2)
 
     def coarse_depths(self, index: np.ndarray, k: int) -> np.ndarray:
@@ -159,25 +160,30 @@ class _Averaged(SliceProfile):
         return np.clip([first, first + 5], 0, index[-1])
 
 
-THIN = _Thin("subsample", (0.0,), 0.0, True, "linear")
+def _offsets(k: int, reach: float) -> np.ndarray:
+    """Spread k planes evenly: from a slice on, or, where it reaches half a distance, around it."""
+    return (np.arange(k) - (k - 1) * reach) / k
+
+
+THIN = _Thin(name="subsample", offsets=(0.0,), reach=0.0, is_plane=True, interpolation="linear")
 
 
 def averaged(k: int) -> SliceProfile:
     """Make the profile of slices that are means of k planes."""
-    offsets = tuple((i - (k - 1) / 2) / k for i in range(k))
-    return _Averaged("average", offsets, 0.5, False, "cubic_mean")
+    return _Averaged(
+        name="average",
+        offsets=tuple(_offsets(k, 0.5).tolist()),
+        reach=0.5,
+        is_plane=False,
+        interpolation="cubic_mean",
+    )
 
 
 def slice_profile(degradation: str, k: int) -> SliceProfile:
     """Choose the profile that `config.data.degradation` names; k is the simulated factor."""
-    return averaged(k) if k and degradation == "average" else THIN
+    return averaged(k) if degradation == "average" else THIN
 
 
 def every_second(count: int) -> np.ndarray:
     """Choose every second of so many slices, each with a neighbour on both sides: i64[N]."""
     return np.arange(1, count - 1, 2)
-
-
-def has_neighbours(valid: Any) -> Any:
-    """Mark the valid slices that lie between two other valid ones, bool[K]; jax or numpy."""
-    return valid & (valid.cumsum() > 1) & (valid[::-1].cumsum()[::-1] > 1)

@@ -78,18 +78,18 @@ def open_volume(
         raise ValueError(f"{path}: no such file")
     form = _format_of(path)
     with one_line_errors(path, f"read as {form.name}"):
-        source = form.read(path, dataset)
-        voxel = source.voxel_nm() if voxel_nm is None else voxel_nm
-    shape = tuple(int(length) for length in source.shape)
+        reader = form.read(path, dataset)
+        voxel = reader.voxel_nm() if voxel_nm is None else voxel_nm
+    shape = tuple(int(length) for length in reader.shape)
     if 0 in shape:
         raise ValueError(f"{path}: got an empty volume of shape {shape}")
-    dtype = _checked_dtype(source.dtype, path)
+    dtype = _checked_dtype(reader.dtype, path)
     if voxel is None:
         raise ValueError(
             f"{path}: got no voxel size, wanted one: --config.data.voxel_nm=z,y,x (nm), of "
             "reconstruct --input_voxel_nm"
         )
-    return Volume(path, shape, dtype, _checked_voxel(voxel, path), form.name, source.read)
+    return Volume(path, shape, dtype, _checked_voxel(voxel, path), form.name, reader.read)
 
 
 def _format_for(path: Path, wanted: str | None) -> Format:

@@ -16,10 +16,11 @@ from emgauss_jax.evaluation.report import write_gallery
 from emgauss_jax.evaluation.rivals import missing_note, report_beside_rivals
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import baselines
+from emgauss_jax.pipeline.cutting import part_of
 from emgauss_jax.pipeline.fitting import fitting_of
 from emgauss_jax.pipeline.output_grid import isotropic
 from emgauss_jax.pipeline.region import folder_of
-from emgauss_jax.pipeline.run import Run, part_of
+from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.stitching import expected_error, open_fits
 from emgauss_jax.pseudo_labels.store import read_weights
 from emgauss_jax.pseudo_labels.template import why_no_pseudo_labels

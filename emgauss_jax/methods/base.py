@@ -61,6 +61,11 @@ def no_upkeep(params, teacher, block, key, step) -> tuple[Params, Params, Params
     return params, teacher, jax.tree.map(lambda leaf: jnp.zeros((1,) * leaf.ndim, bool), params)
 
 
+def has_neighbours(valid: jax.Array) -> jax.Array:
+    """Mark the valid slices that lie between two other valid ones, bool[K]."""
+    return valid & (valid.cumsum() > 1) & (valid[::-1].cumsum()[::-1] > 1)
+
+
 class Bracket(NamedTuple):
     """Where a depth lies between its nearest valid slices."""
 

@@ -1,12 +1,14 @@
 """What differs between blocks fitted each for itself and one network for all: two strategies.
 
-`fitting_of` chooses between them; nothing else outside `training` asks which kind a method is.
+`fitting_of` chooses between them, as `block_axis` does for `training`. Only `registry.build_shared`
+asks besides these two which kind a method is, to refuse the other.
 """
 
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from emgauss_jax.data.formats.interface import CHUNK
 from emgauss_jax.methods.base import Method
 from emgauss_jax.pipeline import region_fit, shared_network
 from emgauss_jax.pipeline.phase import Phase
@@ -16,7 +18,7 @@ from emgauss_jax.pipeline.trials import TrialFolders
 from emgauss_jax.training.failures import Failure
 from emgauss_jax.training.hyperparams import Hyper
 
-SLAB = 64  # planes drawn at once: one chunk of the chunked formats
+SLAB = CHUNK  # planes drawn at once
 
 
 class Fitting(NamedTuple):
@@ -24,7 +26,7 @@ class Fitting(NamedTuple):
 
     `plan(run, workdir)`: the fits as a phase of a job.
     `check_inputs(run, workdir)`: raise ValueError, before a fit is begun, where it cannot be made.
-    `check_done(run, workdir)`: raise ValueError where fits are missing.
+    `check_fitted(run, workdir)`: raise ValueError where fits are missing.
     `open(run, index, workdir)`: a region whose blocks can be drawn.
     `notes(run, workdir)`: what a report's reader should know of the fits.
     `fit_trials(run, hypers, folders)`: fit trials of a sweep at once; trial -> failure.
@@ -35,7 +37,7 @@ class Fitting(NamedTuple):
 
     plan: Callable[[Run, pathlib.Path], Phase]
     check_inputs: Callable[[Run, pathlib.Path], None]
-    check_done: Callable[[Run, pathlib.Path], None]
+    check_fitted: Callable[[Run, pathlib.Path], None]
     open: Callable[[Run, int, pathlib.Path], Fitted]
     notes: Callable[[Run, pathlib.Path], dict[str, str]]
     fit_trials: Callable[[Run, Sequence[Hyper], TrialFolders], dict[int, Failure]]
@@ -47,22 +49,22 @@ class Fitting(NamedTuple):
 PER_BLOCK = Fitting(
     plan=region_fit.plan_fits,
     check_inputs=region_fit.check_inputs,
-    check_done=region_fit.check_done,
+    check_fitted=region_fit.check_fitted,
     open=region_fit.read_fitted,
     notes=region_fit.notes,
     fit_trials=region_fit.fit_trials,
-    fits_of_trials=lambda run, n: f" x {run.grid.count} blocks = {n * run.grid.count} fits",
+    fits_of_trials=lambda run, n: f"x {run.grid.count} blocks = {n * run.grid.count} fits",
     planes_at_once=SLAB,
-    blocks_held=0,  # counted with the region's slices
+    blocks_held=0,  # its blocks are part of what a region's slices take
 )
 SHARED = Fitting(
     plan=shared_network.plan_fits,
     check_inputs=shared_network.check_inputs,
-    check_done=shared_network.check_done,
+    check_fitted=shared_network.check_fitted,
     open=shared_network.read_drawn,
     notes=shared_network.notes,
     fit_trials=shared_network.fit_trials,
-    fits_of_trials=lambda run, n: f" = {n} networks",
+    fits_of_trials=lambda run, n: f"= {n} networks",
     planes_at_once=4 * SLAB,  # a network looks at all of a block for whatever it is asked
     blocks_held=shared_network.MOST_BLOCKS,
 )

@@ -16,14 +16,14 @@ from emgauss_jax.data.intensity import to_unit
 from emgauss_jax.data.stack import SliceStack
 from emgauss_jax.data.tiling import Box
 from emgauss_jax.methods.base import Block
-from emgauss_jax.pipeline.run import Run, part_of
+from emgauss_jax.pipeline.cutting import cut_blocks, part_of
+from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pseudo_labels.store import Labels
 from emgauss_jax.pseudo_labels.template import (
     LabelTemplate,
     label_template,
     why_no_pseudo_labels,
 )
-from emgauss_jax.training.problem import cut_blocks
 
 
 class Region(NamedTuple):

@@ -33,7 +33,7 @@ from emgauss_jax.training import chunk_plan, metrics_log
 from emgauss_jax.training.failures import Failure
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.hyperparams import Hyper
-from emgauss_jax.training.problem import Problem, check, started
+from emgauss_jax.training.problem import Problem, check, param_shapes
 from emgauss_jax.training.sweep_results import failed, pick
 
 FITTED = "fitted.npz"  # the teachers of the blocks that live
@@ -74,7 +74,7 @@ def check_inputs(run: Run, workdir: pathlib.Path) -> None:
         source.check()
 
 
-def check_done(run: Run, workdir: pathlib.Path) -> None:
+def check_fitted(run: Run, workdir: pathlib.Path) -> None:
     """Raise where a region is not fitted."""
     count = sum(is_fitted(run, index, workdir) for index in range(len(run.regions)))
     if count < len(run.regions):
@@ -120,7 +120,7 @@ def problem_of(run: Run, index: int, region: Region, labels: Labels | None) -> P
 
 
 def write_fitted(folder: pathlib.Path, constants: np.ndarray, params: Any) -> None:
-    """Write what a region's fit came to; it is done once this is.
+    """Write what a region's fit came to; it is fitted once this is written.
 
     Args:
       folder: of the region.
@@ -137,7 +137,7 @@ def read_fitted(run: Run, index: int, workdir: pathlib.Path) -> Fitted:
     folder, region = folder_of(run, index, workdir), open_region(run, index)
     if not region.live:
         return Fitted(region, None, lambda place: None)
-    params = files.read(folder / FITTED, started(run.template))
+    params = files.read(folder / FITTED, param_shapes(run.template))
     template, observed = label_template_of(run, region), region.observed
     labels = template and store.read_labels(folder, template.plane_z(observed), template.factor)
     if template and labels is None:

@@ -2,7 +2,6 @@
 
 import pathlib
 import sys
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,10 +10,11 @@ import numpy as np
 from emgauss_jax.data.damaged_slices import Damaged, find_damaged
 from emgauss_jax.data.intensity import IntensityRange
 from emgauss_jax.data.stack import SliceStack, open_stack, open_unmeasured
-from emgauss_jax.data.tiling import Box, Grid, block_grid
+from emgauss_jax.data.tiling import Box, Grid
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.axial_rows import Missing
 from emgauss_jax.methods.base import Block
+from emgauss_jax.pipeline.cutting import cut_blocks, cut_grid, cut_regions, part_of
 from emgauss_jax.pseudo_labels.template import (
     LabelTemplate,
     label_template,
@@ -24,7 +24,6 @@ from emgauss_jax.storage.run_dir import read_grey_range
 from emgauss_jax.training.problem import (
     FitSettings,
     FitTemplate,
-    cut_blocks,
     make_template,
     shapes_of,
 )
@@ -93,7 +92,7 @@ def prepare(
     sampling = registry.AxialSampling(anisotropy, observed.plan.profile, missing)
     template = make_template(
         method=registry.build(config.method, config, sampling),
-        shapes=_block_shapes(first, grid.size, labels),
+        block_shapes=_block_shapes(first, grid.size, labels),
         key=jax.random.key(config.seed),
         rates=config.optimizer.rates.to_dict(),
         start=dict(config.optimizer.start),
@@ -123,50 +122,3 @@ def _block_shapes(
     boxes = (Box((0, 0, 0), size),)
     blocks = cut_blocks(blank, z, boxes, labels.blank(observed) if labels else None)
     return shapes_of(jax.tree.map(lambda leaf: leaf[0], blocks))
-
-
-def part_of(observed: SliceStack, region: Grid) -> SliceStack:
-    """Cut out the observed slices of a region, to be read by themselves."""
-    (z, y, x), (count, height, width) = region.bounds
-    slices = np.flatnonzero(observed.plan.valid)[z : z + count]
-    first, last = int(slices[0]), int(slices[-1])
-    return observed.part(Box((first, y, x), (last - first + 1, height, width)))
-
-
-def cut_grid(shape: tuple[int, ...], max_size: Sequence[int], overlap: Sequence[int]) -> Grid:
-    """Cut a stack into overlapping blocks.
-
-    Args:
-      shape: V valid slices, H, W.
-      max_size: the largest block, z in slices, y and x in px.
-      overlap: the least overlap of neighbours, likewise.
-
-    Raises:
-      ValueError: no three whole numbers, or blocks that would leave a gap in z between them.
-    """
-    _check_three("max_size", max_size)
-    _check_three("overlap", overlap)
-    if shape[0] > max_size[0] and (max_size[0] < 2 or overlap[0] < 1):
-        raise ValueError(
-            f"block: got max_size {max_size[0]} and overlap {overlap[0]} in z for {shape[0]} "
-            "slices, wanted at least 2 and 1: neighbours must share a slice"
-        )
-    return block_grid(shape, max_size, overlap)
-
-
-def cut_regions(grid: Grid, most: Sequence[int]) -> tuple[Grid, ...]:
-    """Group blocks into regions of at most so many along z, y and x.
-
-    Raises:
-      ValueError: no three whole numbers of 1 or more.
-    """
-    _check_three("region", most)
-    if min(most) < 1:
-        raise ValueError(f"block.region: got {most}, wanted 1 block or more (z, y, x)")
-    return grid.parts(most)
-
-
-def _check_three(name: str, value: Any) -> None:
-    whole = isinstance(value, list | tuple) and all(isinstance(n, int) for n in value)
-    if not whole or len(value) != 3:
-        raise ValueError(f"block.{name}: got {value}, wanted three whole numbers (z, y, x)")

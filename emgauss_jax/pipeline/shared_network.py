@@ -23,9 +23,10 @@ from emgauss_jax.data.stack import (
 from emgauss_jax.data.tiling import Box, Grid
 from emgauss_jax.methods.base import Block
 from emgauss_jax.metrics.scores import SMALLEST
+from emgauss_jax.pipeline.cutting import cut_blocks, part_of
 from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.region import Fitted, open_region
-from emgauss_jax.pipeline.run import Run, part_of
+from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.trials import TrialFolders
 from emgauss_jax.storage import network_file
 from emgauss_jax.storage.run_dir import claim_workdir
@@ -34,7 +35,7 @@ from emgauss_jax.training.block_axis import block_axis
 from emgauss_jax.training.failures import Failure
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.hyperparams import Hyper
-from emgauss_jax.training.problem import Problem, check, cut_blocks
+from emgauss_jax.training.problem import Problem, check
 from emgauss_jax.training.sweep_results import failed, pick
 
 MOST_BLOCKS = 64  # that are learned from: 340 MB of 64 x 144 x 144 voxels, as by default
@@ -66,7 +67,7 @@ def check_inputs(run: Run, workdir: pathlib.Path) -> None:
         check(run.template)
 
 
-def check_done(run: Run, workdir: pathlib.Path) -> None:
+def check_fitted(run: Run, workdir: pathlib.Path) -> None:
     """Raise where the network is not fitted."""
     network_file.read(workdir, run.template.method.init)
 

@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emgauss_jax.data import concurrent_volume
+from emgauss_jax.data.formats.interface import CHUNK
 from emgauss_jax.data.intensity import from_unit
 from emgauss_jax.data.tiling import Box
 from emgauss_jax.data.volume import create_volume, is_chunked, plan_volume
-from emgauss_jax.pipeline.fitting import SHARED
 from emgauss_jax.pipeline.output_grid import OutputGrid
 from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.stitching import Fits, expected_error, render
 
-TILE = (SHARED.planes_at_once, 512, 512)  # planes, px, px of a task: whole chunks
+TILE = (4 * CHUNK, 512, 512)  # planes, px, px of a task: whole chunks
 
 
 class Draw(NamedTuple):

@@ -22,18 +22,18 @@ class Filled(NamedTuple):
     spread: np.ndarray  # f32[P, H, W], a standard deviation: how far its views differ
 
 
-def learn_nothing(stack: Block, folder: pathlib.Path) -> None:
+def _fit_nothing(stack: Block, folder: pathlib.Path) -> None:
     """Learn nothing: `fit` of a source that has no parameters."""
     del stack, folder
 
 
-def stay(learned: Any, coarse: Block, folder: pathlib.Path) -> Any:
+def _adapt_nothing(learned: Any, coarse: Block, folder: pathlib.Path) -> Any:
     """Return what was learned: `adapt` of a source that need not train on."""
     del coarse, folder
     return learned
 
 
-def need_nothing() -> None:
+def _check_nothing() -> None:
     """Need nothing: `check` of a source that reads no file."""
 
 
@@ -49,22 +49,22 @@ class Source(NamedTuple):
     `adapt(learned, coarse, folder) -> learned`: train on at half the resolution, on a stack without
         the held-out slices, before being scored on those.
     `check()`: raise ValueError where something that it needs cannot be had.
-    `plain_gaps_only`: it is not asked for planes of a gap in which a slice is missing.
+    `plain_gaps_only`: its planes weigh nothing in a gap in which a slice is missing.
     """
 
     fill_in: Callable[[Any, Block, np.ndarray], Filled]
-    fit: Callable[[Block, pathlib.Path], Any] = learn_nothing
-    adapt: Callable[[Any, Block, pathlib.Path], Any] = stay
-    check: Callable[[], None] = need_nothing
+    fit: Callable[[Block, pathlib.Path], Any] = _fit_nothing
+    adapt: Callable[[Any, Block, pathlib.Path], Any] = _adapt_nothing
+    check: Callable[[], None] = _check_nothing
     plain_gaps_only: bool = False
 
 
 class SourceKind(NamedTuple):
     """What the registry knows of a source before it is made.
 
-    `why_not(config, stack) -> str`: why a run does not ask it of a stack; "" where it does. "off"
-        where the config does not want it.
-    `make(config, stack) -> Source`, of the whole config; the stack's slices are not read.
+    `why_not(config, observed) -> str`: why a run does not ask it of a stack; "" where it does,
+        "off" where the config does not want it.
+    `make(config, observed) -> Source`: of the whole config; the stack's slices are not read.
     """
 
     why_not: Callable[[Any, SliceStack], str]

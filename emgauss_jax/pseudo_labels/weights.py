@@ -22,7 +22,7 @@ class SourceWeights(NamedTuple):
 
     weights: dict[str, float]  # of each in a plain gap; their sum is 1
     scale: float  # error of that mixture by its spread, both root mean squares
-    wide_weights: dict[str, float]  # where a slice is missing, of the sources asked there
+    wide_weights: dict[str, float]  # where a slice is missing
     wide_scale: float
     decibel: dict[str, float]  # PSNR of each, and of "all" as weighted
 
@@ -60,7 +60,7 @@ def weigh(
     Args:
       filled: the held-out slices as each source fills them in.
       truth: f32[P, H, W], those slices.
-      plain_gaps_only: the sources that are not asked where a slice is missing; not all of them.
+      plain_gaps_only: the sources that weigh nothing where a slice is missing; not all of them.
     """
     rest = {name: one for name, one in filled.items() if name not in plain_gaps_only}
     weights, wide_weights = least_squares(filled, truth), least_squares(rest, truth)

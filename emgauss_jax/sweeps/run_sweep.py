@@ -38,7 +38,7 @@ def describe(
             run = prepare(batch.trials[0].config)
             fitting = fitting_of(run.template.method)
             fitting.check_inputs(run, trial_folder(workdir, batch.trials[0].name))
-            fits += fitting.fits_of_trials(run, len(known))
+            fits += f" {fitting.fits_of_trials(run, len(known))}"
         except BAD_INPUT as error:
             problems |= dict.fromkeys(known, str(error))
         lines.append(f"unit {batch.key}: {fits}")

@@ -19,7 +19,7 @@ class BlockAxis(NamedTuple):
 
     `fits_of(blocks)`: the data of fits [S, ...], of blocks [B, ...].
     `one_fit(method, n)`: the method as one fit sees it; n devices each take a part of a minibatch.
-    `spread(advance, n) -> parallel.Mapping`.
+    `spread(advance, n) -> parallel.DeviceMap`.
     `reduce(tree, n)`: gradients and metrics of one fit, from those of its devices.
     `devices(count)`: over how many devices so many fits are spread when they are cut into chunks.
     `shared_out(method, S)`: the count that n must divide: the fits of a chunk, or the minibatch.
@@ -28,14 +28,14 @@ class BlockAxis(NamedTuple):
 
     fits_of: Callable[[Block], Block]
     one_fit: Callable[[Method, int], Method]
-    spread: Callable[[Callable[..., Any], int], parallel.Mapping]
+    spread: Callable[[Callable[..., Any], int], parallel.DeviceMap]
     reduce: Callable[[Any, int], Any]
     devices: Callable[[int], int]
     shared_out: Callable[[Method, int], int]
     at_once: int
 
 
-EACH_FOR_ITSELF = BlockAxis(
+PER_BLOCK = BlockAxis(
     fits_of=lambda blocks: blocks,
     one_fit=lambda method, devices: method,
     spread=parallel.map_blocks,
@@ -44,7 +44,7 @@ EACH_FOR_ITSELF = BlockAxis(
     shared_out=lambda method, fits: fits,
     at_once=0,
 )
-ONE_NETWORK = BlockAxis(
+SHARED = BlockAxis(
     fits_of=lambda blocks: jax.tree.map(lambda leaf: leaf[None], blocks),
     one_fit=over_blocks,
     spread=parallel.map_shared,
@@ -57,4 +57,4 @@ ONE_NETWORK = BlockAxis(
 
 def block_axis(method: Method) -> BlockAxis:
     """Choose how a method meets the blocks of a volume."""
-    return EACH_FOR_ITSELF if method.per_block else ONE_NETWORK
+    return PER_BLOCK if method.per_block else SHARED

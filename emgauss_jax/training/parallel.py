@@ -15,7 +15,7 @@ import jax.numpy as jnp
 AXIS = "devices"
 
 
-class Mapping(NamedTuple):
+class DeviceMap(NamedTuple):
     """How a function of (state, blocks, keys, hyper) is spread over devices."""
 
     run: Callable[..., Any]  # the compiled function, on spread pytrees; the state is donated
@@ -23,7 +23,7 @@ class Mapping(NamedTuple):
     gather: Callable[[Any], Any]  # back again
 
 
-def map_blocks(advance: Callable[..., Any], devices: int) -> Mapping:
+def map_blocks(advance: Callable[..., Any], devices: int) -> DeviceMap:
     """Spread a function of S blocks over devices.
 
     Args:
@@ -34,7 +34,7 @@ def map_blocks(advance: Callable[..., Any], devices: int) -> Mapping:
       The mapping; with one device it is `jax.jit` and spreads nothing.
     """
     if devices == 1:
-        return Mapping(jax.jit(advance, donate_argnums=0), lambda tree: tree, lambda tree: tree)
+        return DeviceMap(jax.jit(advance, donate_argnums=0), lambda tree: tree, lambda tree: tree)
 
     def cut(leaf):
         if leaf.ndim == 0:
@@ -44,7 +44,7 @@ def map_blocks(advance: Callable[..., Any], devices: int) -> Mapping:
     def join(leaf):
         return leaf[0] if leaf.ndim == 1 else leaf.reshape(-1, *leaf.shape[2:])
 
-    return Mapping(
+    return DeviceMap(
         # of this process alone: other hosts have blocks of their own
         jax.pmap(advance, donate_argnums=0, devices=jax.local_devices()[:devices]),
         lambda tree: jax.tree.map(cut, tree),
@@ -52,7 +52,7 @@ def map_blocks(advance: Callable[..., Any], devices: int) -> Mapping:
     )
 
 
-def map_shared(advance: Callable[..., Any], devices: int) -> Mapping:
+def map_shared(advance: Callable[..., Any], devices: int) -> DeviceMap:
     """Copy a function of one network to devices, each of which has a part of every step's blocks.
 
     Args:
@@ -75,7 +75,7 @@ def map_shared(advance: Callable[..., Any], devices: int) -> Mapping:
         state, metrics = mapped(*given)
         return state, first(metrics)
 
-    return Mapping(run, copy, first)
+    return DeviceMap(run, copy, first)
 
 
 def average(tree: Any) -> Any:

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.data.tiling import Box
 from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.training import optimizer, parallel
 from emgauss_jax.training.block_axis import block_axis
@@ -23,7 +22,7 @@ from emgauss_jax.training.step import Step, make_advance, make_step
 
 @dataclasses.dataclass(frozen=True)
 class FitSettings:
-    """The plumbing's own settings.
+    """How long a fit lasts, how often it is saved, how much of it is done at once.
 
     Raises:
       ValueError: a count that cannot work.
@@ -54,9 +53,9 @@ class FitSettings:
 class Program(NamedTuple):
     """The compiled functions of a template, so that nothing is traced or compiled twice."""
 
-    start: Callable[..., Any]  # the parameters of some blocks
+    init: Callable[..., Any]  # the parameters of some blocks
     step: Step
-    advance: Callable[[int, int], parallel.Mapping]  # by steps a dispatch, devices
+    advance: Callable[[int, int], parallel.DeviceMap]  # by steps a dispatch, devices
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,7 +66,6 @@ class FitTemplate:
     shapes: Block  # of the data of one fit, leaves jax.ShapeDtypeStruct [1, ...]
     key: jax.Array  # of the run; each block folds its own number in
     rates: Mapping[str, Any]  # learning rates, see `training.optimizer`
-    start: Mapping[str, int]
     settings: FitSettings
     program: Program
 
@@ -87,7 +85,7 @@ class Problem:
     """
 
     template: FitTemplate
-    blocks: Block  # every leaf [blocks of the volume, ...]; [1, all of them, ...] of one network
+    blocks: Block  # every leaf [blocks, ...]; of one network [1, blocks, ...]
     sweep: tuple[Hyper, ...] = ()  # fit every block once with each of these; (): as configured
     numbers: tuple[int, ...] = ()  # of the blocks: what is random in each depends on its own;
     # (): 0, 1, 2, ...
@@ -98,12 +96,12 @@ class Problem:
 
     @property
     def block_count(self) -> int:
-        """Blocks of the volume."""
+        """Blocks; of one network 1."""
         return self.blocks.slices.shape[0]
 
     @property
     def count(self) -> int:
-        """Fits: the blocks of the volume, as often as there are hyper-parameters to try."""
+        """Fits: the blocks, as often as there are hyper-parameters to try."""
         return self.block_count * len(self.hypers)
 
     @property
@@ -119,7 +117,7 @@ def shapes_of(block: Block) -> Block:
 
 def make_template(
     method: Method,
-    shapes: Block,
+    block_shapes: Block,
     key: jax.Array,
     rates: Mapping[str, Any],
     start: Mapping[str, int],
@@ -129,31 +127,32 @@ def make_template(
 
     Args:
       method: written for one block, or for one network of all of them.
-      shapes: of one block, see `shapes_of`.
-      key, rates, start, settings: as in `FitTemplate`.
+      block_shapes: of one block, see `shapes_of`.
+      key, rates, settings: as in `FitTemplate`.
+      start: first iteration of a group of parameters, see `training.optimizer`.
 
     Raises:
       ValueError: a rate that no parameter has, or settings that the method cannot work with.
     """
     axis = block_axis(method)
-    shapes = jax.eval_shape(axis.fits_of, shapes)
-    begin = jax.jit(functools.partial(init_params, method))
-    params = jax.eval_shape(begin, shapes, jax.random.split(key, 1))
+    shapes = jax.eval_shape(axis.fits_of, block_shapes)
+    init = jax.jit(functools.partial(init_params, method))
+    params = jax.eval_shape(init, shapes, jax.random.split(key, 1))
     descend = optimizer.make_descend(params, rates, start, settings.steps)
 
     @functools.cache
-    def advance(count: int, devices: int) -> parallel.Mapping:
+    def advance(count: int, devices: int) -> parallel.DeviceMap:
         step = make_step(method, descend, devices)
         return axis.spread(make_advance(step, count), devices)
 
-    program = Program(begin, make_step(method, descend), advance)
-    return FitTemplate(method, shapes, key, rates, start, settings, program)
+    program = Program(init, make_step(method, descend), advance)
+    return FitTemplate(method, shapes, key, rates, settings, program)
 
 
-def started(template: FitTemplate) -> Any:
+def param_shapes(template: FitTemplate) -> Any:
     """Give the shapes of what one fit learns, leaves jax.ShapeDtypeStruct [1, ...]."""
     keys = jax.random.split(template.key, 1)
-    return jax.eval_shape(template.program.start, template.shapes, keys)
+    return jax.eval_shape(template.program.init, template.shapes, keys)
 
 
 def check(template: FitTemplate) -> None:
@@ -163,47 +162,16 @@ def check(template: FitTemplate) -> None:
       ValueError: from the optimizer, the method or the rasterizer, naming the setting.
     """
     settings, keys = template.settings, jax.random.split(template.key, 1)
-    state = jax.eval_shape(init_state, started(template))
+    state = jax.eval_shape(init_state, param_shapes(template))
     run = template.program.advance(min(settings.steps_per_dispatch, settings.steps), 1).run
     jax.eval_shape(run, state, template.shapes, keys, stack([template.configured]))
-
-
-def cut_blocks(
-    slices: np.ndarray,
-    z: np.ndarray,
-    boxes: Sequence[Box],
-    labels: tuple[np.ndarray, np.ndarray, int] | None = None,
-) -> Block:
-    """Cut valid slices, and pseudo-labels where there are any, into blocks of one shape.
-
-    Args:
-      slices: f32[V, H, W] of the volume, intensity in [0, 1].
-      z: f32[V], their depths, input-slice units.
-      boxes: in voxels of `slices`, all of one shape.
-      labels: f16[P, H, W], their depths f32[P], and how many lie from slice to slice; the first
-        ones belong to the first slice.
-
-    Returns:
-      A block with every leaf [len(boxes), ...]. Boxes count valid slices alone, so no block ends
-      inside a run of missing ones.
-    """
-    along = np.stack([z[box.slices[0]] for box in boxes]).astype(np.float32)
-    values = np.stack([slices[box.slices] for box in boxes])
-    block = Block(values, along, np.ones(along.shape, bool))
-    if labels is None:
-        return block
-    planes, depths, per_slice = labels
-    count = len(planes) - (len(slices) - boxes[0].shape[0]) * per_slice
-    spans = [slice(box.start[0] * per_slice, box.start[0] * per_slice + count) for box in boxes]
-    cut = [planes[(span, *box.slices[1:])] for span, box in zip(spans, boxes, strict=True)]
-    return block._replace(labels=np.stack(cut), label_z=np.stack([depths[span] for span in spans]))
 
 
 def start_chunk(problem: Problem, indices: Sequence[int]) -> tuple[State, Block, jax.Array, Hyper]:
     """Start the state of some fits; also return their blocks, keys and hyper-parameters.
 
     Args:
-      indices: fit i is of block i % (blocks of the volume). Its keys depend on the run's key and
+      indices: fit i is of block i % block_count. Its keys depend on the run's key and
         that block alone, not on its chunk nor on the hyper-parameters.
     """
     hypers = problem.hypers
@@ -213,5 +181,5 @@ def start_chunk(problem: Problem, indices: Sequence[int]) -> tuple[State, Block,
     pairs = jax.vmap(jax.random.split)(keys)
     blocks = jax.tree.map(lambda leaf: jnp.asarray(leaf[block]), problem.blocks)
     hyper = jax.tree.map(jnp.asarray, stack([hypers[i] for i in which]))
-    params = problem.template.program.start(blocks, pairs[:, 0])
+    params = problem.template.program.init(blocks, pairs[:, 0])
     return init_state(params), blocks, pairs[:, 1], hyper

@@ -28,14 +28,14 @@ def make_step(
     Args:
       method: written for one block, or for one network of all of them, see `minibatch`.
       descend: from `training.optimizer`, for one block.
-      devices: that have a part of each fit, where blocks do not learn each for itself.
+      devices: how many share one fit: 1, or more where one network serves all blocks.
 
     Returns:
       step(state, blocks, keys [S], hyper [S]) -> (state, metrics with every value f32[S]).
     """
     axis = block_axis(method)
-    reduced = functools.partial(axis.reduce, devices=devices)
-    one = functools.partial(_learn, axis.one_fit(method, devices), descend, reduced)
+    over_devices = functools.partial(axis.reduce, devices=devices)
+    one = functools.partial(_learn, axis.one_fit(method, devices), descend, over_devices)
 
     def step(state, blocks, keys, hyper):
         learned = (state.params, state.teacher, state.opt_state)
@@ -46,12 +46,12 @@ def make_step(
     return step
 
 
-def _learn(method, descend, reduced, step, learned, block, key, hyper):
+def _learn(method, descend, over_devices, step, learned, block, key, hyper):
     """Step one block: gradient, Adam, teacher, upkeep."""
     params, teacher, moments = learned
     loss_key, upkeep_key = jax.random.split(jax.random.fold_in(key, step))
     grad = jax.grad(method.loss, has_aux=True)
-    grads, metrics = reduced(grad(params, teacher, block, loss_key, step, hyper.weights))
+    grads, metrics = over_devices(grad(params, teacher, block, loss_key, step, hyper.weights))
     params, moments = descend(params, grads, moments, step, hyper.rates)
     teacher = optax.incremental_update(params, teacher, 1.0 - hyper.ema_decay)
     params, teacher, fresh = method.maintain(params, teacher, block, upkeep_key, step)

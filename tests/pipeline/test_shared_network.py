@@ -10,7 +10,8 @@ from emgauss_jax.api import train_and_evaluate
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.methods import registry
 from emgauss_jax.pipeline import shared_network
-from emgauss_jax.pipeline.run import cut_grid, missing_of, prepare
+from emgauss_jax.pipeline.cutting import cut_grid
+from emgauss_jax.pipeline.run import missing_of, prepare
 from emgauss_jax.storage import network_file
 from emgauss_jax.storage.run_dir import read_workdir
 from emgauss_jax.sweeps.plan import hyper_of

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
-from emgauss_jax.data.formats.interface import Sink, Slices, Source, Voxel, spatial_axes
+from emgauss_jax.data.formats.interface import Reader, Slices, Voxel, Writer, spatial_axes
 
 # Decoded chunks stay for the next read of this process: planes read one by one would each decode
 # all the chunks they cross. Of help as far as 64 planes fit: 2048 x 2048 px of uint8.
@@ -31,12 +31,12 @@ def writable_array(driver: str, path: Path, create: bool, **members: Any) -> ts.
     return ts.open(_spec(driver, path, members), read=True, write=True, **mode).result()
 
 
-def chunked_source(
+def chunked_reader(
     store: ts.TensorStore,
     names: Sequence[str],
     voxel_nm: Callable[[tuple[int, ...]], Voxel | None],
-) -> Source:
-    """Present a store as a Source, its axes brought to z, y, x.
+) -> Reader:
+    """Present a store as a Reader, its axes brought to z, y, x.
 
     Args:
       store: axes in C order, origin 0.
@@ -44,7 +44,7 @@ def chunked_source(
       voxel_nm: called with the indices of the z, y, x axes in `store`.
 
     Returns:
-      The source.
+      The reader.
     """
     axes = spatial_axes(store.shape, names)
     view = store[tuple(slice(None) if axis in axes else 0 for axis in range(store.rank))]
@@ -53,13 +53,13 @@ def chunked_source(
     def read(box: Slices) -> np.ndarray:
         return view[box].read().result()
 
-    return Source(view.shape, view.dtype.numpy_dtype, lambda: voxel_nm(axes), read)
+    return Reader(view.shape, view.dtype.numpy_dtype, lambda: voxel_nm(axes), read)
 
 
-def chunked_sink(store: ts.TensorStore) -> Sink:
-    """Present a zyx store as a Sink; every write is on disk when it returns."""
+def chunked_writer(store: ts.TensorStore) -> Writer:
+    """Present a zyx store as a Writer; every write is on disk when it returns."""
 
     def write(box: Slices, array: np.ndarray) -> None:
         store[box].write(array).result()
 
-    return Sink(write, lambda: None)
+    return Writer(write, lambda: None)

@@ -7,11 +7,11 @@ from typing import Any
 from emgauss_jax.data.formats.interface import (
     Format,
     Layout,
-    Sink,
-    Source,
+    Reader,
     VolumeError,
     Voxel,
-    array_source,
+    Writer,
+    array_reader,
     pick_axes,
 )
 from emgauss_jax.data.formats.units import to_nm
@@ -54,7 +54,7 @@ def _voxel_nm(array: Any, axes: tuple[int, ...]) -> Voxel | None:
     return size_um and tuple(to_nm(size, "um") for size in size_um)
 
 
-def read(path: Path, dataset: str) -> Source:
+def read(path: Path, dataset: str) -> Reader:
     """Open a dataset of an HDF5 file.
 
     Args:
@@ -66,10 +66,10 @@ def read(path: Path, dataset: str) -> Source:
       attribute `offset` is ignored.
     """
     array = _find(_h5py().File(path, "r"), dataset)
-    return array_source(array, lambda axes: _voxel_nm(array, axes))
+    return array_reader(array, lambda axes: _voxel_nm(array, axes))
 
 
-def create(path: Path, layout: Layout) -> Sink:
+def create(path: Path, layout: Layout) -> Writer:
     """Create an HDF5 file with one chunked dataset.
 
     Args:
@@ -77,7 +77,7 @@ def create(path: Path, layout: Layout) -> Sink:
       layout: what to write, as `volumes/raw`.
 
     Returns:
-      The sink. `element_size_um` is written beside `resolution`: it is what Fiji reads.
+      The writer. `element_size_um` is written beside `resolution`: it is what Fiji reads.
     """
     file = _h5py().File(path, "w")
     array = file.create_dataset(
@@ -86,7 +86,7 @@ def create(path: Path, layout: Layout) -> Sink:
     array.attrs["resolution"] = layout.voxel_nm
     array.attrs["offset"] = (0.0, 0.0, 0.0)
     array.attrs["element_size_um"] = [size / 1e3 for size in layout.voxel_nm]
-    return Sink(array.__setitem__, file.close)
+    return Writer(array.__setitem__, file.close)
 
 
 FORMAT = Format(

@@ -23,7 +23,7 @@ class VolumeError(ValueError):
     """A file that is not what was wanted: one line, what was got and what was wanted."""
 
 
-class Source(NamedTuple):
+class Reader(NamedTuple):
     """An opened volume, metadata only."""
 
     shape: tuple[int, int, int]  # (D, H, W)
@@ -32,7 +32,7 @@ class Source(NamedTuple):
     read: Callable[[Slices], np.ndarray]
 
 
-class Sink(NamedTuple):
+class Writer(NamedTuple):
     """A volume being written."""
 
     write: Callable[[Slices, np.ndarray], None]
@@ -80,8 +80,8 @@ class Format(NamedTuple):
 
     name: str  # as `Volume.format` and `create_volume(format=...)` have it
     suffixes: tuple[str, ...]  # it is recognised and written by, lower case
-    read: Callable[[Path, str], Source]  # (path, dataset), metadata only
-    create: Callable[[Path, Layout], Sink]  # (path, layout), nothing stands there yet
+    read: Callable[[Path, str], Reader]  # (path, dataset), metadata only
+    create: Callable[[Path, Layout], Writer]  # (path, layout), nothing stands there yet
     output_suffix: str  # of an output like an input of this format; it must carry a voxel size
     contents: tuple[str, ...] = ()  # files by which a folder is recognised; () for a single file
     # (path, layout, create=...) -> a zyx tensorstore for every level, written by many processes in
@@ -123,15 +123,15 @@ def spatial_axes(shape: Sequence[int], names: Sequence[str] = ()) -> tuple[int, 
     return tuple(kept)
 
 
-def array_source(array: Any, voxel_nm: Callable[[tuple[int, ...]], Voxel | None]) -> Source:
-    """Present anything that is sliced like an array as a Source.
+def array_reader(array: Any, voxel_nm: Callable[[tuple[int, ...]], Voxel | None]) -> Reader:
+    """Present anything that is sliced like an array as a Reader.
 
     Args:
       array: numpy memmap, h5py dataset or the like, axes in stored order.
       voxel_nm: called with the indices of the z, y, x axes.
 
     Returns:
-      The source, singleton axes dropped.
+      The reader, singleton axes dropped.
     """
     axes = spatial_axes(array.shape)
 
@@ -142,7 +142,7 @@ def array_source(array: Any, voxel_nm: Callable[[tuple[int, ...]], Voxel | None]
         return array[tuple(index)]
 
     shape = tuple(array.shape[axis] for axis in axes)
-    return Source(shape, array.dtype, lambda: voxel_nm(axes), read)
+    return Reader(shape, array.dtype, lambda: voxel_nm(axes), read)
 
 
 def pick_axes(values: Any, ndim: int, axes: Sequence[int]) -> Voxel | None:

@@ -14,12 +14,12 @@ import numpy as np
 from emgauss_jax.data.formats.interface import (
     Format,
     Layout,
-    Sink,
+    Reader,
     Slices,
-    Source,
     VolumeError,
     Voxel,
-    array_source,
+    Writer,
+    array_reader,
     refuse_dataset,
 )
 from emgauss_jax.data.formats.units import to_nm
@@ -51,7 +51,7 @@ def _voxel_nm(mrc: Any) -> Voxel | None:
     return tuple(to_nm(length, "angstrom") for length in angstrom) if any(angstrom) else None
 
 
-def read(path: Path, dataset: str) -> Source:
+def read(path: Path, dataset: str) -> Reader:
     """Open an MRC file, memory-mapped.
 
     Args:
@@ -67,18 +67,18 @@ def read(path: Path, dataset: str) -> Source:
     if columns not in ((1, 2, 3), (0, 0, 0)):  # zeros: an old file that leaves them out
         raise VolumeError(f"MRC axis order: got {columns}, wanted (1, 2, 3), that is x, y, z")
     data = mrc.data[np.newaxis] if mrc.data.ndim == 2 else mrc.data
-    source = array_source(data, lambda axes: _voxel_nm(mrc))
+    reader = array_reader(data, lambda axes: _voxel_nm(mrc))
     if data.dtype != np.int8:
-        return source
+        return reader
     flip = np.uint8(0) if _bytes_are_unsigned(mrc.header) else _SIGN_BIT
 
     def read_bytes(box: Slices) -> np.ndarray:
-        return source.read(box).view(np.uint8) ^ flip
+        return reader.read(box).view(np.uint8) ^ flip
 
-    return source._replace(dtype=np.dtype(np.uint8), read=read_bytes)
+    return reader._replace(dtype=np.dtype(np.uint8), read=read_bytes)
 
 
-def create(path: Path, layout: Layout) -> Sink:
+def create(path: Path, layout: Layout) -> Writer:
     """Create an MRC file: uint8 as mode 0 less 128, uint16 as mode 6, float32 as mode 2.
 
     Args:
@@ -86,7 +86,7 @@ def create(path: Path, layout: Layout) -> Sink:
       layout: what to write.
 
     Returns:
-      The sink, memory-mapped. The header gets the extremes of what was written, which is what
+      The writer, memory-mapped. The header gets the extremes of what was written, which is what
       viewers take their contrast from; mean and deviation stay marked as unknown.
     """
     mode = _MODES[layout.dtype.name]
@@ -108,7 +108,7 @@ def create(path: Path, layout: Layout) -> Sink:
             mrc.header.dmin, mrc.header.dmax, mrc.header.dmean = low, high, low - 1
         mrc.close()
 
-    return Sink(write, close)
+    return Writer(write, close)
 
 
 FORMAT = Format(

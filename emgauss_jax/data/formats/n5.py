@@ -6,18 +6,18 @@ from typing import Any
 import tensorstore as ts
 
 from emgauss_jax.data.formats.chunked import (
-    chunked_sink,
-    chunked_source,
+    chunked_reader,
+    chunked_writer,
     open_array,
     writable_array,
 )
 from emgauss_jax.data.formats.interface import (
     Format,
     Layout,
-    Sink,
-    Source,
+    Reader,
     VolumeError,
     Voxel,
+    Writer,
     pick_axes,
     read_json,
     write_json,
@@ -73,7 +73,7 @@ def _voxel_nm(array: Path, axes: tuple[int, ...], ndim: int) -> Voxel | None:
     return base and tuple(size * factor for size, factor in zip(base, factors, strict=True))
 
 
-def read(path: Path, dataset: str) -> Source:
+def read(path: Path, dataset: str) -> Reader:
     """Open an N5 array.
 
     Args:
@@ -87,7 +87,7 @@ def read(path: Path, dataset: str) -> Source:
     array = _find(path, dataset)
     store = open_array("n5", array).T
     names = _attributes(array).get("axes", [])[::-1]
-    return chunked_source(store, names, lambda axes: _voxel_nm(array, axes, store.rank))
+    return chunked_reader(store, names, lambda axes: _voxel_nm(array, axes, store.rank))
 
 
 def _targets(path: Path, layout: Layout) -> list[Path]:
@@ -113,7 +113,7 @@ def levels(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ..
     return tuple(stores)
 
 
-def create(path: Path, layout: Layout) -> Sink:
+def create(path: Path, layout: Layout) -> Writer:
     """Create an N5 container with a group, the metadata of all levels.
 
     Args:
@@ -121,7 +121,7 @@ def create(path: Path, layout: Layout) -> Sink:
       layout: what to write; the levels are `s0`, `s1`, ...
 
     Returns:
-      The sink of the first level. The first level's voxel size stands in the group and in its
+      The writer of the first level. The first level's voxel size stands in the group and in its
       array, in the two dialects that Fiji's N5 plugins and neuroglancer read, and in the arrays of
       the other levels beside their factors, in Fiji's alone: the other one knows no factors there.
     """
@@ -131,11 +131,11 @@ def create(path: Path, layout: Layout) -> Sink:
     factors = [level.factors[::-1] for level in layout.levels]
     scales = {"multiScale": True, "scales": factors}
     write_json(path / "attributes.json", {"n5": "2.0.0", **scales, **sizes})
-    sink = chunked_sink(levels(path, layout, create=True)[0])
+    writer = chunked_writer(levels(path, layout, create=True)[0])
     for i, target in enumerate(_targets(path, layout)):
         own = {"downsamplingFactors": factors[i], **(fiji if i else sizes)}
         write_json(target / "attributes.json", {**_attributes(target), **own})
-    return sink
+    return writer
 
 
 FORMAT = Format(

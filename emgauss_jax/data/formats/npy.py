@@ -7,14 +7,14 @@ import numpy as np
 from emgauss_jax.data.formats.interface import (
     Format,
     Layout,
-    Sink,
-    Source,
-    array_source,
+    Reader,
+    Writer,
+    array_reader,
     refuse_dataset,
 )
 
 
-def read(path: Path, dataset: str) -> Source:
+def read(path: Path, dataset: str) -> Reader:
     """Open an NPY file, memory-mapped.
 
     Args:
@@ -32,10 +32,10 @@ def read(path: Path, dataset: str) -> Source:
         shape, _, dtype = header(file)
     # an empty array cannot be mapped, and the door wants its shape for the message
     array = np.empty(shape, dtype) if 0 in shape else np.load(path, mmap_mode="r")
-    return array_source(array, lambda axes: None)
+    return array_reader(array, lambda axes: None)
 
 
-def create(path: Path, layout: Layout) -> Sink:
+def create(path: Path, layout: Layout) -> Writer:
     """Create an NPY file; the voxel size is not stored.
 
     Args:
@@ -43,10 +43,10 @@ def create(path: Path, layout: Layout) -> Sink:
       layout: what to write.
 
     Returns:
-      The sink, memory-mapped.
+      The writer, memory-mapped.
     """
     array = np.lib.format.open_memmap(path, mode="w+", dtype=layout.dtype, shape=layout.shape)
-    return Sink(array.__setitem__, array.flush)
+    return Writer(array.__setitem__, array.flush)
 
 
 FORMAT = Format(

@@ -8,8 +8,8 @@ from typing import Any
 
 import tensorstore as ts
 
-from emgauss_jax.data.formats.chunked import chunked_sink, writable_array
-from emgauss_jax.data.formats.interface import Format, Layout, Level, Sink, write_json
+from emgauss_jax.data.formats.chunked import chunked_writer, writable_array
+from emgauss_jax.data.formats.interface import Format, Layout, Level, Writer, write_json
 from emgauss_jax.data.formats.zarr import read_zarr2, read_zarr3
 
 # gzip, little endian: the one compressor that every reader of these formats has
@@ -64,7 +64,7 @@ def levels_zarr2(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorSto
     return tuple(stores)
 
 
-def create_zarr2(path: Path, layout: Layout) -> Sink:
+def create_zarr2(path: Path, layout: Layout) -> Writer:
     """Create an OME-Zarr 0.4 image, the metadata of all levels.
 
     Args:
@@ -72,12 +72,12 @@ def create_zarr2(path: Path, layout: Layout) -> Sink:
       layout: what to write; the levels are "0", "1", ...
 
     Returns:
-      The sink of the first level.
+      The writer of the first level.
     """
     write_json(path / ".zgroup", {"zarr_format": 2})
     multiscale = {"version": "0.4", **_multiscale(layout)}
     write_json(path / ".zattrs", {"multiscales": [multiscale]})
-    return chunked_sink(levels_zarr2(path, layout, create=True)[0])
+    return chunked_writer(levels_zarr2(path, layout, create=True)[0])
 
 
 def levels_zarr3(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ...]:
@@ -104,7 +104,7 @@ def levels_zarr3(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorSto
     return tuple(stores)
 
 
-def create_zarr3(path: Path, layout: Layout) -> Sink:
+def create_zarr3(path: Path, layout: Layout) -> Writer:
     """Create an OME-Zarr 0.5 image, the metadata of all levels.
 
     Args:
@@ -112,12 +112,12 @@ def create_zarr3(path: Path, layout: Layout) -> Sink:
       layout: what to write; the levels are "0", "1", ...
 
     Returns:
-      The sink of the first level.
+      The writer of the first level.
     """
     ome = {"version": "0.5", "multiscales": [_multiscale(layout)]}
     group = {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome}}
     write_json(path / "zarr.json", group)
-    return chunked_sink(levels_zarr3(path, layout, create=True)[0])
+    return chunked_writer(levels_zarr3(path, layout, create=True)[0])
 
 
 ZARR2 = Format(

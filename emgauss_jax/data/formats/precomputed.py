@@ -5,17 +5,24 @@ from pathlib import Path
 import tensorstore as ts
 
 from emgauss_jax.data.formats.chunked import (
-    chunked_sink,
-    chunked_source,
+    chunked_reader,
+    chunked_writer,
     open_array,
     writable_array,
 )
-from emgauss_jax.data.formats.interface import Format, Layout, Sink, Source, VolumeError, read_json
+from emgauss_jax.data.formats.interface import (
+    Format,
+    Layout,
+    Reader,
+    VolumeError,
+    Writer,
+    read_json,
+)
 
 _DRIVER = "neuroglancer_precomputed"
 
 
-def read(path: Path, dataset: str) -> Source:
+def read(path: Path, dataset: str) -> Reader:
     """Open one scale of a precomputed volume.
 
     Args:
@@ -32,7 +39,7 @@ def read(path: Path, dataset: str) -> Source:
     store = open_array(_DRIVER, path, scale_metadata={"key": key})
     store = store.translate_to[(0,) * store.rank].T
     voxel_nm = tuple(scales[key]["resolution"][::-1])
-    return chunked_source(store, ["channel", "z", "y", "x"], lambda axes: voxel_nm)
+    return chunked_reader(store, ["channel", "z", "y", "x"], lambda axes: voxel_nm)
 
 
 def levels(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ...]:
@@ -63,7 +70,7 @@ def levels(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ..
     return tuple(stores)
 
 
-def create(path: Path, layout: Layout) -> Sink:
+def create(path: Path, layout: Layout) -> Writer:
     """Create a precomputed volume, raw and unsharded, a scale a level.
 
     Args:
@@ -71,9 +78,9 @@ def create(path: Path, layout: Layout) -> Sink:
       layout: what to write; the key of a scale is its resolution.
 
     Returns:
-      The sink of the first level.
+      The writer of the first level.
     """
-    return chunked_sink(levels(path, layout, create=True)[0])
+    return chunked_writer(levels(path, layout, create=True)[0])
 
 
 FORMAT = Format(

@@ -16,11 +16,11 @@ import tifffile
 from emgauss_jax.data.formats.interface import (
     Format,
     Layout,
-    Sink,
+    Reader,
     Slices,
-    Source,
     VolumeError,
     Voxel,
+    Writer,
     refuse_dataset,
     spatial_axes,
 )
@@ -112,7 +112,7 @@ def _read_pages(path: Path, shape: tuple[int, int, int], box: Slices) -> np.ndar
         return result
 
 
-def read(path: Path, dataset: str) -> Source:
+def read(path: Path, dataset: str) -> Reader:
     """Open the first series of a TIFF file at full resolution.
 
     Contiguous uncompressed data are memory-mapped, others decoded page by page.
@@ -133,13 +133,13 @@ def read(path: Path, dataset: str) -> Source:
         own = all(page is not None and page.parent is tif for page in series.pages)
         offset = series.dataoffset if own else None
     if offset is None:
-        reader = partial(_read_pages, path, shape)
+        read_box = partial(_read_pages, path, shape)
     else:
-        reader = np.memmap(path, dtype, mode="r", offset=offset, shape=shape).__getitem__
-    return Source(shape, dtype, lambda: _voxel_nm(path), reader)
+        read_box = np.memmap(path, dtype, mode="r", offset=offset, shape=shape).__getitem__
+    return Reader(shape, dtype, lambda: _voxel_nm(path), read_box)
 
 
-def create(path: Path, layout: Layout) -> Sink:
+def create(path: Path, layout: Layout) -> Writer:
     """Create an uncompressed TIFF stack, memory-mapped.
 
     Args:
@@ -148,7 +148,7 @@ def create(path: Path, layout: Layout) -> Sink:
         ImageJ's, unless it passes 4 GiB: ImageJ's metadata do not go with BigTIFF, OME's do.
 
     Returns:
-      The sink.
+      The writer.
     """
     z, y, x = layout.voxel_nm
     big = np.prod(layout.shape, dtype=float) * layout.dtype.itemsize > _CLASSIC_LIMIT
@@ -174,7 +174,7 @@ def create(path: Path, layout: Layout) -> Sink:
             resolution=(1 / x, 1 / y),
         )
     array = array.reshape(layout.shape)
-    return Sink(array.__setitem__, array.flush)
+    return Writer(array.__setitem__, array.flush)
 
 
 FORMAT = Format(

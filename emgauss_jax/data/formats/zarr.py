@@ -8,8 +8,13 @@ import math
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from emgauss_jax.data.formats.chunked import chunked_source, open_array
-from emgauss_jax.data.formats.interface import Source, VolumeError, Voxel, read_json
+from emgauss_jax.data.formats.chunked import chunked_reader, open_array
+from emgauss_jax.data.formats.interface import (
+    Reader,
+    VolumeError,
+    Voxel,
+    read_json,
+)
 from emgauss_jax.data.formats.units import to_nm
 
 _DRIVERS = {"zarr2": "zarr", "zarr3": "zarr3"}
@@ -84,14 +89,14 @@ def _voxel_nm(level: _Found, kept: tuple[int, ...], ndim: int) -> Voxel | None:
     )
 
 
-def _read(path: Path, dataset: str, form: str) -> Source:
+def _read(path: Path, dataset: str, form: str) -> Reader:
     level = _find(path, dataset, form)
     store = open_array(_DRIVERS[form], level.path)
     names = [axis["name"] for axis in _axes(level.multiscale, store.rank)]
-    return chunked_source(store, names, lambda axes: _voxel_nm(level, axes, store.rank))
+    return chunked_reader(store, names, lambda axes: _voxel_nm(level, axes, store.rank))
 
 
-def read_zarr2(path: Path, dataset: str) -> Source:
+def read_zarr2(path: Path, dataset: str) -> Reader:
     """Open a zarr 2 array or OME-Zarr 0.4 image.
 
     Args:
@@ -104,7 +109,7 @@ def read_zarr2(path: Path, dataset: str) -> Source:
     return _read(path, dataset, "zarr2")
 
 
-def read_zarr3(path: Path, dataset: str) -> Source:
+def read_zarr3(path: Path, dataset: str) -> Reader:
     """Open a zarr 3 array or OME-Zarr 0.5 image.
 
     Args:

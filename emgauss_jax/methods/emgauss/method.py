@@ -1,4 +1,7 @@
-"""EMGauss: one cloud of planar Gaussians that deforms along depth, taught by its own EMA.
+"""EMGauss: one cloud of planar Gaussians that deforms along depth.
+
+In the last stage every second step learns from pseudo-labels: those of the block, made before the
+fit, or else what the teacher, the EMA of the student, renders between slices.
 
 Everything here is written for one block. Letters: N Gaussians, K observed slices, Q queried planes,
 H W block size in px.
@@ -12,8 +15,8 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from emgauss_jax.data.slice_profile import THIN, has_neighbours
-from emgauss_jax.methods.base import Block, Method
+from emgauss_jax.data.slice_profile import THIN
+from emgauss_jax.methods.base import Block, Method, has_neighbours
 from emgauss_jax.methods.emgauss import density, schedule
 from emgauss_jax.methods.emgauss.deformation import Deformation
 from emgauss_jax.methods.emgauss.losses import reconstruction_loss
@@ -33,14 +36,12 @@ def loss(
     step: jax.Array,
     weights: Mapping[str, jax.Array],
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Compare renders with observed slices or, every second time, with pseudo-labels.
-
-    The block's own labels, where it has any, take the place of the teacher's renders.
+    """Compare renders with observed slices or, every second step of the last stage, pseudo-labels.
 
     Args:
       params: the student.
       teacher_params: its EMA; gets no gradient.
-      block: the observed slices.
+      block: the observed slices, and its pseudo-labels if it has any.
       key: PRNG key, consumed.
       step: i32[], the iteration.
       weights: f32[] each, by the names of `loss_weights`.
@@ -52,8 +53,8 @@ def loss(
     draw = functools.partial(_draw, settings, deformation, block)
     pseudo = settings.stages.is_pseudo(step, block.labels is not None)
     z, target = _choose_target(settings, draw, teacher_params, block, target_key, step, pseudo)
-    calm = jnp.clip(1 - step / settings.depth_noise_end, 0.0, 1.0)
-    z += settings.depth_noise * calm * jax.random.normal(noise_key, z.shape)
+    noise_left = jnp.clip(1 - step / settings.depth_noise_end, 0.0, 1.0)
+    z += settings.depth_noise * noise_left * jax.random.normal(noise_key, z.shape)
     # The blur is judged on hidden slices alone: these targets would only teach it to hide noise.
     student = params._replace(gap_blur=jax.lax.stop_gradient(params.gap_blur))
     as_slices = functools.partial(draw, student, z, settings.profile)
@@ -66,8 +67,10 @@ def loss(
     ramp = settings.stages.ramp(step)
     total = jnp.where(pseudo, first + (last - first) * ramp, 1.0) * error
     if settings.holdout_every and block.labels is None:
-        look = functools.partial(holdout_loss, settings, deformation, params, block, holdout_key)
-        total += jax.lax.cond(step % settings.holdout_every == 0, look, lambda: 0.0)
+        held_out = functools.partial(
+            holdout_loss, settings, deformation, params, block, holdout_key
+        )
+        total += jax.lax.cond(step % settings.holdout_every == 0, held_out, lambda: 0.0)
     metrics = {
         "loss": total,
         "mse": jnp.mean(jnp.square(images - target)),
@@ -140,8 +143,8 @@ def predict(
       z: f32[Q], input-slice units.
 
     Returns:
-      f32[Q, H, W]. Thin planes: a slice's thickness is undone, not repeated. NaN where a tile's
-      list overflowed, because a plane that lacks Gaussians must not be taken for a whole one.
+      f32[Q, H, W]. Each is one plane, also where slices are averages. NaN where a tile's list
+      overflowed, because a plane that lacks Gaussians must not be taken for a whole one.
     """
 
     def plane(depth):

@@ -74,7 +74,7 @@ class Settings:
         return self.rotation or self.deform_rotation
 
 
-def capacity(settings: Settings, shape: tuple[int, int]) -> int:
+def gaussian_count(settings: Settings, shape: tuple[int, int]) -> int:
     """Count the Gaussians of a block of (H, W) px."""
     return max(1, round(settings.gaussians_per_px * shape[0] * shape[1]))
 
@@ -92,7 +92,7 @@ def init(settings: Settings, deformation: Deformation, key: jax.Array, block: Bl
       The parameters of one block.
     """
     shape = block.slices.shape[1:]
-    count = capacity(settings, shape)
+    count = gaussian_count(settings, shape)
     grid_key, alive_key, deformation_key = jax.random.split(key, 3)
     mean = jnp.tensordot(block.valid / block.valid.sum(), block.slices, axes=1)
     background = mean.mean()

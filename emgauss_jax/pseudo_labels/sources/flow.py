@@ -10,11 +10,11 @@ from emgauss_jax.methods.base import Block
 from emgauss_jax.pseudo_labels.source import Filled, Source, SourceKind
 
 
-def why_not(config: Any, stack: SliceStack) -> str:
+def why_not(config: Any, observed: SliceStack) -> str:
     """Say why the flow is not asked: it leads from plane to plane."""
     if not config.prior.flow:
         return "off"
-    if not stack.plan.profile.is_plane:
+    if not observed.plan.profile.is_plane:
         return "averaged slices, which the flow alone cannot fill in"
     return ""
 
@@ -25,4 +25,4 @@ def fill_in(learned: None, stack: Block, depths: np.ndarray) -> Filled:
     return Filled(*map(np.asarray, optical_flow.fill_in(stack.slices, np.float32(depths))))
 
 
-KIND = SourceKind(why_not, lambda config, stack: Source(fill_in))
+KIND = SourceKind(why_not, lambda config, observed: Source(fill_in))

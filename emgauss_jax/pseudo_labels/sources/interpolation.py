@@ -10,10 +10,10 @@ from emgauss_jax.methods.interpolate import baselines, best_free, between_slices
 from emgauss_jax.pseudo_labels.source import Filled, Source, SourceKind
 
 
-def make(config: Any, stack: SliceStack) -> Source:
+def make(config: Any, observed: SliceStack) -> Source:
     """Make the source: the best of the interpolations that cost nothing."""
     del config
-    profile = stack.plan.profile
+    profile = observed.plan.profile
     name = best_free(profile)
 
     def fill_in(learned: None, stack: Block, depths: np.ndarray) -> Filled:
@@ -24,4 +24,4 @@ def make(config: Any, stack: SliceStack) -> Source:
     return Source(fill_in)
 
 
-KIND = SourceKind(lambda config, stack: "", make)
+KIND = SourceKind(lambda config, observed: "", make)

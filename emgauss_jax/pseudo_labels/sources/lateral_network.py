@@ -25,13 +25,13 @@ from emgauss_jax.training.problem import (
 )
 
 
-def why_not(config: Any, stack: SliceStack) -> str:
+def why_not(config: Any, observed: SliceStack) -> str:
     """Say why the network is not asked: it has no steps.
 
     Raises:
       ValueError: numbers that cannot work.
     """
-    del stack
+    del observed
     steps, probe_steps = config.prior.steps, config.prior.probe_steps
     if steps < 0 or (steps and probe_steps < 1):
         raise ValueError(
@@ -43,16 +43,16 @@ def why_not(config: Any, stack: SliceStack) -> str:
     return "" if steps else "off"
 
 
-def make(config: Any, stack: SliceStack) -> Source:
+def make(config: Any, observed: SliceStack) -> Source:
     """Make the source.
 
     Raises:
       ValueError: a setting that cannot work.
     """
     settings = lateral.Settings(
-        factor=whole_factor(stack), profile=stack.plan.profile, **config.lateral
+        factor=whole_factor(observed), profile=observed.plan.profile, **config.lateral
     )
-    build = functools.partial(_template, config, (len(stack.z_valid), *stack.shape[1:]))
+    build = functools.partial(_template, config, (len(observed.z_valid), *observed.shape[1:]))
     template = build(lateral.build(settings), config.prior.steps)
     check(template)
 
@@ -79,7 +79,7 @@ def _template(config: Any, shape: tuple[int, ...], method: Any, steps: int) -> F
     changes = {"steps": steps, "ema_decay": config.prior.ema_decay}
     return make_template(
         method=method,
-        shapes=shapes_of(stack),
+        block_shapes=shapes_of(stack),
         key=jax.random.key(config.seed),
         rates={"network": tuple(config.prior.rate)},
         start={},

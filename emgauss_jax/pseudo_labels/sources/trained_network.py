@@ -23,9 +23,9 @@ def workdir_of(config: Any) -> str:
     return config.prior.get("network", "")
 
 
-def make(config: Any, stack: SliceStack) -> Source:
+def make(config: Any, observed: SliceStack) -> Source:
     """Make the source; its network is opened when it is first asked."""
-    sampling = registry.AxialSampling(float(whole_factor(stack)), stack.plan.profile)
+    sampling = registry.AxialSampling(float(whole_factor(observed)), observed.plan.profile)
     opened = functools.partial(_drawing, workdir_of(config), sampling)
 
     def fill_in(learned: None, stack: Block, depths: np.ndarray) -> Filled:
@@ -68,4 +68,4 @@ def open_network(workdir: pathlib.Path, sampling: registry.AxialSampling) -> tup
     return method, network_file.read(workdir, method.init)
 
 
-KIND = SourceKind(lambda config, stack: "" if workdir_of(config) else "off", make)
+KIND = SourceKind(lambda config, observed: "" if workdir_of(config) else "off", make)
