@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from emgauss_jax.data.slice_profile import SliceProfile
-from emgauss_jax.methods.base import Block, bracket, gap_around
+from emgauss_jax.methods.base import Block, bracket, floor_and_share
 from emgauss_jax.methods.interpolate import weights
 
 
@@ -65,9 +65,10 @@ def between(grid: Any, place: Any) -> Any:
 
     In jax or numpy, as the rows are; of a memory-mapped array only the rows needed are read.
     """
-    lower, share = gap_around(place, grid.shape[0])
-    share = share.clip(0, 1).astype(np.float32).reshape(-1, *[1] * (grid.ndim - 1))
-    return (1 - share) * grid[lower] + share * grid[lower + 1]
+    index, share = floor_and_share(place)
+    share = share.astype(np.float32).reshape(-1, *[1] * (grid.ndim - 1))
+    lower, upper = (each.clip(0, grid.shape[0] - 1) for each in (index, index + 1))
+    return (1 - share) * grid[lower] + share * grid[upper]
 
 
 def mean_preserving(rows: jax.Array, place: jax.Array) -> jax.Array:

@@ -109,6 +109,13 @@ def bracket(block: Block, z: jax.Array) -> Bracket:
     return Bracket(lower, upper, jnp.clip(fraction, 0.0, 1.0))
 
 
+def floor_and_share(place: Any) -> tuple[Any, Any]:
+    """Split places f[...] into the row below, i32[...], and how far beyond it; jax or numpy."""
+    floor = jnp.floor if isinstance(place, jax.Array) else np.floor
+    lower = floor(place)
+    return lower.astype(np.int32), place - lower
+
+
 def gap_around(place: Any, count: int) -> tuple[Any, Any]:
     """Find the two of `count` rows, 0, 1, 2, ..., that each place lies between; jax or numpy.
 
@@ -119,6 +126,5 @@ def gap_around(place: Any, count: int) -> tuple[Any, Any]:
       i32[...], the lower row, 0 to count - 2; f[...], 0 at the lower row and 1 at the next one,
       beyond that before the first row and after the last.
     """
-    floor = jnp.floor if isinstance(place, jax.Array) else np.floor
-    lower = floor(place).astype(np.int32).clip(0, count - 2)
+    lower = floor_and_share(place)[0].clip(0, count - 2)
     return lower, place - lower
