@@ -68,20 +68,23 @@ def check_inputs(run: Run, workdir: pathlib.Path) -> None:
       ValueError: naming the setting.
     """
     if all(is_fitted(run, index, workdir) for index in range(len(run.regions))):
-        return
+        return check_fitted(run, workdir)
     check(run.template)
     for source in run.label_template.sources.values() if run.label_template else ():
         source.check()
 
 
 def check_fitted(run: Run, workdir: pathlib.Path) -> None:
-    """Raise where a region is not fitted."""
-    count = sum(is_fitted(run, index, workdir) for index in range(len(run.regions)))
-    if count < len(run.regions):
+    """Raise where a region is not fitted, or lacks what is left of its pseudo-labels."""
+    indices = range(len(run.regions))
+    count = sum(is_fitted(run, index, workdir) for index in indices)
+    if count < len(indices):
         raise ValueError(
-            f"{workdir}: got a fit of {count} regions of {len(run.regions)}, wanted all: finish it "
+            f"{workdir}: got a fit of {count} regions of {len(indices)}, wanted all: finish it "
             "with the train command"
         )
+    for index in indices:
+        store.check_kept(folder_of(run, index, workdir))
 
 
 def fit_region(run: Run, index: int, workdir: pathlib.Path) -> None:
@@ -140,11 +143,6 @@ def read_fitted(run: Run, index: int, workdir: pathlib.Path) -> Fitted:
     params = files.read(folder / FITTED, param_shapes(run.template))
     template, observed = label_template_of(run, region), region.observed
     labels = template and store.read_labels(folder, template.plane_z(observed), template.factor)
-    if template and labels is None:
-        raise ValueError(
-            f"{folder}: got a fit without its {store.FOLDER}/{store.WEIGHTS}, wanted both: it is "
-            "of an older version, or damaged; fit again in a new workdir"
-        )
     return Fitted(region, labels, lambda place: jax.tree.map(lambda leaf: leaf[place], params))
 
 

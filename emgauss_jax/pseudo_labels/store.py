@@ -65,6 +65,16 @@ def read_weights(workdir: pathlib.Path) -> SourceWeights | None:
     return SourceWeights(**read_json(path)) if path.exists() else None
 
 
+def check_kept(workdir: pathlib.Path) -> None:
+    """Raise where a fitted region has pseudo-labels, but not the weights of their sources."""
+    folder = workdir / FOLDER
+    if folder.exists() and not (folder / WEIGHTS).exists():
+        raise ValueError(
+            f"{workdir}: got a fit without its {FOLDER}/{WEIGHTS}, wanted both: it is of an older "
+            "version, or damaged; fit again in a new workdir"
+        )
+
+
 def _read_planes(path: pathlib.Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r")

@@ -48,6 +48,10 @@ def read_chunks(workdir: pathlib.Path, hypers: Sequence[Hyper]) -> list[list[int
     if not path.exists():
         return None
     begun = read_json(path)
+    if not isinstance(begun, dict):
+        raise ValueError(
+            f"{path}: got a fit of an older version, wanted one to go on with: fit again"
+        )
     if begun["hypers"] != _plain(hypers):
         raise ValueError(
             f"{workdir}: got other hyper-parameters than it was begun with, wanted the same or "

@@ -73,3 +73,15 @@ def test_a_network_that_cannot_teach(tmp_path):
         with pytest.raises(ValueError, match=match):
             train_and_evaluate(emgauss(first, tmp_path / name), tmp_path / "run")
         assert not (tmp_path / "run").exists()
+
+
+def test_a_fit_without_the_weights_of_its_labels_is_refused_before_anything_is_drawn(tmp_path):
+    """As that of an older version, or a damaged one: in one line, nothing begun."""
+    config = tiny(data__path=make_stack(tmp_path / "a.ome.tif"), data__simulate_factor=0)
+    config.prior.flow = True
+    train_and_evaluate(config, tmp_path / "run")
+    (tmp_path / "run" / "prior" / "weights.json").rename(tmp_path / "outcome.json")
+    before = sorted(path.name for path in (tmp_path / "run").rglob("*"))
+    with pytest.raises(ValueError, match=r"without its prior/weights\.json.*fit again"):
+        train_and_evaluate(config, tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == before

@@ -26,5 +26,9 @@ FORMATS = (
 )
 
 BY_NAME = {form.name: form for form in FORMATS}
-BY_SUFFIX = {suffix: form for form in reversed(FORMATS) for suffix in form.suffixes}
+BY_SUFFIX = {
+    suffix: next(each for each in FORMATS if suffix in each.suffixes)
+    for form in FORMATS
+    for suffix in form.suffixes
+}
 BY_CONTENTS = {name: form for form in FORMATS for name in form.contents}

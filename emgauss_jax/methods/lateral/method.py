@@ -46,8 +46,9 @@ class Settings:
         smallest = min(self.features, self.blocks, self.batch, self.columns)
         if self.factor < 2 or smallest < 1 or self.rows < 3:
             raise ValueError(
-                f"lateral: got {dataclasses.asdict(self)}, wanted factor 2, rows 3 and all else 1 "
-                "or more"
+                f"lateral: got factor {self.factor}, features {self.features}, blocks "
+                f"{self.blocks}, batch {self.batch}, rows {self.rows}, columns {self.columns}, "
+                "wanted factor 2, rows 3 and all else 1 or more"
             )
 
 

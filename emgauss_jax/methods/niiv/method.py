@@ -49,10 +49,9 @@ class Settings:
     queries: int  # rows asked for, of each training image
 
     def __post_init__(self):
-        fields = dataclasses.asdict(self)
-        smallest = min(n for name, n in fields.items() if name not in ("profile", "missing"))
-        if self.factor < 2 or self.rows < 3 or smallest < 1:
-            raise ValueError(f"niiv: got {fields}, wanted factor 2, rows 3 and all else 1 or more")
+        counts = {name: n for name, n in vars(self).items() if isinstance(n, int)}
+        if self.factor < 2 or self.rows < 3 or min(counts.values()) < 1:
+            raise ValueError(f"niiv: got {counts}, wanted factor 2, rows 3 and all else 1 or more")
 
 
 def _networks(settings: Settings) -> tuple[Encoder, Decoder]:

@@ -33,14 +33,16 @@ def why_not(config: Any, observed: SliceStack) -> str:
     """
     del observed
     steps, probe_steps = config.prior.steps, config.prior.probe_steps
-    if steps < 0 or (steps and probe_steps < 1):
+    if not steps:
+        return "off"
+    if steps < 0 or probe_steps < 1:
         raise ValueError(
             f"prior: got steps {steps} and probe_steps {probe_steps}, wanted 1 or more of both "
             "(or 0 steps: no network)"
         )
     if not 0 <= config.prior.ema_decay < 1:
         raise ValueError(f"prior.ema_decay: got {config.prior.ema_decay}, wanted 0 <= decay < 1")
-    return "" if steps else "off"
+    return ""
 
 
 def make(config: Any, observed: SliceStack) -> Source:
