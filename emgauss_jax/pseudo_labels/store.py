@@ -3,6 +3,7 @@
 Letters: P planes, H W field in px, k planes for every valid slice.
 """
 
+import os
 import pathlib
 import shutil
 from typing import NamedTuple
@@ -68,7 +69,7 @@ def read_weights(workdir: pathlib.Path) -> SourceWeights | None:
 def check_kept(workdir: pathlib.Path) -> None:
     """Raise where a fitted region has pseudo-labels, but not the weights of their sources."""
     folder = workdir / FOLDER
-    if folder.exists() and not (folder / WEIGHTS).exists():
+    if os.path.lexists(folder) and not (folder / WEIGHTS).exists():  # a link may lead nowhere
         raise ValueError(
             f"{workdir}: got a fit without its {FOLDER}/{WEIGHTS}, wanted both: it is of an older "
             "version, or damaged; fit again in a new workdir"

@@ -85,3 +85,7 @@ def test_a_fit_without_the_weights_of_its_labels_is_refused_before_anything_is_d
     with pytest.raises(ValueError, match=r"without its prior/weights\.json.*fit again"):
         train_and_evaluate(config, tmp_path / "run")
     assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == before
+    (tmp_path / "run" / "prior").rename(tmp_path / "moved")
+    (tmp_path / "run" / "prior").symlink_to("nowhere")  # as of a trial without its sweep
+    with pytest.raises(ValueError, match=r"without its prior/weights\.json"):
+        train_and_evaluate(config, tmp_path / "run")

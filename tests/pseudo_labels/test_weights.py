@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from emgauss_jax.data.slice_profile import THIN, averaged
+from emgauss_jax.methods.lateral_pairs import halve
 from emgauss_jax.pseudo_labels.registry import BASE
 from emgauss_jax.pseudo_labels.source import Filled
 from emgauss_jax.pseudo_labels.weights import describe, judging_slices, least_squares, mix, weigh
@@ -94,7 +95,9 @@ def test_slices_to_judge_on():
 @pytest.mark.parametrize("profile", [THIN, averaged(4)])
 def test_half_the_resolution(profile):
     slices = np.arange(5, dtype=np.float32)[:, None, None] + np.zeros((5, 8, 6), np.float32)
-    coarse, truth = profile.coarsen(slices), slices[judging_slices(np.arange(5), profile)]
-    assert coarse.shape[1:] == truth.shape[1:] == (8, 6)
+    fine = np.asarray(halve(slices))
+    coarse, held_out = profile.coarsen(fine), fine[judging_slices(np.arange(5), profile)]
+    assert coarse.shape[1:] == fine.shape[1:] == (4, 3)
     assert coarse[:, 0, 0].tolist() == ([0, 2, 4] if profile.is_plane else [0.5, 2.5])
-    assert truth[:, 0, 0].tolist() == ([1, 3] if profile.is_plane else [0, 1, 2, 3])
+    assert fine[:, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    assert held_out[:, 0, 0].tolist() == ([1, 3] if profile.is_plane else [0, 1, 2, 3])
