@@ -34,8 +34,8 @@ def train_and_evaluate(
       The path of the reconstruction.
 
     Raises:
-      ValueError: for every input that cannot be used; nothing has been overwritten.
-      FloatingPointError: the fit failed, with the step.
+      InputError: for every input that cannot be used; nothing has been overwritten.
+      FitError: the fit failed, with the step.
     """
     executor = executor or alone()
     if not executor.leads:

@@ -8,6 +8,7 @@ import pathlib
 
 from absl import flags
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.simulate import DEGRADATIONS
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.evaluation.compare import evaluate_volumes
@@ -31,7 +32,7 @@ def main() -> None:
     names = ("prediction", "reference", "observed_every", "output")
     missing = [f"--{name}" for name in names if values[name].value is None]
     if missing:
-        raise ValueError(f"flags: wanted {' and '.join(missing)} too")
+        raise InputError(f"flags: wanted {' and '.join(missing)} too")
     reference = open_volume(values.reference)
     nameless = pathlib.Path(values.prediction).suffix == ".npy"  # it cannot hold a voxel size
     prediction = open_volume(values.prediction, voxel_nm=reference.voxel_nm if nameless else None)

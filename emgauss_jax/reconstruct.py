@@ -14,6 +14,7 @@ from typing import Any
 
 from absl import flags
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.handles import check_absent
 from emgauss_jax.data.stack import whole_factor
 from emgauss_jax.execution import command
@@ -48,11 +49,11 @@ def asked_of_flags(values: Any) -> tuple[str, Any] | None:
     """Tell which planes the flags ask for, see `output_grid`.
 
     Raises:
-      ValueError: more than one of them, or depths that are no numbers.
+      InputError: more than one of them, or depths that are no numbers.
     """
     asked = [name for name in ("factor", "z_voxel_nm", "z") if values[name].value is not None]
     if len(asked) > 1:
-        raise ValueError(f"flags: got {asked}, wanted at most one of them")
+        raise InputError(f"flags: got {asked}, wanted at most one of them")
     if not asked:
         return None
     if asked != ["z"]:
@@ -60,14 +61,14 @@ def asked_of_flags(values: Any) -> tuple[str, Any] | None:
     try:
         return "z", tuple(float(z) for z in values.z)
     except ValueError:
-        raise ValueError(f"z: got {values.z}, wanted numbers like 1.5,2.25") from None
+        raise InputError(f"z: got {values.z}, wanted numbers like 1.5,2.25") from None
 
 
 def unseen_of_flags(values: Any) -> UnseenVolume | None:
     """Tell which volume the flags name beside the workdir's own.
 
     Raises:
-      ValueError: settings of a volume that is not named, or a voxel size that is none.
+      InputError: settings of a volume that is not named, or a voxel size that is none.
     """
     names = (
         "input_voxel_nm", "input_dataset", "input_simulate_factor", "input_missing",
@@ -76,7 +77,7 @@ def unseen_of_flags(values: Any) -> UnseenVolume | None:
     if not values.input:
         given = [name for name in names if values[name].value]
         if given:
-            raise ValueError(f"flags: got {given} without --input, wanted it too")
+            raise InputError(f"flags: got {given} without --input, wanted it too")
         return None
     sizes = values.input_voxel_nm or ("0", "0", "0")
     try:
@@ -84,7 +85,7 @@ def unseen_of_flags(values: Any) -> UnseenVolume | None:
     except ValueError:
         voxel_nm = ()
     if len(voxel_nm) != 3:
-        raise ValueError(f"input_voxel_nm: got {sizes}, wanted three numbers (z, y, x)")
+        raise InputError(f"input_voxel_nm: got {sizes}, wanted three numbers (z, y, x)")
     factor = values.input_simulate_factor
     missing = command.whole_numbers("input_missing", values.input_missing)
     return UnseenVolume(values.input, values.input_dataset, voxel_nm, factor, missing)
@@ -95,7 +96,7 @@ def check_outputs(output: str, uncertainty: str) -> None:
     for path in filter(None, (output, uncertainty)):
         check_absent(pathlib.Path(path))
     if uncertainty and os.path.realpath(uncertainty) == os.path.realpath(output):
-        raise ValueError(f"uncertainty: got {uncertainty}, wanted another path than the output's")
+        raise InputError(f"uncertainty: got {uncertainty}, wanted another path than the output's")
 
 
 def warn_of_factor(run: Run, workdir: pathlib.Path) -> None:
@@ -116,7 +117,7 @@ def main() -> None:
     """Read the flags and render."""
     values = flags.FLAGS
     if not values.workdir or not values.output:
-        raise ValueError("flags: wanted --workdir=DIR and --output=PATH")
+        raise InputError("flags: wanted --workdir=DIR and --output=PATH")
     workdir, error = pathlib.Path(values.workdir), values.uncertainty or ""
     asked, unseen = asked_of_flags(values), unseen_of_flags(values)
     check_outputs(values.output, error)

@@ -17,7 +17,7 @@ from typing import Any
 
 from emgauss_jax.evaluation.sweep_table import to_markdown
 from emgauss_jax.execution import workers
-from emgauss_jax.execution.command import BAD_INPUT, fail
+from emgauss_jax.execution.command import fail, told_in_a_line
 from emgauss_jax.storage.run_dir import locked
 from emgauss_jax.sweeps import plan, run_sweep
 
@@ -33,6 +33,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--cluster", choices=workers.KINDS, help="none: one unit after another")
     parser.add_argument("--workers", type=int, default=1, help="of the cluster")
     parser.add_argument("--gpus", type=int, default=0, help="to share out among workers")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks of bad input too")
     args, rest = parser.parse_known_args()
     if not args.cluster and (args.workers != 1 or args.gpus):
         parser.error("--workers, --gpus: wanted --cluster with them")
@@ -44,9 +45,12 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
 
 def main() -> None:
     """Run a sweep from the command line and print its table; bad input is one line."""
+    args, common = parse()
     try:
-        run(*parse())
-    except BAD_INPUT as error:
+        run(args, common)
+    except Exception as error:
+        if args.debug or not told_in_a_line(error):
+            raise
         fail(f"{error}")
 
 

@@ -10,6 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from emgauss_jax.api import train_and_evaluate
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.execution import command
 from emgauss_jax.execution.executors import define_executor_flags, open_executor
 from emgauss_jax.pipeline.run import leave_out_damaged
@@ -27,7 +28,7 @@ def main() -> None:
     """Read the flags and train."""
     values = flags.FLAGS
     if values.config is None or not values.workdir:
-        raise ValueError("flags: wanted --config=FILE and --workdir=DIR")
+        raise InputError("flags: wanted --config=FILE and --workdir=DIR")
     config, damaged = values.config, []
     if values.detect_missing:
         config, damaged = leave_out_damaged(config)

@@ -4,7 +4,7 @@ python launch/sweep.py --config=configs/sweeps/NAME.py --workdir=DIR [--rows=PRE
     [--rows_per_unit=N] [--cluster=local|slurm --workers=N --gpus=N] [--config.KEY=VALUE ...]
 """
 
-from emgauss_jax.sweep import main
+import runpy
 
 if __name__ == "__main__":
-    main()
+    runpy.run_module("emgauss_jax.sweep", run_name="__main__", alter_sys=True)

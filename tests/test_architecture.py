@@ -10,22 +10,22 @@ from tests.house import PACKAGE, ROOT, floors, rooms
 ALLOWED = {
     "configs": (),
     "data": (),
-    "metrics": (),
-    "render": (),
+    "metrics": ("data",),
+    "render": ("data",),
     "methods": ("data", "metrics", "render"),
     "storage": ("data",),
-    "training": ("methods", "storage"),
+    "training": ("data", "methods", "storage"),
     "pseudo_labels": ("data", "methods", "storage", "training"),
     "pipeline": ("data", "methods", "metrics", "pseudo_labels", "storage", "training"),
     "evaluation": ("data", "methods", "metrics", "pipeline", "pseudo_labels", "storage"),
     "execution": ("data", "pipeline", "storage", "training"),
-    "sweeps": ("evaluation", "execution", "methods", "pipeline", "storage", "training"),
+    "sweeps": ("data", "evaluation", "execution", "methods", "pipeline", "storage", "training"),
     "api.py": ("data", "evaluation", "execution", "pipeline", "storage"),
-    "train.py": ("api.py", "execution", "pipeline"),
+    "train.py": ("api.py", "data", "execution", "pipeline"),
     "reconstruct.py": ("data", "execution", "pipeline", "storage"),
     "evaluate.py": ("data", "evaluation", "execution"),
     "sweep.py": ("evaluation", "execution", "storage", "sweeps"),
-    "launch": ("sweep.py",),
+    "launch": (),
 }
 
 

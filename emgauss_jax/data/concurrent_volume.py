@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.chunked import chunked_reader, chunked_writer
 from emgauss_jax.data.formats.interface import Format, Layout, VolumeError, read_json, write_json
 from emgauss_jax.data.formats.pyramid import PyramidTask, level_factors, level_tasks, mean_over
@@ -62,7 +63,7 @@ class SharedVolume:
         Memory is bounded, whatever the volume's size. Made again, it is the same.
         """
         if task.level == 0:
-            raise ValueError(f"{self.path}: task: got {task.name}, wanted one of a coarser level")
+            raise InputError(f"{self.path}: task: got {task.name}, wanted one of a coarser level")
         before, level = self.levels[task.level - 1 : task.level + 1]
         ratio = [new // old for new, old in zip(level.factors, before.factors, strict=True)]
         z, *yx = task.box
@@ -73,7 +74,7 @@ class SharedVolume:
 
     def _marker(self, name: str) -> Path:
         if not re.fullmatch(r"[\w-][\w .-]*", name):
-            raise ValueError(f"name: got {name!r}, wanted letters, digits, spaces and any of ._-")
+            raise InputError(f"name: got {name!r}, wanted letters, digits, spaces and any of ._-")
         return _hidden(self.path) / _JOURNAL / name
 
 
@@ -160,7 +161,7 @@ def begin(
       The volume; what no box has covered yet is zero.
 
     Raises:
-      ValueError: the path exists, as of a finished volume; another volume was begun there; the
+      InputError: the path exists, as of a finished volume; another volume was begun there; the
         format is not chunked; or shape, dtype or voxel size cannot be stored.
     """
     path = Path(path)
@@ -169,7 +170,7 @@ def begin(
     form = BY_NAME[name]
     if not form.is_chunked:
         wanted = ", ".join(known.name for known in FORMATS if known.is_chunked)
-        raise ValueError(f"{path}: format: got {name}, wanted one of {wanted}")
+        raise InputError(f"{path}: format: got {name}, wanted one of {wanted}")
     layout = replace(layout, factors=level_factors(layout.shape, layout.voxel_nm))
     hidden, record = _hidden(path), _record(form, layout, content)
     with one_line_errors(path, f"begun as {name}"):
@@ -189,7 +190,7 @@ def finish(path: str | Path) -> None:
       path: as for `begin`.
 
     Raises:
-      ValueError: something else stands at the path, or nothing was begun for it.
+      InputError: something else stands at the path, or nothing was begun for it.
     """
     path = Path(path)
     hidden = _hidden(path)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.stack import SliceStack, scanned
 
 THINNED = 128  # px of a slice that are looked at, along each axis: 64 KiB a slice are held
@@ -41,7 +42,7 @@ def find_damaged(observed: SliceStack) -> list[Damaged]:
       What was found, by index.
 
     Raises:
-      ValueError: more than a third of the stack is damaged: nothing to tell damage by.
+      InputError: more than a third of the stack is damaged: nothing to tell damage by.
     """
     thinned = _read(observed)
     found: list[Damaged] = []
@@ -52,7 +53,7 @@ def find_damaged(observed: SliceStack) -> list[Damaged]:
             found += judge(left)
     if len(found) > MOST * len(thinned):
         listed = ", ".join(str(each.index) for each in sorted(found))
-        raise ValueError(
+        raise InputError(
             f"detect_missing: got {len(found)} of {len(thinned)} slices that look damaged "
             f"({listed}), wanted a third at most: there is nothing to tell damage by; name them "
             "as missing"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from emgauss_jax.data.atomic import partial_of, remove
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import Format, Layout, Slices, VolumeError, Voxel, Writer
 
 
@@ -20,24 +21,24 @@ def one_line_errors(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except VolumeError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {error}") from None
     except Exception as error:
         # tensorstore appends its whole spec
         text = str(error).split(" [tensorstore_spec", 1)[0].strip() or type(error).__name__
-        raise ValueError(f"{path}: cannot be {doing}: {text.splitlines()[0]}") from error
+        raise InputError(f"{path}: cannot be {doing}: {text.splitlines()[0]}") from error
 
 
 def check_absent(path: Path) -> None:
     """Raise where something stands already, be it a broken link."""
     if os.path.lexists(path):
-        raise ValueError(f"{path}: exists already, wanted a new path")
+        raise InputError(f"{path}: exists already, wanted a new path")
 
 
 def resolve_box(key: Any, shape: tuple[int, int, int]) -> Slices:
     """Resolve numpy slices to starts and stops inside the volume."""
     parts = key if isinstance(key, tuple) else (key,)
     if len(parts) > 3 or not all(isinstance(p, slice) and p.step in (None, 1) for p in parts):
-        raise ValueError(f"box: got {key}, wanted [z0:z1, y0:y1, x0:x1] of step 1")
+        raise InputError(f"box: got {key}, wanted [z0:z1, y0:y1, x0:x1] of step 1")
     parts += (slice(None),) * (3 - len(parts))
     bounds = [part.indices(length) for part, length in zip(parts, shape, strict=True)]
     return tuple(slice(start, max(start, stop)) for start, stop, _ in bounds)
@@ -47,7 +48,7 @@ def check_fit(path: Path, box: Slices, array: np.ndarray, dtype: np.dtype) -> No
     """Raise where an array to be written is not of the box's shape and the volume's dtype."""
     shape = tuple(part.stop - part.start for part in box)
     if array.shape != shape or array.dtype != dtype:
-        raise ValueError(
+        raise InputError(
             f"{path}: got {array.dtype} of shape {array.shape}, wanted {dtype} of shape {shape}"
         )
 
@@ -87,14 +88,14 @@ class SharedLevel(Volume):
         """Write a box; it is on disk on return, and writing it again changes nothing.
 
         Raises:
-          ValueError: the box cuts a chunk, which two processes might then write at once; shape and
+          InputError: the box cuts a chunk, which two processes might then write at once; shape and
             dtype are not the box's and the volume's; or writing failed.
         """
         box, array = resolve_box(key, self.shape), np.asarray(array)
         check_fit(self.path, box, array, self.dtype)
         for part, edge, length in zip(box, self.chunk, self.shape, strict=True):
             if part.start % edge or (part.stop % edge and part.stop != length):
-                raise ValueError(
+                raise InputError(
                     f"{self.path}: box: got {box_text(box)} of shape {self.shape}, "
                     f"wanted whole chunks of {self.chunk}"
                 )
@@ -134,7 +135,7 @@ class VolumeWriter:
     def __setitem__(self, key: Any, array: np.ndarray) -> None:
         """Write a box; shape and dtype must be the box's and the volume's."""
         if self._writer is None:
-            raise ValueError(f"{self.path}: not open for writing, wanted a `with` block")
+            raise InputError(f"{self.path}: not open for writing, wanted a `with` block")
         box, array = resolve_box(key, self.shape), np.asarray(array)
         check_fit(self.path, box, array, self.dtype)
         with self._errors():

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
+
 
 @dataclass(frozen=True)
 class IntensityRange:
@@ -30,11 +32,11 @@ def find_range(observed: np.ndarray, dtype: np.dtype | type | None = None) -> In
       wide where all values are equal.
 
     Raises:
-      ValueError: where values are NaN or infinite.
+      InputError: where values are NaN or infinite.
     """
     bad = observed.size - int(np.isfinite(observed).sum())
     if bad:
-        raise ValueError(f"intensity: got {bad} NaN or infinite voxels, wanted finite values")
+        raise InputError(f"intensity: got {bad} NaN or infinite voxels, wanted finite values")
     if np.dtype(dtype or observed.dtype) == np.uint8:
         return IntensityRange(0.0, 255.0)
     return spanning(float(observed.min()), float(observed.max()))
@@ -70,14 +72,14 @@ def from_unit(values: np.ndarray, grey_range: IntensityRange, dtype: np.dtype | 
       The same shape, `dtype`.
 
     Raises:
-      ValueError: where values are NaN and `dtype` is an integer type, which cannot hold them.
+      InputError: where values are NaN and `dtype` is an integer type, which cannot hold them.
     """
     grey = np.multiply(values, grey_range.high - grey_range.low, dtype=np.float64)
     grey += grey_range.low
     if not np.issubdtype(dtype, np.integer):
         return grey.astype(dtype)
     if np.isnan(grey).any():
-        raise ValueError(f"intensity: got {int(np.isnan(grey).sum())} NaN voxels, wanted none")
+        raise InputError(f"intensity: got {int(np.isnan(grey).sum())} NaN voxels, wanted none")
     limits = np.iinfo(dtype)
     np.rint(grey, out=grey)  # in place: a slab takes eight times its size already
     return np.clip(grey, limits.min, limits.max, out=grey).astype(dtype)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.slice_profile import SliceProfile, slice_profile
 from emgauss_jax.data.tiling import Box
 
@@ -49,7 +50,7 @@ def degrade_plan(
       The plan. Scored are all planes that are no valid observed slice; with "average", all.
 
     Raises:
-      ValueError: for settings that cannot work, naming the setting.
+      InputError: for settings that cannot work, naming the setting.
     """
     factor = _checked_factor(factor, degradation)
     profile, step = slice_profile(degradation, factor), max(factor, 1)
@@ -57,7 +58,7 @@ def degrade_plan(
     count = (depth - width) // step + 1
     if count < 2:
         hint = f", one for every {factor} ({degradation})" if factor else ""
-        raise ValueError(
+        raise InputError(
             f"observed slices: got {max(count, 0)} from {depth} planes{hint}, wanted 2 or more"
         )
     valid = _valid_slices(count, missing)
@@ -102,11 +103,11 @@ def _checked_factor(factor: int, degradation: str) -> int:
     except TypeError:
         value = -1
     if value < 0 or value == 1:
-        raise ValueError(f"simulate_factor: got {factor!r}, wanted 0 (off) or a whole number >= 2")
+        raise InputError(f"simulate_factor: got {factor!r}, wanted 0 (off) or a whole number >= 2")
     if degradation not in DEGRADATIONS:
-        raise ValueError(f"degradation: got {degradation!r}, wanted one of {DEGRADATIONS}")
+        raise InputError(f"degradation: got {degradation!r}, wanted one of {DEGRADATIONS}")
     if value == 0 and degradation == "average":
-        raise ValueError("degradation: got 'average' with simulate_factor 0, wanted a factor >= 2")
+        raise InputError("degradation: got 'average' with simulate_factor 0, wanted a factor >= 2")
     return value
 
 
@@ -114,15 +115,15 @@ def _valid_slices(count: int, missing: Sequence[int]) -> np.ndarray:
     try:
         listed = [operator.index(j) for j in missing]
     except TypeError:
-        raise ValueError(f"missing: got {tuple(missing)}, wanted whole slice indices") from None
+        raise InputError(f"missing: got {tuple(missing)}, wanted whole slice indices") from None
     if len(set(listed)) < len(listed) or any(not 0 <= j < count for j in listed):
-        raise ValueError(
+        raise InputError(
             f"missing: got {listed}, wanted different slice indices from 0 to {count - 1}"
         )
     valid = np.ones(count, bool)
     valid[listed] = False
     if valid.sum() < 2:
-        raise ValueError(f"missing: got {listed} of {count} slices, wanted 2 or more valid slices")
+        raise InputError(f"missing: got {listed} of {count} slices, wanted 2 or more valid slices")
     return valid
 
 
@@ -139,10 +140,10 @@ def read_observed(volume: Any, plan: Plan, box: Box) -> np.ndarray:
       [K, H, W] in the volume's dtype, float32 where slices are means; missing slices are 0.
 
     Raises:
-      ValueError: where plan and box differ in depth.
+      InputError: where plan and box differ in depth.
     """
     if box.shape[0] != plan.depth:
-        raise ValueError(f"box depth: got {box.shape[0]}, wanted {plan.depth}, as in the plan")
+        raise InputError(f"box depth: got {box.shape[0]}, wanted {plan.depth}, as in the plan")
     z0, (_, ys, xs) = box.start[0], box.slices
     dtype = volume.dtype if plan.profile.is_plane else np.float32
     observed = np.zeros((len(plan.sources), *box.shape[1:]), dtype)
@@ -174,13 +175,13 @@ def parse_crop(text: str, shape: Sequence[int]) -> Box:
       The box.
 
     Raises:
-      ValueError: for anything else, or a range that is empty or leaves the volume.
+      InputError: for anything else, or a range that is empty or leaves the volume.
     """
     if not text.strip():
         return Box((0, 0, 0), tuple(int(n) for n in shape))
     axes = text.split(",")
     if len(axes) != 3:
-        raise ValueError(f"crop: got {text!r}, wanted three ranges 'z0:z1,y0:y1,x0:x1'")
+        raise InputError(f"crop: got {text!r}, wanted three ranges 'z0:z1,y0:y1,x0:x1'")
     ranges = [
         _axis_range(part.strip() or ":", n, text) for part, n in zip(axes, shape, strict=True)
     ]
@@ -192,7 +193,7 @@ def _axis_range(part: str, length: int, text: str) -> tuple[int, int]:
         low, high = part.split(":")
         start, stop = int(low or 0), int(high or length)
     except ValueError:
-        raise ValueError(f"crop: got {part!r} in {text!r}, wanted a range like '0:128'") from None
+        raise InputError(f"crop: got {part!r} in {text!r}, wanted a range like '0:128'") from None
     if not 0 <= start < stop <= length:
-        raise ValueError(f"crop: got {part!r} in {text!r}, wanted start < stop within 0:{length}")
+        raise InputError(f"crop: got {part!r} in {text!r}, wanted start < stop within 0:{length}")
     return start, stop

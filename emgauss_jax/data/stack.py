@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.intensity import IntensityRange, spanning, to_unit
 from emgauss_jax.data.phantom import VOXEL_NM, tissue
 from emgauss_jax.data.simulate import Plan, degrade_plan, parse_crop, plan_part, read_observed
@@ -124,7 +125,7 @@ def open_stack(config: Any, grey_range: IntensityRange | None = None) -> SliceSt
       grey_range: the range, where it is known already.
 
     Raises:
-      ValueError: for every input that cannot be used, naming the setting.
+      InputError: for every input that cannot be used, naming the setting.
     """
     observed = open_unmeasured(config)
     return (
@@ -156,12 +157,12 @@ def measured(observed: SliceStack) -> SliceStack:
 def _open(config: Any) -> Any:
     """Open the volume a config names, or make the phantom."""
     if not config.path:
-        raise ValueError("data.path: got nothing, wanted a volume (or 'phantom')")
+        raise InputError("data.path: got nothing, wanted a volume (or 'phantom')")
     if config.path != PHANTOM:
         voxel_nm = tuple(config.voxel_nm) if any(config.voxel_nm) else None
         return open_volume(config.path, dataset=config.dataset, voxel_nm=voxel_nm)
     if len(config.phantom_shape) != 3 or min(config.phantom_shape) < 1:
-        raise ValueError(f"data.phantom_shape: got {config.phantom_shape}, wanted (z, y, x)")
+        raise InputError(f"data.phantom_shape: got {config.phantom_shape}, wanted (z, y, x)")
     return _Phantom(tissue(tuple(config.phantom_shape), config.phantom_seed))
 
 
@@ -169,7 +170,7 @@ def find_grey_range(observed: SliceStack) -> IntensityRange:
     """Find the range of all valid slices, a bounded part of them at a time.
 
     Raises:
-      ValueError: a voxel that is NaN or infinite.
+      InputError: a voxel that is NaN or infinite.
     """
     found = [
         _extremes(part, box.start[0]) for box, part in scanned(observed) if part.plan.valid.any()
@@ -183,7 +184,7 @@ def _extremes(part: SliceStack, first: int) -> tuple[float, float]:
     bad = np.flatnonzero(part.plan.valid)[~np.isfinite(values).all(axis=(1, 2))]
     if bad.size:
         listed = ", ".join(str(first + i) for i in bad)
-        raise ValueError(
+        raise InputError(
             f"{part.volume.path}: slices {listed}: got NaN or infinite voxels, wanted finite ones; "
             "data.missing and --detect_missing leave slices out of data.path, --input_missing and "
             "--input_detect_missing out of --input"

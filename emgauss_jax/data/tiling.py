@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
+
 RIM = 4  # px of a block's border that blending never shows, where the overlap is wide enough
 
 
@@ -49,12 +51,12 @@ def axis_starts(length: int, max_size: int, overlap: int) -> tuple[tuple[int, ..
       The start of every block, the first 0 and the last `length - size`, and the common size.
 
     Raises:
-      ValueError: where no such blocks exist.
+      InputError: where no such blocks exist.
     """
     if length < 1:
-        raise ValueError(f"axis length: got {length}, wanted 1 or more")
+        raise InputError(f"axis length: got {length}, wanted 1 or more")
     if not 0 <= overlap < max_size:
-        raise ValueError(f"overlap: got {overlap}, wanted 0 to {max_size - 1} (block {max_size})")
+        raise InputError(f"overlap: got {overlap}, wanted 0 to {max_size - 1} (block {max_size})")
     if length <= max_size:
         return (0,), length
     count = -(-(length - overlap) // (max_size - overlap))
@@ -104,7 +106,7 @@ def block_grid(shape: Sequence[int], max_size: Sequence[int], overlap: Sequence[
       overlap: the least overlap of neighbours, z, y, x, voxels.
 
     Raises:
-      ValueError: where an overlap does not fit its block.
+      InputError: where an overlap does not fit its block.
     """
     axes = [axis_starts(*axis) for axis in zip(shape, max_size, overlap, strict=True)]
     return Grid(tuple(starts for starts, _ in axes), tuple(size for _, size in axes))

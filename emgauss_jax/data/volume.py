@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import Format, Layout, Voxel
 from emgauss_jax.data.formats.registry import BY_CONTENTS, BY_NAME, BY_SUFFIX
 from emgauss_jax.data.handles import Volume, VolumeWriter, check_absent, one_line_errors
@@ -24,7 +25,7 @@ def _checked_voxel(voxel_nm: Sequence[float], path: Path) -> Voxel:
     except (TypeError, ValueError):
         voxel = ()
     if len(voxel) != 3 or not all(math.isfinite(length) and length > 0 for length in voxel):
-        raise ValueError(
+        raise InputError(
             f"{path}: voxel_nm: got {voxel_nm}, wanted three positive finite lengths (z, y, x)"
         )
     return voxel
@@ -36,7 +37,7 @@ def _checked_dtype(dtype: Any, path: Path) -> np.dtype:
     except TypeError:
         native = None
     if native is None or native.name not in _DTYPES:
-        raise ValueError(f"{path}: dtype: got {dtype}, wanted {', '.join(_DTYPES)}")
+        raise InputError(f"{path}: dtype: got {dtype}, wanted {', '.join(_DTYPES)}")
     return native
 
 
@@ -49,10 +50,10 @@ def _format_of(path: Path) -> Format:
                 return form
         if by_suffix and by_suffix.contents:
             return by_suffix
-        raise ValueError(f"{path}: got a folder without any of {', '.join(BY_CONTENTS)}")
+        raise InputError(f"{path}: got a folder without any of {', '.join(BY_CONTENTS)}")
     if by_suffix is None or by_suffix.contents:
         wanted = [suffix for suffix, form in BY_SUFFIX.items() if not form.contents]
-        raise ValueError(f"{path}: got a file, wanted one of {', '.join(wanted)}")
+        raise InputError(f"{path}: got a file, wanted one of {', '.join(wanted)}")
     return by_suffix
 
 
@@ -70,22 +71,22 @@ def open_volume(
       The volume, singleton axes such as time and channel dropped.
 
     Raises:
-      ValueError: no such file, not readable as what it seems to be, not three-dimensional, empty,
+      InputError: no such file, not readable as what it seems to be, not three-dimensional, empty,
         of another dtype than uint8, uint16 and float32, or without voxel size.
     """
     path = Path(path)
     if not path.exists():
-        raise ValueError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file")
     form = _format_of(path)
     with one_line_errors(path, f"read as {form.name}"):
         reader = form.read(path, dataset)
         voxel = reader.voxel_nm() if voxel_nm is None else voxel_nm
     shape = tuple(int(length) for length in reader.shape)
     if 0 in shape:
-        raise ValueError(f"{path}: got an empty volume of shape {shape}")
+        raise InputError(f"{path}: got an empty volume of shape {shape}")
     dtype = _checked_dtype(reader.dtype, path)
     if voxel is None:
-        raise ValueError(
+        raise InputError(
             f"{path}: got no voxel size, wanted one: --config.data.voxel_nm=z,y,x (nm), of "
             "reconstruct --input_voxel_nm"
         )
@@ -98,11 +99,11 @@ def _format_for(path: Path, wanted: str | None) -> Format:
     form = BY_NAME.get(wanted) if wanted else BY_SUFFIX.get(suffix)
     if form is None:
         known = ", ".join(BY_NAME if wanted else BY_SUFFIX)
-        raise ValueError(f"{path}: format: got {wanted or path.suffix!r}, wanted one of {known}")
+        raise InputError(f"{path}: format: got {wanted or path.suffix!r}, wanted one of {known}")
     # a folder is recognised by what it holds, a file by its suffix alone
     nameless_folder = suffix not in BY_SUFFIX and form.contents
     if suffix not in form.suffixes and not nameless_folder:
-        raise ValueError(f"{path}: format: got {form.name}, wanted one that goes with the suffix")
+        raise InputError(f"{path}: format: got {form.name}, wanted one that goes with the suffix")
     return form
 
 
@@ -122,7 +123,7 @@ def plan_volume(
     form = _format_for(path, format)
     shape = tuple(int(length) for length in shape)
     if len(shape) != 3 or min(shape) < 1:
-        raise ValueError(f"{path}: shape: got {shape}, wanted three positive lengths (D, H, W)")
+        raise InputError(f"{path}: shape: got {shape}, wanted three positive lengths (D, H, W)")
     native = _checked_dtype(dtype, path)
     return form.name, Layout(path.name, shape, native, _checked_voxel(voxel_nm, path))
 
@@ -150,7 +151,7 @@ def create_volume(
       What no box covers is zero.
 
     Raises:
-      ValueError: the path exists, its suffix or the format is unknown, or shape, dtype or voxel
+      InputError: the path exists, its suffix or the format is unknown, or shape, dtype or voxel
         size cannot be stored.
     """
     path = Path(path)

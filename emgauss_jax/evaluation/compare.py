@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.handles import Volume, check_absent
 from emgauss_jax.data.intensity import IntensityRange, find_range, to_unit
 from emgauss_jax.data.simulate import degrade_plan, read_observed
@@ -39,11 +40,11 @@ def evaluate_volumes(
       What metrics.json holds.
 
     Raises:
-      ValueError: volumes that do not belong together.
+      InputError: volumes that do not belong together.
     """
     check_absent(folder)
     if observed_every < 2:
-        raise ValueError(f"observed_every: got {observed_every}, wanted 2 or more")
+        raise InputError(f"observed_every: got {observed_every}, wanted 2 or more")
     _check_alike(prediction, reference, uncertainty)
     planes = min(prediction.shape[0], reference.shape[0])
     plan = degrade_plan(planes, observed_every, degradation, missing)
@@ -69,21 +70,21 @@ def evaluate_volumes(
 
 def _check_alike(prediction: Volume, reference: Volume, uncertainty: Volume | None) -> None:
     if prediction.shape[1:] != reference.shape[1:]:
-        raise ValueError(
+        raise InputError(
             f"prediction: got {prediction.shape[1:]} px (y, x), wanted {reference.shape[1:]}, "
             "those of the reference"
         )
     if not np.allclose(prediction.voxel_nm, reference.voxel_nm, rtol=1e-3):
-        raise ValueError(
+        raise InputError(
             f"prediction: got voxels of {prediction.voxel_nm} nm (z, y, x), wanted "
             f"{reference.voxel_nm}, those of the reference"
         )
     if prediction.dtype != reference.dtype:
-        raise ValueError(f"prediction: got {prediction.dtype}, wanted {reference.dtype}")
+        raise InputError(f"prediction: got {prediction.dtype}, wanted {reference.dtype}")
     if uncertainty is not None and not np.issubdtype(uncertainty.dtype, np.floating):
-        raise ValueError(f"uncertainty: got {uncertainty.dtype}, wanted float32 standard errors")
+        raise InputError(f"uncertainty: got {uncertainty.dtype}, wanted float32 standard errors")
     if uncertainty is not None and uncertainty.shape != prediction.shape:
-        raise ValueError(
+        raise InputError(
             f"uncertainty: got shape {uncertainty.shape}, wanted {prediction.shape}, that of the "
             "prediction"
         )
@@ -96,7 +97,7 @@ def _read_errors(uncertainty: Volume, depth: int, grey_range: IntensityRange) ->
     )
     bad = int((~((errors >= 0) & np.isfinite(errors))).sum())
     if bad:
-        raise ValueError(
+        raise InputError(
             f"uncertainty: got {bad} voxels that are NaN, infinite or negative, wanted standard "
             "errors"
         )

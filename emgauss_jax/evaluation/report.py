@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.evaluation import figures, page, tables
 from emgauss_jax.metrics import scores
 from emgauss_jax.metrics.calibration import calibrate
@@ -55,12 +56,12 @@ def write_report(
       equal data.
 
     Raises:
-      ValueError: the method is not among the predictions, or the volumes do not agree.
+      InputError: the method is not among the predictions, or the volumes do not agree.
     """
     if method not in predictions:
-        raise ValueError(f"method: got {method!r}, wanted one of {sorted(predictions)}")
+        raise InputError(f"method: got {method!r}, wanted one of {sorted(predictions)}")
     if expected is not None and expected.shape != reference.shape:  # before minutes of scoring
-        raise ValueError(f"expected: got shape {expected.shape}, wanted {reference.shape}")
+        raise InputError(f"expected: got shape {expected.shape}, wanted {reference.shape}")
     names = [name for name in ROWS if name in predictions and name != method]
     names += [name for name in predictions if name not in (*names, method)] + [method]
     predictions = {name: predictions[name] for name in names}
@@ -144,11 +145,11 @@ def write_gallery(
       method: what made the volume.
 
     Raises:
-      ValueError: the volumes do not agree.
+      InputError: the volumes do not agree.
     """
     for name, other in {"nearest": nearest, "linear": linear, "expected": expected}.items():
         if other is not None and other.shape != volume.shape:
-            raise ValueError(f"{name}: got shape {other.shape}, wanted {volume.shape}")
+            raise InputError(f"{name}: got shape {other.shape}, wanted {volume.shape}")
     columns = {"input (nearest)": nearest, "linear": linear, method: volume}
     verdict = (
         "There is no ground truth for this volume: the planes between the observed slices were "

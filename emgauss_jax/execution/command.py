@@ -1,5 +1,6 @@
-"""Run a command so that bad input ends in one clear line and a non-zero exit, never a traceback."""
+"""Run a command: what a user can put right ends it in one line, a fault of ours in a traceback."""
 
+import errno
 import os
 import pathlib
 import sys
@@ -7,13 +8,21 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import jax
-from absl import app, logging
+from absl import app, flags, logging
 
+from emgauss_jax.data.errors import FitError, InputError
 from emgauss_jax.training.preemption import EXIT_CODE, Preempted
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
-# What bad input raises: told in one line. Anything else is a fault of ours and keeps its traceback.
-BAD_INPUT = (ValueError, FloatingPointError, OSError, MemoryError)
+# What a user can put right.
+BAD_INPUT = (InputError, FitError)
+# No space, quota, permission or handle left: the machine's, and told in one line too.
+MACHINE = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EMFILE", "ENFILE")
+    if hasattr(errno, name)  # Windows knows fewer
+}
+# What a config that is loaded may raise: it is Python of the user's.
 BAD_FLAGS = (AttributeError, ImportError, LookupError, OSError, SyntaxError, TypeError, ValueError)
 
 
@@ -23,16 +32,23 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def told_in_a_line(error: BaseException) -> bool:
+    """Tell whether an exception is the user's to put right, or the machine's, and no fault here."""
+    if isinstance(error, OSError):
+        return error.errno in MACHINE
+    return isinstance(error, (*BAD_INPUT, MemoryError))
+
+
 def whole_numbers(name: str, texts: Sequence[str] | None) -> tuple[int, ...]:
     """Read the whole numbers of a list flag; none where it is not given.
 
     Raises:
-      ValueError: anything else.
+      InputError: anything else.
     """
     try:
         return tuple(int(text) for text in texts or ())
     except ValueError:
-        raise ValueError(f"{name}: got {texts}, wanted whole numbers like 7,12") from None
+        raise InputError(f"{name}: got {texts}, wanted whole numbers like 7,12") from None
 
 
 def keep_compiled() -> None:
@@ -50,10 +66,15 @@ def run(main: Callable[[], None]) -> None:
     """
     keep_compiled()
 
+    if "debug" not in flags.FLAGS:
+        flags.DEFINE_bool("debug", False, "Show the traceback of bad input too.")
+
     def parse(argv: list[str]) -> list[str]:
         try:
             rest = app.parse_flags_with_usage(argv)
         except BAD_FLAGS as error:
+            if "--debug" in argv:
+                raise
             fail(f"flags: {error}, wanted a key of the config")
         if rest[1:]:
             fail(f"arguments: got {rest[1:]}, wanted flags only")
@@ -67,7 +88,9 @@ def run(main: Callable[[], None]) -> None:
         except Preempted as stopped:
             print(f"{stopped}", file=sys.stderr)
             sys.exit(EXIT_CODE)
-        except BAD_INPUT as error:
+        except Exception as error:
+            if flags.FLAGS.debug or not told_in_a_line(error):
+                raise
             fail(f"{error}")
 
     app.run(guarded, flags_parser=parse)

@@ -9,6 +9,7 @@ import tqdm
 from absl import flags
 from jax.experimental import multihost_utils
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.execution import workers
 
 Do = Callable[[int], Any]
@@ -54,13 +55,13 @@ def _meet(name: str) -> None:
     """Wait for all other processes.
 
     Raises:
-      ValueError: one of them has ended.
+      InputError: one of them has ended.
     """
     try:
         multihost_utils.sync_global_devices(name)
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).splitlines()[0][:200]
-        raise ValueError(
+        raise InputError(
             f"hosts: got no answer at {name!r} ({reason}), wanted all at work: see what the one "
             "that ended first has said"
         ) from error
@@ -77,7 +78,7 @@ def workers_of(client: Any) -> Executor:
                 failed[task] = result
         if failed:
             task, error = next(iter(failed.items()))
-            raise ValueError(f"{name}: {len(failed)} of {len(tasks)} tasks failed, {task}: {error}")
+            raise InputError(f"{name}: {len(failed)} of {len(tasks)} tasks failed, {task}: {error}")
 
     return Executor(True, lambda name: None, each)
 
@@ -104,12 +105,12 @@ def open_executor(values: Any) -> Iterator[Executor]:
     """Bring together the executor that flags ask for.
 
     Raises:
-      ValueError: flags that cannot be read, or do not go together.
+      InputError: flags that cannot be read, or do not go together.
     """
     if values.hosts and values.cluster:
-        raise ValueError("flags: got --hosts and --cluster, wanted one of them")
+        raise InputError("flags: got --hosts and --cluster, wanted one of them")
     if not values.cluster and (values.workers != 1 or values.gpus):
-        raise ValueError("flags: got --workers or --gpus, wanted --cluster with them")
+        raise InputError("flags: got --workers or --gpus, wanted --cluster with them")
     if values.cluster:
         with workers.open_client(values.cluster, values.workers, values.gpus) as client:
             yield workers_of(client)
@@ -129,7 +130,7 @@ def join_hosts(asked: str) -> None:
     """Join the other processes, each of which calls this before it uses any device.
 
     Raises:
-      ValueError: neither auto nor ADDRESS:PORT,COUNT,INDEX.
+      InputError: neither auto nor ADDRESS:PORT,COUNT,INDEX.
     """
     # SIGTERM is ours: `training.preemption`
     jax.config.update("jax_enable_preemption_service", False)
@@ -137,7 +138,7 @@ def join_hosts(asked: str) -> None:
     if asked != "auto":
         whole = len(numbers) == 2 and all(number.isdigit() for number in numbers)
         if not whole or ":" not in address or not int(numbers[1]) < int(numbers[0]):
-            raise ValueError(
+            raise InputError(
                 f"hosts: got {asked!r}, wanted auto, or ADDRESS:PORT,COUNT,INDEX with INDEX < COUNT"
             )
     try:
@@ -145,4 +146,4 @@ def join_hosts(asked: str) -> None:
         jax.distributed.initialize(*given)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"hosts: got {asked!r} ({reason}), wanted processes to join") from error
+        raise InputError(f"hosts: got {asked!r} ({reason}), wanted processes to join") from error

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.execution.command import keep_compiled
 from emgauss_jax.execution.executors import Executor
 from emgauss_jax.pipeline.fitting import fitting_of
@@ -44,7 +45,7 @@ def open_run(job: Job) -> Run:
     """Open what a job is about.
 
     Raises:
-      ValueError: for every input that cannot be used.
+      InputError: for every input that cannot be used.
     """
     workdir = pathlib.Path(job.workdir)
     if job.unseen:
@@ -56,7 +57,7 @@ def phases(run: Run, job: Job) -> tuple[Phase, ...]:
     """Plan a job: fits, then the reconstruction, then its uncertainty, as far as they are asked.
 
     Raises:
-      ValueError: an output that cannot be begun.
+      InputError: an output that cannot be begun.
     """
     workdir, observed = pathlib.Path(job.workdir), run.observed
     grid, fits = output_grid(observed, job.asked), open_fits(run, workdir)
@@ -83,7 +84,7 @@ def run_job(run: Run, job: Job, executor: Executor) -> None:
     """Do what is left of a job, phase by phase.
 
     Raises:
-      ValueError, FloatingPointError: a task failed; what was done before stays done.
+      InputError, FitError: a task failed; what was done before stays done.
     """
     for phase in phases(run, job):
         tasks = [task for task in range(phase.count) if not phase.done(task)]
@@ -100,12 +101,12 @@ def _check_done(phase: Phase) -> None:
     A network file system may show what another host has written a while later.
 
     Raises:
-      ValueError: a task has not been done.
+      InputError: a task has not been done.
     """
     tasks, end = range(phase.count), time.monotonic() + PATIENCE_S
     while tasks := [task for task in tasks if not phase.done(task)]:
         if time.monotonic() > end:
-            raise ValueError(
+            raise InputError(
                 f"{phase.name}: got {len(tasks)} tasks undone, wanted none: {tasks[:9]}"
             )
         time.sleep(1)

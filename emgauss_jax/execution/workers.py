@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
+from emgauss_jax.data.errors import InputError
+
 KINDS = ("local", "slurm")
 SETTINGS = {
     "distributed.worker.multiprocessing-method": "spawn",
@@ -40,10 +42,10 @@ def open_client(kind: str, workers: int, gpus: int = 0, **options: Any) -> Itera
       A `dask.distributed.Client`.
 
     Raises:
-      ValueError: another kind, no worker, a missing setting, or Dask is not installed.
+      InputError: another kind, no worker, a missing setting, or Dask is not installed.
     """
     if kind not in KINDS or workers < 1 or gpus < 0:
-        raise ValueError(
+        raise InputError(
             f"cluster: got {kind!r}, {workers} workers and {gpus} gpus, wanted one of {KINDS}, "
             "1 or more and 0 or more"
         )
@@ -63,7 +65,7 @@ def _load(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise ValueError(
+        raise InputError(
             f"cluster: got no package {name}, wanted it installed: pip install -e '.[cluster]'"
         ) from None
 
@@ -96,7 +98,7 @@ def _slurm(workers: int, gpus: int, **options: Any) -> Any:
         one = {"processes": 1, "worker_extra_args": [*more, "--nthreads", "1"]}
         cluster = jobqueue.SLURMCluster(**one, **options)
     except ValueError as error:
-        raise ValueError(
+        raise InputError(
             f"jobqueue.slurm: got {error}, wanted it in ~/.config/dask/jobqueue.yaml"
         ) from None
     cluster.scale(jobs=workers)

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.slice_profile import SliceProfile, every_second
 from emgauss_jax.methods.base import Block
 
@@ -48,7 +49,7 @@ def weights(kind: str, z_valid: np.ndarray, z: np.ndarray) -> np.ndarray:
         return np.stack([np.interp(z, z_valid, column) for column in one_hot], axis=1)
     if kind == "cubic":
         return CubicSpline(z_valid, one_hot)(z)
-    raise ValueError(f"interpolation: got {kind!r}, wanted nearest, linear, cubic or cubic_mean")
+    raise InputError(f"interpolation: got {kind!r}, wanted nearest, linear, cubic or cubic_mean")
 
 
 def _mean_preserving(z_valid: np.ndarray, z: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, NamedTuple
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.slice_profile import THIN, SliceProfile
 from emgauss_jax.methods.axial_rows import Missing
 from emgauss_jax.methods.base import Method
@@ -37,7 +38,7 @@ def build_emgauss(config: Any, sampling: AxialSampling) -> Method:
     name = fields.pop("deformation")
     options = {key: dict(fields.pop(key)) for key in DEFORMATIONS if key in fields}
     if name not in DEFORMATIONS:
-        raise ValueError(f"emgauss.deformation: got {name!r}, wanted one of {list(DEFORMATIONS)}")
+        raise InputError(f"emgauss.deformation: got {name!r}, wanted one of {list(DEFORMATIONS)}")
     if not sampling.profile.is_plane:
         fields["holdout_every"] = 0  # no gap lies between slices that could be blurred
     settings = Settings(
@@ -77,11 +78,11 @@ def build_shared(asked_by: str, config: Any, sampling: AxialSampling) -> Method:
       asked_by: the setting or flag that names the run, for the message.
 
     Raises:
-      ValueError: a method that fits every volume anew.
+      InputError: a method that fits every volume anew.
     """
     method = build(config.method, config, sampling)
     if method.per_block:
-        raise ValueError(
+        raise InputError(
             f"{asked_by}: got a workdir of {config.method}, which fits every volume anew, wanted "
             "one of a network (niiv, emformer)"
         )
@@ -105,12 +106,12 @@ def build(name: str, config: Any, sampling: AxialSampling) -> Method:
       sampling: of the stack along z.
 
     Raises:
-      ValueError: no such method, or settings that cannot work.
+      InputError: no such method, or settings that cannot work.
     """
     if name not in METHODS:
-        raise ValueError(f"method: got {name!r}, wanted one of {sorted(METHODS)}")
+        raise InputError(f"method: got {name!r}, wanted one of {sorted(METHODS)}")
     if name not in config:
-        raise ValueError(
+        raise InputError(
             f"method: got {name!r} in a config without settings of it, wanted a config of {name}"
         )
     return METHODS[name](config[name], sampling)

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
+
 SIGMA = 1.5  # px
 RADIUS = 5  # px, an 11-tap window
 _BELL = np.exp(-0.5 * (np.arange(-RADIUS, RADIUS + 1) / SIGMA) ** 2)
@@ -82,7 +84,7 @@ def ssim_map(a: jax.Array, b: jax.Array, data_range: float = 1.0) -> jax.Array:
       (`scipy.ndimage` mode "reflect").
 
     Raises:
-      ValueError: an image is smaller than the window.
+      InputError: an image is smaller than the window.
 
     Source: Wang et al., TIP 2004; window and borders as scikit-image with
       `gaussian_weights=True, sigma=1.5, use_sample_covariance=False`.
@@ -105,7 +107,7 @@ def ssim(a: jax.Array, b: jax.Array, data_range: float = 1.0) -> jax.Array:
       f32[...], one value for every image.
 
     Raises:
-      ValueError: an image is smaller than the window.
+      InputError: an image is smaller than the window.
     """
     _check_size(a)
     return jnp.mean(_ssim_inside(a, b, data_range), axis=(-2, -1))
@@ -114,7 +116,7 @@ def ssim(a: jax.Array, b: jax.Array, data_range: float = 1.0) -> jax.Array:
 def _check_size(image: jax.Array) -> None:
     size = min(image.shape[-2:])
     if size < 2 * RADIUS + 1:
-        raise ValueError(f"SSIM window: got an axis of {size} px, wanted at least 11")
+        raise InputError(f"SSIM window: got an axis of {size} px, wanted at least 11")
 
 
 def _ssim_inside(a: jax.Array, b: jax.Array, data_range: float) -> jax.Array:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.metrics import fourier, image
 from emgauss_jax.metrics.fsim import fsim_features, fsim_from_features
 
@@ -50,7 +51,7 @@ def evaluate(
       Curves: PSNR over z, both FSC curves, CF-PSNR of the hidden slices over the band.
 
     Raises:
-      ValueError: shapes that do not agree, no hidden plane, or a voxel that is not finite.
+      InputError: shapes that do not agree, no hidden plane, or a voxel that is not finite.
     """
     reference, hidden = np.asarray(reference, np.float32), np.asarray(hidden, bool)
     predictions = {name: np.asarray(volume, np.float32) for name, volume in predictions.items()}
@@ -76,17 +77,17 @@ def evaluate(
 
 def _check(predictions: Volumes, reference: np.ndarray, hidden: np.ndarray) -> None:
     if reference.ndim != 3 or 0 in reference.shape:
-        raise ValueError(f"reference: got shape {reference.shape}, wanted (D, H, W), none empty")
+        raise InputError(f"reference: got shape {reference.shape}, wanted (D, H, W), none empty")
     if hidden.shape != reference.shape[:1] or not hidden.any():
-        raise ValueError(
+        raise InputError(
             f"hidden: got shape {hidden.shape} with {hidden.sum()} planes to score, "
             f"wanted shape {reference.shape[:1]} with at least one"
         )
     for name, volume in {"reference": reference, **predictions}.items():
         if volume.shape != reference.shape:
-            raise ValueError(f"{name}: got shape {volume.shape}, wanted {reference.shape}")
+            raise InputError(f"{name}: got shape {volume.shape}, wanted {reference.shape}")
         if broken := int(np.size(volume) - np.isfinite(volume).sum()):
-            raise ValueError(f"{name}: got {broken} voxels that are NaN or inf, wanted none")
+            raise InputError(f"{name}: got {broken} voxels that are NaN or inf, wanted none")
 
 
 def decibel(squares: np.ndarray) -> float:

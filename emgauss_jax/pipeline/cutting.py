@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.stack import SliceStack
 from emgauss_jax.data.tiling import Box, Grid, block_grid
 from emgauss_jax.methods.base import Block
@@ -58,12 +59,12 @@ def cut_grid(shape: tuple[int, ...], max_size: Sequence[int], overlap: Sequence[
       overlap: the least overlap of neighbours, likewise.
 
     Raises:
-      ValueError: no three whole numbers, or blocks that would leave a gap in z between them.
+      InputError: no three whole numbers, or blocks that would leave a gap in z between them.
     """
     _check_three("max_size", max_size)
     _check_three("overlap", overlap)
     if shape[0] > max_size[0] and (max_size[0] < 2 or overlap[0] < 1):
-        raise ValueError(
+        raise InputError(
             f"block: got max_size {max_size[0]} and overlap {overlap[0]} in z for {shape[0]} "
             "slices, wanted at least 2 and 1: neighbours must share a slice"
         )
@@ -74,15 +75,15 @@ def cut_regions(grid: Grid, most: Sequence[int]) -> tuple[Grid, ...]:
     """Group blocks into regions of at most so many along z, y and x.
 
     Raises:
-      ValueError: no three whole numbers of 1 or more.
+      InputError: no three whole numbers of 1 or more.
     """
     _check_three("region", most)
     if min(most) < 1:
-        raise ValueError(f"block.region: got {most}, wanted 1 block or more (z, y, x)")
+        raise InputError(f"block.region: got {most}, wanted 1 block or more (z, y, x)")
     return grid.parts(most)
 
 
 def _check_three(name: str, value: Any) -> None:
     whole = isinstance(value, list | tuple) and all(isinstance(n, int) for n in value)
     if not whole or len(value) != 3:
-        raise ValueError(f"block.{name}: got {value}, wanted three whole numbers (z, y, x)")
+        raise InputError(f"block.{name}: got {value}, wanted three whole numbers (z, y, x)")

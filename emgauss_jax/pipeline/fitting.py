@@ -25,8 +25,8 @@ class Fitting(NamedTuple):
     """How the fits of a run are planned, made, known to be done, and opened.
 
     `plan(run, workdir)`: the fits as a phase of a job.
-    `check_inputs(run, workdir)`: raise ValueError, before a fit is begun, where it cannot be made.
-    `check_fitted(run, workdir)`: raise ValueError where fits are missing.
+    `check_inputs(run, workdir)`: raise InputError, before a fit is begun, where it cannot be made.
+    `check_fitted(run, workdir)`: raise InputError where fits are missing.
     `open(run, index, workdir)`: a region whose blocks can be drawn.
     `notes(run, workdir)`: what a report's reader should know of the fits.
     `fit_trials(run, hypers, folders)`: fit trials of a sweep at once; trial -> failure.

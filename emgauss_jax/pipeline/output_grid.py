@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.stack import SliceStack
 
 
@@ -19,14 +20,14 @@ def isotropic(observed: SliceStack) -> OutputGrid:
     """Lay planes at the lateral voxel size; in simulation, at the planes of the reference.
 
     Raises:
-      ValueError: the slices lie no farther apart than the pixels.
+      InputError: the slices lie no farther apart than the pixels.
     """
     z_nm, y_nm, x_nm = observed.voxel_nm
     plan = observed.plan
     if plan.factor:
         return OutputGrid(plan.z_reference, (z_nm / plan.factor, y_nm, x_nm))
     if z_nm < y_nm:
-        raise ValueError(
+        raise InputError(
             f"voxel_nm: got z {z_nm:g} and y {y_nm:g}, wanted z >= y: slices at least as far apart "
             "as pixels (set data.voxel_nm, or data.simulate_factor for an isotropic volume)"
         )
@@ -37,10 +38,10 @@ def by_factor(observed: SliceStack, factor: float) -> OutputGrid:
     """Lay `factor` planes for every observed slice, from the first slice to the last.
 
     Raises:
-      ValueError: a factor below 1.
+      InputError: a factor below 1.
     """
     if not np.isfinite(factor) or factor < 1:
-        raise ValueError(f"factor: got {factor:g}, wanted 1 or more")
+        raise InputError(f"factor: got {factor:g}, wanted 1 or more")
     z_nm, y_nm, x_nm = observed.voxel_nm
     count = int(np.floor((observed.shape[0] - 1) * factor + 1e-6)) + 1
     return OutputGrid(np.arange(count) / factor, (z_nm / factor, y_nm, x_nm))
@@ -50,7 +51,7 @@ def at_depths(observed: SliceStack, z: Sequence[float]) -> OutputGrid:
     """Lay planes at the depths asked for; the output's axial voxel size is their mean distance.
 
     Raises:
-      ValueError: a depth outside the stack, or depths that do not rise.
+      InputError: a depth outside the stack, or depths that do not rise.
     """
     last = observed.shape[0] - 1
     depths = np.asarray(z, np.float64)
@@ -60,7 +61,7 @@ def at_depths(observed: SliceStack, z: Sequence[float]) -> OutputGrid:
         and np.all(depths <= last)
         and np.all(np.diff(depths) > 0)
     ):
-        raise ValueError(f"z: got {z}, wanted rising depths from 0 to {last}")
+        raise InputError(f"z: got {z}, wanted rising depths from 0 to {last}")
     z_nm, y_nm, x_nm = observed.voxel_nm
     step = float(np.diff(depths).mean()) if len(depths) > 1 else 1.0
     return OutputGrid(depths, (z_nm * step, y_nm, x_nm))
@@ -75,7 +76,7 @@ def output_grid(observed: SliceStack, asked: tuple[str, Any] | None) -> OutputGr
         input-slice units; each with its value. None: isotropic.
 
     Raises:
-      ValueError: a value that cannot work.
+      InputError: a value that cannot work.
     """
     if asked is None:
         return isotropic(observed)
@@ -85,7 +86,7 @@ def output_grid(observed: SliceStack, asked: tuple[str, Any] | None) -> OutputGr
     if name == "z":
         return at_depths(observed, value)
     if not 0 < value <= observed.voxel_nm[0]:
-        raise ValueError(
+        raise InputError(
             f"z_voxel_nm: got {value:g}, wanted more than 0 and at most "
             f"{observed.voxel_nm[0]:g}, the distance of the slices"
         )

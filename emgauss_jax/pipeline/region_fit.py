@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.region import (
     Fitted,
@@ -65,7 +66,7 @@ def check_inputs(run: Run, workdir: pathlib.Path) -> None:
     """Make sure, before a fit is begun, that it can be made and that its sources can be had.
 
     Raises:
-      ValueError: naming the setting.
+      InputError: naming the setting.
     """
     if all(is_fitted(run, index, workdir) for index in range(len(run.regions))):
         return check_fitted(run, workdir)
@@ -79,7 +80,7 @@ def check_fitted(run: Run, workdir: pathlib.Path) -> None:
     indices = range(len(run.regions))
     count = sum(is_fitted(run, index, workdir) for index in indices)
     if count < len(indices):
-        raise ValueError(
+        raise InputError(
             f"{workdir}: got a fit of {count} regions of {len(indices)}, wanted all: finish it "
             "with the train command"
         )
@@ -96,7 +97,7 @@ def fit_region(run: Run, index: int, workdir: pathlib.Path) -> None:
       workdir: of the run.
 
     Raises:
-      FloatingPointError: the fit failed, with the step.
+      FitError: the fit failed, with the step.
     """
     folder = folder_of(run, index, workdir)
     if not is_fitted(run, index, workdir):

@@ -51,7 +51,7 @@ def leave_out_damaged(config: Any) -> tuple[Any, list[Damaged]]:
       The copy, and the slices.
 
     Raises:
-      ValueError: a stack that cannot be used, or too much of which looks damaged.
+      InputError: a stack that cannot be used, or too much of which looks damaged.
     """
     found = find_damaged(open_unmeasured(config.data))
     for index, reason in found:
@@ -76,7 +76,7 @@ def prepare(
       The run; nothing has been written, and no slice is held.
 
     Raises:
-      ValueError: for every input or setting that cannot be used.
+      InputError: for every input or setting that cannot be used.
     """
     settings = FitSettings(**config.train)
     grey_range = read_grey_range(workdir) if workdir else grey_range

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.stack import (
     SliceStack,
     measured,
@@ -60,7 +61,7 @@ def check_inputs(run: Run, workdir: pathlib.Path) -> None:
     """Make sure, before a fit is begun, that a network can learn from the volumes of a run.
 
     Raises:
-      ValueError: saying why it cannot.
+      InputError: saying why it cannot.
     """
     if not network_file.is_there(workdir):
         open_volumes(run)
@@ -76,7 +77,7 @@ def open_volumes(run: Run) -> list[SliceStack]:
     """Open all volumes that are to be learned from; of the further ones none is read.
 
     Raises:
-      ValueError: one from whose lateral images nothing can be learned, or unlike the first.
+      InputError: one from whose lateral images nothing can be learned, or unlike the first.
     """
     config, volumes = run.config, [run.observed]
     for path in config.data.paths:
@@ -86,7 +87,7 @@ def open_volumes(run: Run) -> list[SliceStack]:
     for path, volume in zip((config.data.path, *config.data.paths), volumes, strict=True):
         why_not = _why_not_learn(volume, whole_factor(run.observed), run.grid.size)
         if why_not:
-            raise ValueError(f"{path}: got {why_not}, to learn from lateral images")
+            raise InputError(f"{path}: got {why_not}, to learn from lateral images")
     return volumes
 
 
@@ -107,8 +108,8 @@ def fit_network(run: Run, workdir: pathlib.Path) -> None:
     """Fit the network, unless that has been done; killed and started again, go on.
 
     Raises:
-      ValueError: volumes that cannot be learned from together.
-      FloatingPointError: the fit failed, with the step.
+      InputError: volumes that cannot be learned from together.
+      FitError: the fit failed, with the step.
     """
     if not network_file.is_there(workdir):
         problem, learned = problem_of(run)
@@ -163,7 +164,7 @@ def draw_blocks(run: Run) -> tuple[Block, network_file.Learned]:
       Leaves [B, ...]; blocks of one intensity are left out. And what they are.
 
     Raises:
-      ValueError: volumes that cannot be learned from together, or hold nothing to learn.
+      InputError: volumes that cannot be learned from together, or hold nothing to learn.
     """
     first, *others = open_volumes(run)
     volumes = [first, *map(measured, others)]
@@ -179,7 +180,7 @@ def draw_blocks(run: Run) -> tuple[Block, network_file.Learned]:
         if len(found) == max(MOST_BLOCKS, len(volumes)):
             break
     if not found:
-        raise ValueError("data.path: got voxels of one intensity alone, wanted some to learn from")
+        raise InputError("data.path: got voxels of one intensity alone, wanted some to learn from")
     whole = (Box((0, 0, 0), tuple(size)),)
     z = np.arange(size[0], dtype=np.float32)
     blocks = [cut_blocks(slices, z, whole) for slices in found]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from emgauss_jax.data.errors import FitError
 from emgauss_jax.data.tiling import Box, Grid, blend_weights
 from emgauss_jax.pipeline.fitting import fitting_of
 from emgauss_jax.pipeline.region import Fitted
@@ -108,7 +109,7 @@ def render(fits: Fits, z: np.ndarray, part: Box) -> np.ndarray:
       f32[Q, H, W], intensity in [0, 1] or a little beyond.
 
     Raises:
-      FloatingPointError: a plane that could not be drawn.
+      FitError: a plane that could not be drawn.
     """
     return _blended(fits, fits.predict, z, part)
 
@@ -160,7 +161,7 @@ def _draw(
     padded = np.concatenate([z, np.full(fits.slab - len(z), z[-1])]).astype(np.float32)
     planes = np.asarray(draw(*fitted.block(block), padded))[: len(z)]
     if not np.isfinite(planes).all():
-        raise FloatingPointError(
+        raise FitError(
             f"region {region}, block {block}: got planes that could not be drawn, wanted finite "
             "ones: the fit is damaged, or (emgauss) tiles overflow: raise emgauss.render.capacity"
         )

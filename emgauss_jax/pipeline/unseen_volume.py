@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import config_dict
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.intensity import IntensityRange
 from emgauss_jax.data.stack import open_unmeasured, why_axes_differ
 from emgauss_jax.methods import registry
@@ -28,11 +29,11 @@ def open_unseen(workdir: pathlib.Path, unseen: UnseenVolume) -> Run:
     """Open a volume as the run of a workdir opened its own: all of it.
 
     Raises:
-      ValueError: a method whose fit is of its own volume alone, or a volume that cannot be used.
+      InputError: a method whose fit is of its own volume alone, or a volume that cannot be used.
     """
     config = read_workdir(workdir)
     if config.data.degradation == "average" and not unseen.simulate_factor:
-        raise ValueError(
+        raise InputError(
             f"input: got {unseen.path} for a network of averaged slices, wanted an isotropic "
             "volume and --input_simulate_factor"
         )
@@ -41,7 +42,7 @@ def open_unseen(workdir: pathlib.Path, unseen: UnseenVolume) -> Run:
     changed = _config_of(config, unseen)
     why_not = why_axes_differ(open_unmeasured(changed.data))
     if why_not:
-        raise ValueError(f"input: got {why_not} (or --input_simulate_factor)")
+        raise InputError(f"input: got {why_not} (or --input_simulate_factor)")
     return prepare(changed, grey_range=unseen.grey_range)
 
 
@@ -49,7 +50,7 @@ def without_damaged(workdir: pathlib.Path, unseen: UnseenVolume) -> UnseenVolume
     """List slices of a volume that look damaged on stderr, and call them missing, too.
 
     Raises:
-      ValueError: a volume that cannot be used, or too much of which looks damaged.
+      InputError: a volume that cannot be used, or too much of which looks damaged.
     """
     changed, _ = leave_out_damaged(_config_of(read_workdir(workdir), unseen))
     return unseen._replace(missing=tuple(changed.data.missing))

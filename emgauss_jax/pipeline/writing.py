@@ -85,7 +85,7 @@ def output_phases(
       content: what it is drawn from and what of it, see `concurrent_volume.begin`.
 
     Raises:
-      ValueError: the suffix is unknown, or another volume has been begun at the path.
+      InputError: the suffix is unknown, or another volume has been begun at the path.
     """
     name = f"{content.split(' of ')[0]} {path.name}"  # of the phases: an output may be called alike
     if path.is_dir():

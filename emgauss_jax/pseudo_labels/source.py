@@ -48,7 +48,7 @@ class Source(NamedTuple):
         is in the folder, which is deleted once the region is fitted.
     `adapt(learned, coarse, folder) -> learned`: train on at half the resolution, on a stack without
         the held-out slices, before being scored on those.
-    `check()`: raise ValueError where something that it needs cannot be had.
+    `check()`: raise InputError where something that it needs cannot be had.
     `plain_gaps_only`: its planes weigh nothing in a gap in which a slice is missing.
     """
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.pseudo_labels.weights import SourceWeights
 from emgauss_jax.storage.files import read_json, write_json
 
@@ -50,7 +51,7 @@ def read_labels(workdir: pathlib.Path, z: np.ndarray, per_slice: int) -> Labels 
       per_slice: k.
 
     Raises:
-      ValueError: a damaged file.
+      InputError: a damaged file.
     """
     folder, judged = workdir / FOLDER, read_weights(workdir)
     if judged is None:
@@ -70,7 +71,7 @@ def check_kept(workdir: pathlib.Path) -> None:
     """Raise where a fitted region has pseudo-labels, but not the weights of their sources."""
     folder = workdir / FOLDER
     if os.path.lexists(folder) and not (folder / WEIGHTS).exists():  # a link may lead nowhere
-        raise ValueError(
+        raise InputError(
             f"{workdir}: got a fit without its {FOLDER}/{WEIGHTS}, wanted both: it is of an older "
             "version, or damaged; fit again in a new workdir"
         )
@@ -80,7 +81,7 @@ def _read_planes(path: pathlib.Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(
+        raise InputError(
             f"{path}: got a file that cannot be read ({type(error).__name__}), wanted one as train "
             "writes it; delete the region's folder to fit it again"
         ) from error

@@ -45,7 +45,7 @@ def why_no_pseudo_labels(config: Any, stack: SliceStack) -> str:
     """Say why a run makes no pseudo-labels of a stack; "" where it does.
 
     Raises:
-      ValueError: a setting of a source that cannot work.
+      InputError: a setting of a source that cannot work.
     """
     if "prior" not in config:
         return "off"
@@ -73,7 +73,7 @@ def label_template(config: Any, stack: SliceStack) -> LabelTemplate:
     """Make the template of a run for stacks like this one, see `why_no_pseudo_labels`.
 
     Raises:
-      ValueError: a setting that cannot work.
+      InputError: a setting that cannot work.
     """
     asked = {name: kind for name, kind in SOURCES.items() if not kind.why_not(config, stack)}
     sources = {name: kind.make(config, stack) for name, kind in asked.items()}

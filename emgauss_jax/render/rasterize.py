@@ -10,6 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.render.binned import binned
 from emgauss_jax.render.gaussians import Splats
 from emgauss_jax.render.reference import reference
@@ -25,7 +26,7 @@ class RenderSettings:
     """How splats are drawn; static and hashable.
 
     Raises:
-      ValueError: a name that does not exist, or a backend that cannot draw the blend.
+      InputError: a name that does not exist, or a backend that cannot draw the blend.
     """
 
     blend: str = "sum"  # "alpha" or "sum"
@@ -35,16 +36,16 @@ class RenderSettings:
 
     def __post_init__(self):
         if self.backend not in BACKENDS:
-            raise ValueError(f"backend: got {self.backend!r}, wanted one of {BACKENDS}")
+            raise InputError(f"backend: got {self.backend!r}, wanted one of {BACKENDS}")
         if self.blend not in BLENDS:
-            raise ValueError(f"blend: got {self.blend!r}, wanted one of {BLENDS}")
+            raise InputError(f"blend: got {self.blend!r}, wanted one of {BLENDS}")
         if not self.cutoff > 0 or self.capacity < 1:
-            raise ValueError(
+            raise InputError(
                 f"render: got cutoff {self.cutoff} and capacity {self.capacity}, "
                 "wanted more than 0 and 1 or more"
             )
         if self.backend in AXIS_ALIGNED and self.blend != "sum":
-            raise ValueError(f"backend {self.backend} draws blend 'sum' only: got {self.blend!r}")
+            raise InputError(f"backend {self.backend} draws blend 'sum' only: got {self.blend!r}")
 
 
 def rasterize(
@@ -66,7 +67,7 @@ def rasterize(
       (always 0 for backends without lists).
 
     Raises:
-      ValueError: rotated splats given to a backend that draws axis-aligned ones only.
+      InputError: rotated splats given to a backend that draws axis-aligned ones only.
     """
     if settings.backend == "tiled":
         return tiled(
@@ -78,7 +79,7 @@ def rasterize(
             capacity=settings.capacity,
         )
     if settings.backend in AXIS_ALIGNED and splats.angles is not None:
-        raise ValueError(f"backend {settings.backend}: got rotated splats, wanted angles None")
+        raise InputError(f"backend {settings.backend}: got rotated splats, wanted angles None")
     if settings.backend == "binned":
         image = binned(splats, shape, background=background, cutoff=settings.cutoff)
     else:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from emgauss_jax.data.atomic import whole
+from emgauss_jax.data.errors import InputError
 
 
 def save(path: pathlib.Path, tree: Any) -> None:
@@ -25,7 +26,7 @@ def read(path: pathlib.Path, like: Any) -> Any:
     """Read what `save` has written: a pytree like `like`, with numpy leaves.
 
     Raises:
-      ValueError: the file is damaged, or of another structure.
+      InputError: the file is damaged, or of another structure.
     """
     structure = jax.tree.structure(like)
     try:
@@ -33,7 +34,7 @@ def read(path: pathlib.Path, like: Any) -> Any:
             leaves = [file[name] for name in file.files]  # every one has a checksum
         return jax.tree.unflatten(structure, leaves)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
+        raise InputError(
             f"{path}: got a file that cannot be read ({type(error).__name__}), wanted one as train "
             "writes it; delete it to fit again"
         ) from error
@@ -43,12 +44,12 @@ def read_json(path: pathlib.Path) -> Any:
     """Read a JSON file.
 
     Raises:
-      ValueError: it is no JSON.
+      InputError: it is no JSON.
     """
     try:
         return json.loads(path.read_text())
     except ValueError:
-        raise ValueError(f"{path}: got a damaged file, wanted JSON as train writes it") from None
+        raise InputError(f"{path}: got a damaged file, wanted JSON as train writes it") from None
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:

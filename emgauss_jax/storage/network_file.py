@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.storage import files
 
 FILE = "network.npz"
@@ -50,10 +51,10 @@ def read(workdir: pathlib.Path, init: Callable[..., Any]) -> Any:
       init: `Method.init`, which starts such a network from a key and no block.
 
     Raises:
-      ValueError: there is none, or the file is damaged.
+      InputError: there is none, or the file is damaged.
     """
     if not is_there(workdir):
-        raise ValueError(
+        raise InputError(
             f"{workdir}: got no fitted network, wanted one: finish it with the train command"
         )
     return files.read(workdir / FILE, jax.eval_shape(init, jax.random.key(0), None))

@@ -11,6 +11,7 @@ from typing import Any
 from ml_collections import config_dict
 
 from emgauss_jax.data.atomic import partial_of
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.intensity import IntensityRange
 from emgauss_jax.storage.files import read_json, write_json
 
@@ -23,18 +24,18 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
     """Write config.json into a new workdir, or check that the one there is the same.
 
     Raises:
-      ValueError: the folder belongs to another config, or to something else.
+      InputError: the folder belongs to another config, or to something else.
     """
     path = workdir / CONFIG
     wanted = json.loads(config.to_json(sort_keys=True))
     if path.exists():
         different = _first_difference(read_json(path), wanted)
         if different:
-            raise ValueError(f"workdir {workdir}: {different}; choose another --workdir")
+            raise InputError(f"workdir {workdir}: {different}; choose another --workdir")
         return
     begun = {partial_of(path)}  # by a process that was killed within
     if workdir.exists() and (not workdir.is_dir() or set(workdir.iterdir()) - begun):
-        raise ValueError(f"workdir {workdir}: got a file or folder of something else, wanted none")
+        raise InputError(f"workdir {workdir}: got a file or folder of something else, wanted none")
     write_json(path, wanted)
 
 
@@ -46,14 +47,14 @@ def locked(path: pathlib.Path) -> Iterator[None]:
       path: a file that stands for it; the lock goes when the process does.
 
     Raises:
-      ValueError: another run holds it.
+      InputError: another run holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(
+            raise InputError(
                 f"{path.parent}: got another run at work there, wanted one at a time"
             ) from None
         try:
@@ -66,11 +67,11 @@ def read_workdir(workdir: pathlib.Path) -> config_dict.ConfigDict:
     """Read the config of a workdir.
 
     Raises:
-      ValueError: there is none.
+      InputError: there is none.
     """
     path = workdir / CONFIG
     if not path.exists():
-        raise ValueError(f"workdir {workdir}: got no {CONFIG}, wanted one made by train")
+        raise InputError(f"workdir {workdir}: got no {CONFIG}, wanted one made by train")
     return config_dict.ConfigDict(read_json(path))
 
 

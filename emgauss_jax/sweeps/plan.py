@@ -16,6 +16,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_dict, config_flags
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.execution.command import BAD_FLAGS, BAD_INPUT
 from emgauss_jax.methods import registry
 from emgauss_jax.sweeps.trials import Trial, TrialBatch, trial_folder
@@ -35,7 +36,7 @@ def read_trials(sweep: pathlib.Path, prefix: str, common: Mapping[str, str]) -> 
       common: setting -> value, for every trial, over the trial's own.
 
     Raises:
-      ValueError: no such file, no such trial, or names that cannot be folders beside each other.
+      InputError: no such file, no such trial, or names that cannot be folders beside each other.
         A trial whose config is bad has it as its `problem`, and raises nothing.
     """
     added: dict[str, tuple[str, Mapping[str, Any]]] = {}
@@ -44,21 +45,21 @@ def read_trials(sweep: pathlib.Path, prefix: str, common: Mapping[str, str]) -> 
         folder = trial_folder(pathlib.Path(), name)
         taken = [each for each in added if _clash(folder, trial_folder(pathlib.Path(), each))]
         if taken or not name.strip() or ".." in folder.parts or name.startswith("/"):
-            raise ValueError(f"{sweep}: got row {name!r} beside {taken}, wanted a name of its own")
+            raise InputError(f"{sweep}: got row {name!r} beside {taken}, wanted a name of its own")
         added[name] = (config, changes or {})
 
     if not sweep.is_file():
-        raise ValueError(f"config: got {sweep}, wanted a file of configs/sweeps/")
+        raise InputError(f"config: got {sweep}, wanted a file of configs/sweeps/")
     try:
         runpy.run_path(str(sweep))["sweep"](add)
-    except ValueError:
+    except InputError:
         raise
     except Exception as error:  # it is Python of the user's
         kind = type(error).__name__
-        raise ValueError(f"{sweep}: got {kind} {error}, wanted Python with sweep(add)") from error
+        raise InputError(f"{sweep}: got {kind} {error}, wanted Python with sweep(add)") from error
     chosen = {name: own for name, own in added.items() if name.startswith(prefix)}
     if not chosen:
-        raise ValueError(f"rows: got {prefix!r}, with which no row of {sweep} starts")
+        raise InputError(f"rows: got {prefix!r}, with which no row of {sweep} starts")
     return [_read_trial(name, *own, common) for name, own in chosen.items()]
 
 
@@ -71,7 +72,7 @@ def _read_trial(name: str, file: str, own: Mapping[str, Any], common: Mapping[st
     try:
         config = read_config(CONFIGS / file, changes | dict(common))
         if not config.data.simulate_factor:
-            raise ValueError("data.simulate_factor: got 0, wanted 2 or more: rows are compared")
+            raise InputError("data.simulate_factor: got 0, wanted 2 or more: rows are compared")
         return Trial(name, changes, config, hyper_of(config))
     except BAD_INPUT as error:
         return Trial(name, changes, None, None, str(error))
@@ -85,7 +86,7 @@ def read_config(file: pathlib.Path, changes: Mapping[str, str]) -> config_dict.C
       changes: setting -> value as in --config.KEY=VALUE.
 
     Raises:
-      ValueError: there is no such file or setting, or a value is not of its kind.
+      InputError: there is no such file or setting, or a value is not of its kind.
     """
     argv = ["", f"--config={file}", *(f"--config.{key}={value}" for key, value in changes.items())]
     values = flags.FlagValues()
@@ -94,14 +95,14 @@ def read_config(file: pathlib.Path, changes: Mapping[str, str]) -> config_dict.C
         values(argv)
         return values.config.copy_and_resolve_references()
     except (flags.Error, *BAD_FLAGS) as error:
-        raise ValueError(f"{error}, wanted a key of the config") from None
+        raise InputError(f"{error}, wanted a key of the config") from None
 
 
 def hyper_of(config: config_dict.ConfigDict) -> Hyper:
     """Take the traced numbers out of a config, as its problem would be `configured`.
 
     Raises:
-      ValueError: a setting that cannot work.
+      InputError: a setting that cannot work.
     """
     settings = FitSettings(**config.train)
     method = registry.build(config.method, config, registry.AxialSampling())
@@ -117,10 +118,10 @@ def group(trials: Sequence[Trial], limit: int = 0) -> list[TrialBatch]:
       limit: the most trials of a batch; 0: none.
 
     Raises:
-      ValueError: a limit below 0.
+      InputError: a limit below 0.
     """
     if limit < 0:
-        raise ValueError(f"rows_per_unit: got {limit}, wanted 0 (all) or more")
+        raise InputError(f"rows_per_unit: got {limit}, wanted 0 (all) or more")
     alike: dict[str, list[Trial]] = {}
     for trial in trials:
         if not trial.problem:

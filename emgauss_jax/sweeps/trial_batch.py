@@ -8,6 +8,7 @@ import time
 
 from absl import logging
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.evaluation.run_report import report_run
 from emgauss_jax.execution.command import BAD_INPUT, keep_compiled
 from emgauss_jax.execution.executors import alone
@@ -84,7 +85,7 @@ def _finish(run: Run, folder: pathlib.Path, fit_s: float | None) -> Outcome:
         report_run(run, path, folder)
         metrics = folder / "report" / "metrics.json"
         if not metrics.exists():
-            raise ValueError(f"{folder}: got a reference that cannot be scored with, wanted one")
+            raise InputError(f"{folder}: got a reference that cannot be scored with, wanted one")
         scores = read_json(metrics)["scores"]
         drawn = [line["seconds"] for line in read_log(folder) if line["phase"] != "fit"]
         scores[run.config.method] |= {"fit_s": fit_s and round(fit_s, 1), "draw_s": sum(drawn)}

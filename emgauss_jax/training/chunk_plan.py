@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import jax
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.storage.files import read_json, write_text
 from emgauss_jax.training.hyperparams import Hyper
 
@@ -42,18 +43,18 @@ def read_chunks(workdir: pathlib.Path, hypers: Sequence[Hyper]) -> list[list[int
       hypers: its hyper-parameters.
 
     Raises:
-      ValueError: the fit began with other hyper-parameters.
+      InputError: the fit began with other hyper-parameters.
     """
     path = workdir / FOLDER / FILE
     if not path.exists():
         return None
     begun = read_json(path)
     if not isinstance(begun, dict):
-        raise ValueError(
+        raise InputError(
             f"{path}: got a fit of an older version, wanted one to go on with: fit again"
         )
     if begun["hypers"] != _plain(hypers):
-        raise ValueError(
+        raise InputError(
             f"{workdir}: got other hyper-parameters than it was begun with, wanted the same or "
             "another workdir"
         )

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emgauss_jax.data.errors import FitError
 from emgauss_jax.storage import files
 from emgauss_jax.training import metrics_log
 from emgauss_jax.training.block_axis import block_axis
@@ -68,8 +69,8 @@ def fit(problem: Problem, workdir: pathlib.Path) -> Any:
       hyper-parameters come first. Those of a fit that failed mean nothing.
 
     Raises:
-      ValueError: it was begun with other hyper-parameters.
-      FloatingPointError: a parameter is not finite, or tiles overflow; says at which step. In a
+      InputError: it was begun with other hyper-parameters.
+      FitError: a parameter is not finite, or tiles overflow; says at which step. In a
         sweep such a fit is logged, and the others go on.
       Preempted: the process got SIGTERM; it has been saved.
     """
@@ -143,7 +144,7 @@ def _dispatches(problem, devices, named_chunk, begun, lost: set[int], file) -> I
         found = {indices[place]: failure for place, failure in find(metrics, done).items()}
         found = {fit: failure for fit, failure in found.items() if fit not in lost}
         if found and not problem.sweep:
-            raise FloatingPointError(f"{min(found.values())}")
+            raise FitError(f"{min(found.values())}")
         done, lost = done + count, lost | found.keys()
         _log(problem, file, (chunk, done, indices), metrics, found, lost)
         if found:  # its others are to go on

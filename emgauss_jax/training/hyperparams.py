@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
+
 
 class Hyper(NamedTuple):
     """Hyper-parameters of one fit, or of many with a leading axis: traced leaves."""
@@ -19,18 +21,18 @@ def check_like(hyper: Hyper, configured: Hyper) -> None:
     """Make sure that one fit of a sweep names what the config names, with numbers that can work.
 
     Raises:
-      ValueError: another name, or a number that cannot be.
+      InputError: another name, or a number that cannot be.
     """
     for field in ("rates", "weights"):
         got, wanted = sorted(getattr(hyper, field)), sorted(getattr(configured, field))
         if got != wanted:
-            raise ValueError(f"sweep: got {field} {got}, wanted {wanted}")
+            raise InputError(f"sweep: got {field} {got}, wanted {wanted}")
     decay = hyper.ema_decay
     if not 0 <= decay < 1:
-        raise ValueError(f"sweep: got ema_decay {decay}, wanted 0 <= decay < 1")
+        raise InputError(f"sweep: got ema_decay {decay}, wanted 0 <= decay < 1")
     for name, (rate, final) in hyper.rates.items():
         if not (rate >= 0 and final > 0):
-            raise ValueError(f"sweep: got rate {name} {rate, final}, wanted >= 0 and > 0")
+            raise InputError(f"sweep: got rate {name} {rate, final}, wanted >= 0 and > 0")
 
 
 def stack(hypers: Sequence[Hyper]) -> Hyper:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from emgauss_jax.data.errors import InputError
+
 ADAM = optax.scale_by_adam(eps=1e-15)  # eps as in 3DGS
 FROZEN = "frozen"
 
@@ -56,7 +58,7 @@ def ends(rates: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[float, f
     """Flatten nested rates to {"canonical.means": (rate, final fraction), ...}.
 
     Raises:
-      ValueError: an end that is no such pair.
+      InputError: an end that is no such pair.
     """
     flat = {}
     for name, value in rates.items():
@@ -65,7 +67,7 @@ def ends(rates: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[float, f
             continue
         pair = tuple(value) if isinstance(value, list | tuple) else (value,)
         if len(pair) != 2 or not (pair[0] >= 0 and pair[1] > 0):
-            raise ValueError(
+            raise InputError(
                 f"optimizer.rates.{prefix}{name}: got {value}, wanted (rate, final fraction)"
             )
         flat[f"{prefix}{name}"] = pair
@@ -88,12 +90,12 @@ def make_descend(
       the rates are arguments, so that fits of one program may differ in them.
 
     Raises:
-      ValueError: a rate that no parameter has.
+      InputError: a rate that no parameter has.
     """
     tree = param_groups(params, rates)
     unknown = sorted(set(ends(rates)) - set(jax.tree.leaves(tree)))
     if unknown:
-        raise ValueError(f"optimizer.rates: got {unknown}, wanted names of learned parameters")
+        raise InputError(f"optimizer.rates: got {unknown}, wanted names of learned parameters")
 
     def descend(params, grads, moments, step, rates):
         directions, moments = ADAM.update(grads, moments)

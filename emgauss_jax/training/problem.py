@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.training import optimizer, parallel
 from emgauss_jax.training.block_axis import block_axis
@@ -25,7 +26,7 @@ class FitSettings:
     """How long a fit lasts, how often it is saved, how much of it is done at once.
 
     Raises:
-      ValueError: a count that cannot work.
+      InputError: a count that cannot work.
     """
 
     steps: int
@@ -37,17 +38,17 @@ class FitSettings:
 
     def __post_init__(self):
         if min(self.steps, self.steps_per_dispatch, self.checkpoint_every) < 1:
-            raise ValueError(
+            raise InputError(
                 f"train: got steps {self.steps}, steps_per_dispatch {self.steps_per_dispatch}, "
                 f"checkpoint_every {self.checkpoint_every}, wanted 1 or more of each"
             )
         if self.blocks_per_chunk < 0 or not self.memory_gb >= 0:
-            raise ValueError(
+            raise InputError(
                 f"train: got blocks_per_chunk {self.blocks_per_chunk} and memory_gb "
                 f"{self.memory_gb}, wanted 0 or more of both"
             )
         if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"train.ema_decay: got {self.ema_decay}, wanted 0 <= decay < 1")
+            raise InputError(f"train.ema_decay: got {self.ema_decay}, wanted 0 <= decay < 1")
 
 
 class Program(NamedTuple):
@@ -81,7 +82,7 @@ class Problem:
     """Blocks, and how they are fitted.
 
     Raises:
-      ValueError: hyper-parameters of a sweep that cannot work.
+      InputError: hyper-parameters of a sweep that cannot work.
     """
 
     template: FitTemplate
@@ -132,7 +133,7 @@ def make_template(
       start: first iteration of a group of parameters, see `training.optimizer`.
 
     Raises:
-      ValueError: a rate that no parameter has, or settings that the method cannot work with.
+      InputError: a rate that no parameter has, or settings that the method cannot work with.
     """
     axis = block_axis(method)
     shapes = jax.eval_shape(axis.fits_of, block_shapes)
@@ -159,7 +160,7 @@ def check(template: FitTemplate) -> None:
     """Trace a dispatch without running it, so that what cannot work is said before anything starts.
 
     Raises:
-      ValueError: from the optimizer, the method or the rasterizer, naming the setting.
+      InputError: from the optimizer, the method or the rasterizer, naming the setting.
     """
     settings, keys = template.settings, jax.random.split(template.key, 1)
     state = jax.eval_shape(init_state, param_shapes(template))

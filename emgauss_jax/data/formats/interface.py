@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
+
 CHUNK = 64  # voxels along an edge of a stored chunk
 
 Slices = tuple[slice, slice, slice]
 Voxel = tuple[float, float, float]
 
 
-class VolumeError(ValueError):
+class VolumeError(InputError):
     """A file that is not what was wanted: one line, what was got and what was wanted."""
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.slice_profile import SliceProfile
 from emgauss_jax.methods import lateral_pairs
 from emgauss_jax.methods.axial_rows import Missing, fill, interpolate, stack_of
@@ -37,7 +38,7 @@ class Settings:
     """Everything static about the method; hashable.
 
     Raises:
-      ValueError: a number that cannot work.
+      InputError: a number that cannot work.
     """
 
     factor: float  # lateral px from slice to slice
@@ -53,7 +54,7 @@ class Settings:
     def __post_init__(self):
         smallest = min(self.batch, self.frames - 1, self.rows - 2, self.columns - 10)
         if smallest < 1 or not self.ssim_weight >= 0:
-            raise ValueError(
+            raise InputError(
                 f"emformer: got batch {self.batch}, frames {self.frames}, rows {self.rows}, "
                 f"columns {self.columns}, ssim_weight {self.ssim_weight}, wanted at least 1, 2, 3, "
                 "11 and 0"

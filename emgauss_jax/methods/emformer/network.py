@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.methods.emformer.attention import WindowAttention
 from emgauss_jax.methods.emformer.head import Last, double
 from emgauss_jax.methods.layers import Conv3x3
@@ -20,7 +21,7 @@ class Sizes:
     """Everything static about the network; hashable.
 
     Raises:
-      ValueError: a number that cannot work.
+      InputError: a number that cannot work.
     """
 
     features: int  # of the U-shaped stages
@@ -38,17 +39,17 @@ class Sizes:
         fields = dataclasses.asdict(self)
         whole = [n for name, n in fields.items() if name not in ("window", "drop")]
         if min(whole) < 1 or self.features % 4 or not 0 <= self.drop < 1:
-            raise ValueError(
+            raise InputError(
                 f"emformer: got {fields}, wanted 1 or more of each, features of 4, 8, 12, ... and "
                 "0 <= drop < 1"
             )
         if self.features % self.heads or self.deep_features % self.heads:
-            raise ValueError(
+            raise InputError(
                 f"emformer: got {self.features} and {self.deep_features} features, wanted "
                 f"multiples of {self.heads} heads"
             )
         if len(self.window) != 3 or self.window[0] != 2 or min(self.window) < 1:
-            raise ValueError(f"emformer.window: got {self.window}, wanted (2, rows, columns)")
+            raise InputError(f"emformer.window: got {self.window}, wanted (2, rows, columns)")
 
     @property
     def blocks(self) -> int:

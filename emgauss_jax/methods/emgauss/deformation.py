@@ -14,6 +14,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.data.errors import InputError
+
 
 class Depth(NamedTuple):
     """One depth, as a deformation sees it."""
@@ -59,13 +61,13 @@ def spline(fields: tuple[str, ...] = tuple(SHAPES)) -> Deformation:
       fields: of `Offsets`, those that change with depth; the others have no knots.
 
     Raises:
-      ValueError: a field that does not exist.
+      InputError: a field that does not exist.
 
     Source: ours; EMGauss leaves the form of the deformation network open to its constraints.
     """
     unknown = sorted(set(fields) - set(SHAPES))
     if unknown:
-        raise ValueError(f"spline.fields: got {unknown}, wanted some of {list(SHAPES)}")
+        raise InputError(f"spline.fields: got {unknown}, wanted some of {list(SHAPES)}")
 
     def init(key: jax.Array, count: int, knots: int) -> dict[str, jax.Array]:
         del key

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.render.gaussians import Gaussians
 
 MOST_COPIES = 51  # that a contribution is divided by, as in gsplat
@@ -148,12 +149,12 @@ def spread(axes: Any, tree: Any, count: int) -> Any:
       A pytree like tree: int, 0 or more, or None for a leaf that all Gaussians share.
 
     Raises:
-      ValueError: no prefix of the tree, or an axis that a leaf lacks or that is not N long.
+      InputError: no prefix of the tree, or an axis that a leaf lacks or that is not N long.
     """
     try:
         full = jax.tree.broadcast(axes, tree, is_leaf=lambda end: end is None)
     except ValueError as error:
-        raise ValueError(
+        raise InputError(
             f"deformation.gaussian_axes: got {axes}, wanted a prefix of {jax.tree.structure(tree)}"
         ) from error
     return jax.tree.map(functools.partial(_checked, count), tree, full)
@@ -164,7 +165,7 @@ def _checked(count: int, leaf: jax.Array, axis: int | None) -> int | None:
     if axis is None:
         return None
     if axis not in range(-leaf.ndim, leaf.ndim) or leaf.shape[axis] != count:
-        raise ValueError(
+        raise InputError(
             f"deformation.gaussian_axes: got {axis} for a leaf of shape {leaf.shape}, "
             f"wanted an axis of length {count}, or None"
         )

@@ -197,7 +197,7 @@ def maintain(
       Student, teacher, and a pytree of bool like them: True where a place was filled anew.
 
     Raises:
-      ValueError: gaussian axes that do not fit the deformation's parameters.
+      InputError: gaussian axes that do not fit the deformation's parameters.
     """
     control = settings.control
 

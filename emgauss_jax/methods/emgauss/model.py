@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.slice_profile import THIN, SliceProfile
 from emgauss_jax.methods.base import Block, bracket, gap_around, shown
 from emgauss_jax.methods.emgauss import density, schedule
@@ -35,7 +36,7 @@ class Settings:
     """Everything static about the method; hashable.
 
     Raises:
-      ValueError: a count that cannot work, or rotation asked of a backend that cannot draw it.
+      InputError: a count that cannot work, or rotation asked of a backend that cannot draw it.
     """
 
     stages: schedule.Stages
@@ -58,13 +59,13 @@ class Settings:
 
     def __post_init__(self):
         if min(self.planes_per_step, self.depth_noise_end, self.label_knots) < 1:
-            raise ValueError(
+            raise InputError(
                 f"emgauss: got planes_per_step {self.planes_per_step}, depth_noise_end "
                 f"{self.depth_noise_end} and label_knots {self.label_knots}, wanted 1 or more "
                 "of each"
             )
         if self.render.backend in AXIS_ALIGNED and self.rotated:
-            raise ValueError(
+            raise InputError(
                 f"rotation: got True with backend {self.render.backend!r}, wanted 'tiled'"
             )
 

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.slice_profile import SliceProfile
 from emgauss_jax.methods import lateral_pairs
 from emgauss_jax.methods.axial_rows import between
@@ -31,7 +32,7 @@ class Settings:
     """Everything static about the method; hashable.
 
     Raises:
-      ValueError: a number that cannot work.
+      InputError: a number that cannot work.
     """
 
     factor: int  # k, lateral px from slice to slice
@@ -45,7 +46,7 @@ class Settings:
     def __post_init__(self):
         smallest = min(self.features, self.blocks, self.batch, self.columns)
         if self.factor < 2 or smallest < 1 or self.rows < 3:
-            raise ValueError(
+            raise InputError(
                 f"lateral: got factor {self.factor}, features {self.features}, blocks "
                 f"{self.blocks}, batch {self.batch}, rows {self.rows}, columns {self.columns}, "
                 "wanted factor 2, rows 3 and all else 1 or more"

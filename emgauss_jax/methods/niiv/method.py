@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.slice_profile import SliceProfile
 from emgauss_jax.methods import lateral_pairs
 from emgauss_jax.methods.axial_rows import Missing, interpolate, stack_of
@@ -33,7 +34,7 @@ class Settings:
     """Everything static about the method; hashable.
 
     Raises:
-      ValueError: a number that cannot work.
+      InputError: a number that cannot work.
     """
 
     factor: int  # k of the training pairs, lateral px from slice to slice
@@ -51,7 +52,7 @@ class Settings:
     def __post_init__(self):
         counts = {name: n for name, n in vars(self).items() if isinstance(n, int)}
         if self.factor < 2 or self.rows < 3 or min(counts.values()) < 1:
-            raise ValueError(f"niiv: got {counts}, wanted factor 2, rows 3 and all else 1 or more")
+            raise InputError(f"niiv: got {counts}, wanted factor 2, rows 3 and all else 1 or more")
 
 
 def _networks(settings: Settings) -> tuple[Encoder, Decoder]:

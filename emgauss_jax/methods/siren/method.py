@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.slice_profile import SliceProfile
 from emgauss_jax.methods.base import Block, Method, no_upkeep, shown
 from emgauss_jax.methods.siren.network import Siren
@@ -25,7 +26,7 @@ class Settings:
     """Everything static about the method; hashable.
 
     Raises:
-      ValueError: a number that cannot work.
+      InputError: a number that cannot work.
     """
 
     anisotropy: float  # lateral px from slice to slice
@@ -36,7 +37,7 @@ class Settings:
 
     def __post_init__(self):
         if min(self.width, self.layers, self.points) < 1:
-            raise ValueError(
+            raise InputError(
                 f"siren: got width {self.width}, layers {self.layers}, points {self.points}, "
                 "wanted 1 or more of each"
             )

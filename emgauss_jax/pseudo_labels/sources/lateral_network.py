@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.stack import SliceStack, whole_factor
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.lateral import method as lateral
@@ -29,19 +30,19 @@ def why_not(config: Any, observed: SliceStack) -> str:
     """Say why the network is not asked: it has no steps.
 
     Raises:
-      ValueError: numbers that cannot work.
+      InputError: numbers that cannot work.
     """
     del observed
     steps, probe_steps = config.prior.steps, config.prior.probe_steps
     if not steps:
         return "off"
     if steps < 0 or probe_steps < 1:
-        raise ValueError(
+        raise InputError(
             f"prior: got steps {steps} and probe_steps {probe_steps}, wanted 1 or more of both "
             "(or 0 steps: no network)"
         )
     if not 0 <= config.prior.ema_decay < 1:
-        raise ValueError(f"prior.ema_decay: got {config.prior.ema_decay}, wanted 0 <= decay < 1")
+        raise InputError(f"prior.ema_decay: got {config.prior.ema_decay}, wanted 0 <= decay < 1")
     return ""
 
 
@@ -49,7 +50,7 @@ def make(config: Any, observed: SliceStack) -> Source:
     """Make the source.
 
     Raises:
-      ValueError: a setting that cannot work.
+      InputError: a setting that cannot work.
     """
     settings = lateral.Settings(
         factor=whole_factor(observed), profile=observed.plan.profile, **config.lateral

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.stack import SliceStack, whole_factor
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.base import Block, Method
@@ -56,12 +57,12 @@ def open_network(workdir: pathlib.Path, sampling: registry.AxialSampling) -> tup
       sampling: of the stack; its slices have the profile of those the network has learned from.
 
     Raises:
-      ValueError: there is no network, or one that has learned from slices of another profile.
+      InputError: there is no network, or one that has learned from slices of another profile.
     """
     config = read_workdir(workdir)
     method = registry.build_shared("prior.network", config, sampling)
     if sampling.profile.name != config.data.degradation:
-        raise ValueError(
+        raise InputError(
             f"prior.network: got one that has learned from {config.data.degradation!r}, wanted "
             f"{sampling.profile.name!r} as here"
         )
