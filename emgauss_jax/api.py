@@ -1,67 +1,230 @@
-"""What the commands do, as functions: fit a volume, reconstruct it, report on it."""
+"""The library: arrays in, arrays out.
 
+Letters: K observed slices, D planes of an output, Q queried planes, H W px.
+"""
+
+import dataclasses
+import functools
+import os
 import pathlib
-import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from emgauss_jax.data.damaged_slices import Damaged
-from emgauss_jax.evaluation.run_report import report_run
-from emgauss_jax.execution.executors import Executor, alone
-from emgauss_jax.execution.jobs import Job, reconstruction_path, run_job
-from emgauss_jax.execution.memory import estimate
+import numpy as np
+
+from emgauss_jax.data.array_volume import ArrayVolume, of_array
+from emgauss_jax.data.errors import InputError
+from emgauss_jax.data.volume import open_volume
+from emgauss_jax.evaluation.run_report import report_fits
+from emgauss_jax.execution.config_file import changed, load_config
+from emgauss_jax.pipeline.fit_file import load_fit, save_fit
 from emgauss_jax.pipeline.fitting import fitting_of
-from emgauss_jax.pipeline.output_grid import isotropic
+from emgauss_jax.pipeline.output_grid import OutputGrid, isotropic, output_grid
+from emgauss_jax.pipeline.region import FitStore
 from emgauss_jax.pipeline.run import Run, prepare
-from emgauss_jax.storage.run_dir import claim_workdir, locked, write_damaged, write_grey_range
+from emgauss_jax.pipeline.stitching import Fits, open_fits
+from emgauss_jax.pipeline.writing import draw_array, drawing, drawing_errors
+from emgauss_jax.storage.run_dir import read_workdir
 
 
-def train_and_evaluate(
-    config: Any,
-    workdir: pathlib.Path,
-    executor: Executor | None = None,
-    damaged: Sequence[Damaged] = (),
-) -> pathlib.Path:
-    """Fit, reconstruct and report; started again, go on where it stopped.
+class Progress(NamedTuple):
+    """How far a fit is."""
+
+    part: str  # "pseudo-labels", "fit"; where there are many regions, of which
+    done: int  # steps of that part
+    total: int
+
+
+class Stopped(Exception):
+    """A progress callback has asked a fit to stop."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fit:
+    """A finished fit, from which any plane can be drawn. From `fit` or `load`."""
+
+    run: Run
+    store: FitStore
+
+    @functools.cached_property
+    def _fits(self) -> Fits:
+        return open_fits(self.run, self.store)
+
+    @property
+    def voxel_nm(self) -> tuple[float, float, float]:
+        """Voxel size of `volume()`, nm (z, y, x)."""
+        return isotropic(self.run.observed).voxel_nm
+
+    def planes(self, z: Sequence[float]) -> np.ndarray:
+        """Draw planes at any depths.
+
+        Args:
+          z: [Q], rising, in input-slice units: 0 is the first slice, 1.5 lies between the second
+            and the third.
+
+        Returns:
+          [Q, H, W] in the stack's dtype and grey levels.
+
+        Raises:
+          InputError: depths outside the stack, or that do not rise.
+        """
+        return self._drawn(self._grid(z))
+
+    def volume(self, *, z_voxel_nm: float | None = None, factor: float | None = None) -> np.ndarray:
+        """Draw the whole volume, of isotropic voxels by default.
+
+        Args:
+          z_voxel_nm: distance of the planes, nm; at most that of the slices.
+          factor: or how many planes there are for every slice.
+
+        Returns:
+          [D, H, W] in the stack's dtype and grey levels.
+
+        Raises:
+          InputError: both are given, or one that cannot be.
+        """
+        return self._drawn(self._grid(None, z_voxel_nm, factor))
+
+    def uncertainty(
+        self,
+        z: Sequence[float] | None = None,
+        *,
+        z_voxel_nm: float | None = None,
+        factor: float | None = None,
+    ) -> np.ndarray:
+        """Estimate the standard error of every voxel of `planes(z)`, or else of `volume(...)`.
+
+        Returns:
+          f32[Q, H, W] or f32[D, H, W], in grey levels. 0 on an observed slice: its own noise is
+          not counted.
+        """
+        grid = self._grid(z, z_voxel_nm, factor)
+        return draw_array(drawing_errors(self._fits), self.run, grid.z, np.float32)
+
+    def report(self, folder: str | os.PathLike) -> pathlib.Path:
+        """Write report.html: pictures, expected error and, where planes were held out, scores.
+
+        Args:
+          folder: made where there is none.
+
+        Returns:
+          The path of the page.
+        """
+        observed, place = self.run.observed, pathlib.Path(folder)
+        volume = ArrayVolume(self.volume(), self.voxel_nm)
+        report_fits(self.run, self.store, volume, place, str(observed.volume.path))
+        return place / "report.html"
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the fit and the slices it was made from to one new file, for `load`.
+
+        Args:
+          path: a safetensors file, as x.safetensors.
+
+        Raises:
+          InputError: something stands at the path.
+        """
+        save_fit(pathlib.Path(path), self.run, self.store)
+
+    def _grid(self, z: Any, z_voxel_nm: Any = None, factor: Any = None) -> OutputGrid:
+        named = {"z": z, "z_voxel_nm": z_voxel_nm, "factor": factor}
+        given = [(name, value) for name, value in named.items() if value is not None]
+        if len(given) > 1:
+            raise InputError(f"planes: got {[name for name, _ in given]}, wanted one of them")
+        return output_grid(self.run.observed, given[0] if given else None)
+
+    def _drawn(self, grid: OutputGrid) -> np.ndarray:
+        return draw_array(drawing(self._fits), self.run, grid.z, self.run.observed.dtype)
+
+
+def fit(
+    stack: Any,
+    *,
+    voxel_nm: Sequence[float] | None = None,
+    config: Any = "emgauss",
+    progress: Callable[[Progress], bool | None] | None = None,
+    **overrides: Any,
+) -> Fit:
+    """Fit a stack of slices; nothing is written to disk.
 
     Args:
-      config: a config of configs/.
-      workdir: a new folder, or one of the same config; of many processes, one that all see.
-      executor: who does the work; None: this process alone.
-      damaged: slices that were found so, which the config calls missing; the report lists them.
+      stack: [K, H, W], uint8, uint16 or float32: numpy's, or any array with `shape`, `dtype` and
+        slicing; or the path of a volume.
+      voxel_nm: (z, y, x), nm: z is the distance of the slices. A file may know it.
+      config: the name or the path of a config, or one that has been loaded.
+      progress: is told how far the fit is; where it returns True the fit stops.
+      overrides: keys of the config, a dot written as two underscores: `train__steps=2000`,
+        `data__missing=(3, 7)`.
 
     Returns:
-      The path of the reconstruction.
+      The fit.
 
     Raises:
-      InputError: for every input that cannot be used; nothing has been overwritten.
+      InputError: for every input that cannot be used.
       FitError: the fit failed, with the step.
+      Stopped: by `progress`.
     """
-    executor = executor or alone()
-    if not executor.leads:
-        executor.wait("workdir")  # and what is measured for it
-        return finish(prepare(config, workdir), workdir, executor)
-    run = prepare(config, workdir)
-    isotropic(run.observed)  # or say why it cannot be
-    fitting_of(run.template.method).check_inputs(run, workdir)
-    claim_workdir(workdir, config)
-    with locked(workdir / ".lock"):
-        print(estimate(run), file=sys.stderr)
-        write_grey_range(workdir, run.observed.grey_range)
-        if damaged:
-            write_damaged(workdir, damaged)
-        executor.wait("workdir")
-        return finish(run, workdir, executor)
+    run = _prepared(stack, voxel_nm, config, overrides)
+    return Fit(run, fitting_of(run.template.method).fit_in_memory(run, _watched(progress)))
 
 
-def finish(run: Run, workdir: pathlib.Path, executor: Executor) -> pathlib.Path:
-    """Do what is left of a run in a workdir of its own: fits, reconstruction, report.
+def reconstruct(
+    stack: Any,
+    *,
+    voxel_nm: Sequence[float] | None = None,
+    config: Any = "emgauss",
+    progress: Callable[[Progress], bool | None] | None = None,
+    **overrides: Any,
+) -> np.ndarray:
+    """Turn a stack of slices into a volume of isotropic voxels; nothing is written to disk.
+
+    Args and Raises: as `fit`.
 
     Returns:
-      The path of the reconstruction.
+      [D, H, W] in the stack's dtype and grey levels: what the `train` command writes.
     """
-    path = reconstruction_path(run, workdir)
-    run_job(run, Job(str(workdir), True, str(path), None, ""), executor)
-    if executor.leads:
-        report_run(run, path, workdir)
-    return path
+    run = _prepared(stack, voxel_nm, config, overrides)
+    isotropic(run.observed)  # or say before the fit why it cannot be
+    store = fitting_of(run.template.method).fit_in_memory(run, _watched(progress))
+    return Fit(run, store).volume()
+
+
+def load(path: str | os.PathLike) -> Fit:
+    """Open a finished fit.
+
+    Args:
+      path: a file that `Fit.save` has written, or the workdir of a finished `train`.
+
+    Raises:
+      InputError: there is none, or it is damaged or of another version.
+    """
+    place = pathlib.Path(path)
+    if not place.is_dir():
+        return Fit(*load_fit(place))
+    run = prepare(read_workdir(place), place)
+    fitting = fitting_of(run.template.method)
+    fitting.check_fitted(run, place)
+    return Fit(run, fitting.fits_in(run, place))
+
+
+def _prepared(stack: Any, voxel_nm: Any, config: Any, overrides: dict[str, Any]) -> Run:
+    """Open a stack and cut it into blocks, as a config says."""
+    if isinstance(stack, str | os.PathLike):
+        volume = open_volume(stack, voxel_nm=voxel_nm)
+    else:
+        volume = of_array(stack, voxel_nm)
+    loaded = load_config(str(config)) if isinstance(config, str | os.PathLike) else config
+    return prepare(changed(loaded, overrides), volume=volume)
+
+
+def _watched(progress: Callable[[Progress], bool | None] | None) -> Callable[[str], Any]:
+    """Give each part of a fit who is told of it."""
+
+    def of(part: str) -> Callable[[int, int], None]:
+        def watch(done: int, total: int) -> None:
+            if progress and progress(Progress(part, done, total)):
+                raise Stopped(f"{part}: stopped after {done} of {total} steps")
+
+        return watch
+
+    return of

@@ -5,15 +5,24 @@ python -m emgauss_jax.train --config=configs/emgauss.py --workdir=DIR [--config.
 """
 
 import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
-from emgauss_jax.api import train_and_evaluate
+from emgauss_jax.data.damaged_slices import Damaged
 from emgauss_jax.data.errors import InputError
+from emgauss_jax.evaluation.run_report import report_run
 from emgauss_jax.execution import command
-from emgauss_jax.execution.executors import define_executor_flags, open_executor
-from emgauss_jax.pipeline.run import leave_out_damaged
+from emgauss_jax.execution.executors import Executor, alone, define_executor_flags, open_executor
+from emgauss_jax.execution.jobs import Job, reconstruction_path, run_job
+from emgauss_jax.execution.memory import estimate
+from emgauss_jax.pipeline.fitting import fitting_of
+from emgauss_jax.pipeline.output_grid import isotropic
+from emgauss_jax.pipeline.run import Run, leave_out_damaged, prepare
+from emgauss_jax.storage.run_dir import claim_workdir, locked, write_damaged, write_grey_range
 
 
 def define_flags() -> None:
@@ -22,6 +31,57 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder for everything this run makes.")
     flags.DEFINE_bool("detect_missing", False, "Look for damaged slices, list and leave out.")
     define_executor_flags()
+
+
+def train_and_evaluate(
+    config: Any,
+    workdir: pathlib.Path,
+    executor: Executor | None = None,
+    damaged: Sequence[Damaged] = (),
+) -> pathlib.Path:
+    """Fit, reconstruct and report; started again, go on where it stopped.
+
+    Args:
+      config: a config of configs/.
+      workdir: a new folder, or one of the same config; of many processes, one that all see.
+      executor: who does the work; None: this process alone.
+      damaged: slices that were found so, which the config calls missing; the report lists them.
+
+    Returns:
+      The path of the reconstruction.
+
+    Raises:
+      InputError: for every input that cannot be used; nothing has been overwritten.
+      FitError: the fit failed, with the step.
+    """
+    executor = executor or alone()
+    if not executor.leads:
+        executor.wait("workdir")  # and what is measured for it
+        return finish(prepare(config, workdir), workdir, executor)
+    run = prepare(config, workdir)
+    isotropic(run.observed)  # or say why it cannot be
+    fitting_of(run.template.method).check_inputs(run, workdir)
+    claim_workdir(workdir, config)
+    with locked(workdir / ".lock"):
+        print(estimate(run), file=sys.stderr)
+        write_grey_range(workdir, run.observed.grey_range)
+        if damaged:
+            write_damaged(workdir, damaged)
+        executor.wait("workdir")
+        return finish(run, workdir, executor)
+
+
+def finish(run: Run, workdir: pathlib.Path, executor: Executor) -> pathlib.Path:
+    """Do what is left of a run in a workdir of its own: fits, reconstruction, report.
+
+    Returns:
+      The path of the reconstruction.
+    """
+    path = reconstruction_path(run, workdir)
+    run_job(run, Job(str(workdir), True, str(path), None, ""), executor)
+    if executor.leads:
+        report_run(run, path, workdir)
+    return path
 
 
 def main() -> None:

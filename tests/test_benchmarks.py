@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from emgauss_jax.api import train_and_evaluate
+from emgauss_jax.train import train_and_evaluate
 from tests.benchmarks import agreement, backends, fit, peers, render, scenes
 from tests.tiny_runs import tiny
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from emgauss_jax.api import train_and_evaluate
 from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.storage.run_dir import claim_workdir, read_workdir
+from emgauss_jax.train import train_and_evaluate
 from tests.tiny_runs import ROOT, command, tiny, write
 
 RUN = (

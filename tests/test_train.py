@@ -7,16 +7,16 @@ import types
 import numpy as np
 import pytest
 
-from emgauss_jax.api import train_and_evaluate
 from emgauss_jax.data.tiling import Box
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.methods.base import Block
 from emgauss_jax.pipeline.region import label_template_of, open_region
-from emgauss_jax.pipeline.region_fit import fit_region
+from emgauss_jax.pipeline.region_fit import fit_region, fits_in
 from emgauss_jax.pipeline.run import prepare
 from emgauss_jax.pipeline.stitching import open_fits, render
 from emgauss_jax.pseudo_labels import store
 from emgauss_jax.pseudo_labels.store import read_labels
+from emgauss_jax.train import train_and_evaluate
 from tests.tiny_runs import ROOT, tiny, write
 
 SHAPE = (17, 32, 28)  # that of `tiny`: tests of one shape share what they compile
@@ -134,7 +134,7 @@ def test_an_unscorable_reference_costs_no_volume(tmp_path):
 def test_a_plane_that_lacks_gaussians_is_not_written(tmp_path):
     fit_region(prepare(tiny("emgauss_paper")), 0, tmp_path / "run")
     run = prepare(tiny("emgauss_paper", emgauss__render__capacity=2))
-    fits = open_fits(run, tmp_path / "run")
+    fits = open_fits(run, fits_in(run, tmp_path / "run"))
     with pytest.raises(FloatingPointError, match=r"raise emgauss\.render\.capacity"):
         render(fits, np.array([0.5]), Box((0, 0, 0), run.observed.shape))
 
@@ -158,7 +158,7 @@ def test_what_a_block_draws_outside_itself_is_nobodys(tmp_path):
         region = types.SimpleNamespace(constants=[np.nan])
         return types.SimpleNamespace(region=region, block=lambda i: (block,))
 
-    fits = open_fits(run, tmp_path)._replace(predict=draw, open=opened)
+    fits = open_fits(run, fits_in(run, tmp_path))._replace(predict=draw, open=opened)
     part = Box((0, 0, 0), run.observed.shape)
     np.testing.assert_allclose(render(fits, np.arange(0, 39, 0.7), part), 0.5)
 

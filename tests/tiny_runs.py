@@ -99,7 +99,7 @@ def fake_network(workdir, config):
     """Leave a niiv in a workdir that has learned nothing."""
     method = registry.build("niiv", config, registry.AxialSampling())
     learned = network_file.Learned(4, 1, 1, 1, (6, 24, 28))
-    network_file.write(workdir, method.init(jax.random.key(0), None), learned)
+    network_file.write(workdir, method.init(jax.random.key(0), None), learned, config)
 
 
 def stirred(params, size=0.2):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from emgauss_jax.data.array_volume import ArrayVolume
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.intensity import IntensityRange, spanning, to_unit
 from emgauss_jax.data.phantom import VOXEL_NM, tissue
@@ -97,45 +98,28 @@ class SliceStack:
         return to_unit(self.volume[start:stop, y : y + height, x : x + width], self.grey_range)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Phantom:
-    """A procedural volume behind the same door."""
-
-    array: np.ndarray
-    voxel_nm: tuple[float, float, float] = (VOXEL_NM,) * 3
-    format: str = "tiff"  # what it would be written as
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.array.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.array.dtype
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        return self.array[index]
-
-
-def open_stack(config: Any, grey_range: IntensityRange | None = None) -> SliceStack:
+def open_stack(
+    config: Any, grey_range: IntensityRange | None = None, volume: Any = None
+) -> SliceStack:
     """Open a volume; its voxels are looked at only to find their range, and not of uint8.
 
     Args:
       config: the `data` section of a config.
       grey_range: the range, where it is known already.
+      volume: an opened one, to be used in place of the config's path.
 
     Raises:
       InputError: for every input that cannot be used, naming the setting.
     """
-    observed = open_unmeasured(config)
+    observed = open_unmeasured(config, volume)
     return (
         dataclasses.replace(observed, grey_range=grey_range) if grey_range else measured(observed)
     )
 
 
-def open_unmeasured(config: Any) -> SliceStack:
+def open_unmeasured(config: Any, volume: Any = None) -> SliceStack:
     """Open a volume without a look at its voxels: what is not uint8 has no range of its own yet."""
-    volume = _open(config)
+    volume = _open(config) if volume is None else volume
     form = volume.format if volume.format == "zarr2" else None
     box = parse_crop(config.crop, volume.shape)
     plan = degrade_plan(
@@ -163,7 +147,8 @@ def _open(config: Any) -> Any:
         return open_volume(config.path, dataset=config.dataset, voxel_nm=voxel_nm)
     if len(config.phantom_shape) != 3 or min(config.phantom_shape) < 1:
         raise InputError(f"data.phantom_shape: got {config.phantom_shape}, wanted (z, y, x)")
-    return _Phantom(tissue(tuple(config.phantom_shape), config.phantom_seed))
+    phantom = tissue(tuple(config.phantom_shape), config.phantom_seed)
+    return ArrayVolume(phantom, (VOXEL_NM,) * 3, "procedural phantom")
 
 
 def find_grey_range(observed: SliceStack) -> IntensityRange:

@@ -19,7 +19,8 @@ from emgauss_jax.data.handles import Volume, VolumeWriter, check_absent, one_lin
 _DTYPES = ("uint8", "uint16", "float32")
 
 
-def _checked_voxel(voxel_nm: Sequence[float], path: Path) -> Voxel:
+def checked_voxel(voxel_nm: Sequence[float], path: Path | str) -> Voxel:
+    """Check a voxel size, nm (z, y, x), of the volume at a path."""
     try:
         voxel = tuple(float(length) for length in voxel_nm)
     except (TypeError, ValueError):
@@ -31,7 +32,8 @@ def _checked_voxel(voxel_nm: Sequence[float], path: Path) -> Voxel:
     return voxel
 
 
-def _checked_dtype(dtype: Any, path: Path) -> np.dtype:
+def checked_dtype(dtype: Any, path: Path | str) -> np.dtype:
+    """Check a dtype of the volume at a path, and give it in native byte order."""
     try:
         native = np.dtype(dtype).newbyteorder("=")
     except TypeError:
@@ -84,13 +86,13 @@ def open_volume(
     shape = tuple(int(length) for length in reader.shape)
     if 0 in shape:
         raise InputError(f"{path}: got an empty volume of shape {shape}")
-    dtype = _checked_dtype(reader.dtype, path)
+    dtype = checked_dtype(reader.dtype, path)
     if voxel is None:
         raise InputError(
             f"{path}: got no voxel size, wanted one: --config.data.voxel_nm=z,y,x (nm), of "
             "reconstruct --input_voxel_nm"
         )
-    return Volume(path, shape, dtype, _checked_voxel(voxel, path), form.name, reader.read)
+    return Volume(path, shape, dtype, checked_voxel(voxel, path), form.name, reader.read)
 
 
 def _format_for(path: Path, wanted: str | None) -> Format:
@@ -124,8 +126,8 @@ def plan_volume(
     shape = tuple(int(length) for length in shape)
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(f"{path}: shape: got {shape}, wanted three positive lengths (D, H, W)")
-    native = _checked_dtype(dtype, path)
-    return form.name, Layout(path.name, shape, native, _checked_voxel(voxel_nm, path))
+    native = checked_dtype(dtype, path)
+    return form.name, Layout(path.name, shape, native, checked_voxel(voxel_nm, path))
 
 
 def create_volume(

@@ -4,7 +4,9 @@ Letters: D H W output, K observed slices.
 """
 
 import pathlib
-from typing import NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,14 +21,14 @@ from emgauss_jax.methods.interpolate import baselines
 from emgauss_jax.pipeline.cutting import part_of
 from emgauss_jax.pipeline.fitting import fitting_of
 from emgauss_jax.pipeline.output_grid import isotropic
-from emgauss_jax.pipeline.region import folder_of
+from emgauss_jax.pipeline.region import FitStore
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.stitching import expected_error, open_fits
-from emgauss_jax.pseudo_labels.store import read_weights
 from emgauss_jax.pseudo_labels.template import why_no_pseudo_labels
 from emgauss_jax.pseudo_labels.weights import describe
 from emgauss_jax.storage.run_dir import read_damaged
 
+NONE: Mapping[str, str] = MappingProxyType({})
 SAMPLE = 2**23  # voxels of the output that are looked at; each method's copy takes 32 MiB
 
 
@@ -72,28 +74,49 @@ def choose_sample(observed: SliceStack, z: np.ndarray) -> Sample:
 
 
 def report_run(run: Run, path: pathlib.Path, workdir: pathlib.Path) -> None:
-    """Compare a written reconstruction with every interpolation, and with the reference if any.
+    """Report on the run of a workdir, in its report/; see `report_fits`.
 
     Args:
       run: finished.
       path: the reconstruction, of isotropic voxels.
-      workdir: gets report/, with report.html and, where there is a reference, metrics.json.
+      workdir: of the run.
+    """
+    store = fitting_of(run.template.method).fits_in(run, workdir)
+    damaged = read_damaged(workdir)
+    report_fits(run, store, open_volume(path), workdir / "report", path.name, damaged)
+
+
+def report_fits(
+    run: Run,
+    store: FitStore,
+    volume: Any,
+    folder: pathlib.Path,
+    name: str,
+    damaged: Mapping[str, str] = NONE,
+) -> None:
+    """Compare a reconstruction with every interpolation, and with the reference if there is one.
+
+    Args:
+      run: finished.
+      store: its fits.
+      volume: the reconstruction, of isotropic voxels: has `voxel_nm`, slicing reads a box.
+      folder: gets report.html and, where there is a reference, metrics.json.
+      name: of the reconstruction, for the heading.
+      damaged: slices that were found so, index -> reason.
     """
     z = isotropic(run.observed).z
     sample = choose_sample(run.observed, z)
     observed, depths, (_, ys, xs) = sample.observed, z[sample.planes], sample.box.slices
-    volume = open_volume(path)
     ours = to_unit(volume[sample.planes, ys, xs], observed.grey_range)
     block = Block(observed.unit_slices, observed.z, observed.plan.valid)
     reference, unscored = _reference(observed)
     told = {
         "voxel_nm": volume.voxel_nm,
-        "title": f"{run.config.method}: {path.name}",
-        "notes": describe_run(run, workdir) | sample.describe() | unscored,
-        "expected": _expected(run, workdir, depths, sample.box),
+        "title": f"{run.config.method}: {name}",
+        "notes": describe_run(run, store, damaged) | sample.describe() | unscored,
+        "expected": _expected(run, store, depths, sample.box),
         "method": run.config.method,
     }
-    folder = workdir / "report"
     if reference is None:
         others = baselines(block, depths, ("nearest", "linear"))
         hidden = _hidden(observed, depths)
@@ -114,12 +137,12 @@ def _reference(observed: SliceStack) -> tuple[np.ndarray | None, dict[str, str]]
     return reference, {}
 
 
-def _expected(run: Run, workdir: pathlib.Path, z: np.ndarray, box: Box) -> np.ndarray:
+def _expected(run: Run, store: FitStore, z: np.ndarray, box: Box) -> np.ndarray:
     """Estimate the standard error of planes of a box, slab by slab.
 
     The regions it takes are opened here, so that none is held while the planes are scored.
     """
-    fits = open_fits(run, workdir)
+    fits = open_fits(run, store)
     slabs = range(0, len(z), fits.slab)
     return np.concatenate([expected_error(fits, z[i : i + fits.slab], box) for i in slabs])
 
@@ -134,11 +157,11 @@ def _hidden(observed: SliceStack, z: np.ndarray) -> np.ndarray:
     return hidden
 
 
-def describe_run(run: Run, workdir: pathlib.Path) -> dict[str, str]:
+def describe_run(run: Run, store: FitStore, damaged: Mapping[str, str] = NONE) -> dict[str, str]:
     """Say what the report's reader should know about a finished run."""
     observed, plan = run.observed, run.observed.plan
     notes = {
-        "volume": str(getattr(observed.volume, "path", "procedural phantom")),
+        "volume": str(observed.volume.path),
         "observed slices": f"{plan.valid.sum()} valid of {len(plan.valid)}",
         "observed voxel, nm (z, y, x)": " x ".join(f"{nm:g}" for nm in observed.voxel_nm),
         "blocks": f"{run.grid.count} of {' x '.join(map(str, run.grid.size))}",
@@ -146,13 +169,12 @@ def describe_run(run: Run, workdir: pathlib.Path) -> dict[str, str]:
         "seed": str(run.config.seed),
     }
     if "prior" in run.config:
-        notes["prior"] = _describe_labels(run, workdir)
+        notes["prior"] = _describe_labels(run, store)
     if len(run.regions) > 1:
         own = ", each with a prior of its own" if run.label_template else ""
         notes["regions"] = f"{len(run.regions)}{own}"
-    notes |= fitting_of(run.template.method).notes(run, workdir)
+    notes |= store.notes()
     notes |= missing_note(np.flatnonzero(~plan.valid))
-    damaged = read_damaged(workdir)
     if damaged:
         scored = " (in the reference, too, and scored as they are there)" if plan.factor else ""
         listed = "; ".join(f"{index} {reason}" for index, reason in damaged.items())
@@ -162,10 +184,10 @@ def describe_run(run: Run, workdir: pathlib.Path) -> dict[str, str]:
     return notes
 
 
-def _describe_labels(run: Run, workdir: pathlib.Path) -> str:
+def _describe_labels(run: Run, store: FitStore) -> str:
     """Say how the sources were weighed, in the region in the middle where there are many."""
     middle = len(run.regions) // 2
-    judged = read_weights(folder_of(run, middle, workdir))
+    judged = store.weights(middle)
     if judged:
         return describe(judged)
     why_not = why_no_pseudo_labels(run.config, part_of(run.observed, run.regions[middle]))

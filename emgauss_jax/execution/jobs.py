@@ -60,8 +60,9 @@ def phases(run: Run, job: Job) -> tuple[Phase, ...]:
       InputError: an output that cannot be begun.
     """
     workdir, observed = pathlib.Path(job.workdir), run.observed
-    grid, fits = output_grid(observed, job.asked), open_fits(run, workdir)
-    planned = (fitting_of(run.template.method).plan(run, workdir),) if job.fits else ()
+    grid, fitting = output_grid(observed, job.asked), fitting_of(run.template.method)
+    fits = open_fits(run, fitting.fits_in(run, workdir))
+    planned = (fitting.plan(run, workdir),) if job.fits else ()
     of = json.dumps([run.config.to_json(sort_keys=True), workdir.name, grid.z.tolist()])
     for draw, path, dtype, what in (
         (drawing(fits), job.output, observed.dtype, "planes"),

@@ -14,6 +14,7 @@ from emgauss_jax.methods.emgauss.deformation import DEFORMATIONS
 from emgauss_jax.methods.emgauss.density import DensityControl
 from emgauss_jax.methods.emgauss.model import Settings
 from emgauss_jax.methods.emgauss.schedule import Stages
+from emgauss_jax.methods.linear import method as linear
 from emgauss_jax.methods.niiv import method as niiv
 from emgauss_jax.methods.siren import method as siren
 from emgauss_jax.render.rasterize import RenderSettings
@@ -71,6 +72,12 @@ def build_siren(config: Any, sampling: AxialSampling) -> Method:
     return siren.build(siren.Settings(sampling.anisotropy, sampling.profile, **config))
 
 
+def build_linear(config: Any, sampling: AxialSampling) -> Method:
+    """Build linear interpolation, which has no settings."""
+    del config, sampling
+    return linear.build()
+
+
 def build_shared(asked_by: str, config: Any, sampling: AxialSampling) -> Method:
     """Build the method of another run's config, one whose network serves any stack.
 
@@ -94,6 +101,7 @@ METHODS = {
     "niiv": build_niiv,
     "emformer": build_emformer,
     "siren": build_siren,
+    "linear": build_linear,
 }
 
 

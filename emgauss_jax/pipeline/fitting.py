@@ -12,11 +12,12 @@ from emgauss_jax.data.formats.interface import CHUNK
 from emgauss_jax.methods.base import Method
 from emgauss_jax.pipeline import region_fit, shared_network
 from emgauss_jax.pipeline.phase import Phase
-from emgauss_jax.pipeline.region import Fitted
+from emgauss_jax.pipeline.region import FitStore
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.trials import TrialFolders
 from emgauss_jax.training.failures import Failure
 from emgauss_jax.training.hyperparams import Hyper
+from emgauss_jax.training.metrics_log import Watch
 
 SLAB = CHUNK  # planes drawn at once
 
@@ -27,8 +28,9 @@ class Fitting(NamedTuple):
     `plan(run, workdir)`: the fits as a phase of a job.
     `check_inputs(run, workdir)`: raise InputError, before a fit is begun, where it cannot be made.
     `check_fitted(run, workdir)`: raise InputError where fits are missing.
-    `open(run, index, workdir)`: a region whose blocks can be drawn.
-    `notes(run, workdir)`: what a report's reader should know of the fits.
+    `fits_in(run, workdir)`: the finished fits of a workdir.
+    `fit_in_memory(run, watch)`: make the fits and write nothing to disk.
+    `unpack(run, arrays, about)`: the fits that `FitStore.pack` has named.
     `fit_trials(run, hypers, folders)`: fit trials of a sweep at once; trial -> failure.
     `fits_of_trials(run, count)`: how many fits so many trials take, in words.
     `planes_at_once`: drawn of a block.
@@ -38,8 +40,9 @@ class Fitting(NamedTuple):
     plan: Callable[[Run, pathlib.Path], Phase]
     check_inputs: Callable[[Run, pathlib.Path], None]
     check_fitted: Callable[[Run, pathlib.Path], None]
-    open: Callable[[Run, int, pathlib.Path], Fitted]
-    notes: Callable[[Run, pathlib.Path], dict[str, str]]
+    fits_in: Callable[[Run, pathlib.Path], FitStore]
+    fit_in_memory: Callable[[Run, Callable[[str], Watch]], FitStore]
+    unpack: Callable[..., FitStore]
     fit_trials: Callable[[Run, Sequence[Hyper], TrialFolders], dict[int, Failure]]
     fits_of_trials: Callable[[Run, int], str]
     planes_at_once: int
@@ -50,8 +53,9 @@ PER_BLOCK = Fitting(
     plan=region_fit.plan_fits,
     check_inputs=region_fit.check_inputs,
     check_fitted=region_fit.check_fitted,
-    open=region_fit.read_fitted,
-    notes=region_fit.notes,
+    fits_in=region_fit.fits_in,
+    fit_in_memory=region_fit.fit_in_memory,
+    unpack=region_fit.unpack,
     fit_trials=region_fit.fit_trials,
     fits_of_trials=lambda run, n: f"x {run.grid.count} blocks = {n * run.grid.count} fits",
     planes_at_once=SLAB,
@@ -61,8 +65,9 @@ SHARED = Fitting(
     plan=shared_network.plan_fits,
     check_inputs=shared_network.check_inputs,
     check_fitted=shared_network.check_fitted,
-    open=shared_network.read_drawn,
-    notes=shared_network.notes,
+    fits_in=shared_network.fits_in,
+    fit_in_memory=shared_network.fit_in_memory,
+    unpack=shared_network.unpack,
     fit_trials=shared_network.fit_trials,
     fits_of_trials=lambda run, n: f"= {n} networks",
     planes_at_once=4 * SLAB,  # a network looks at all of a block for whatever it is asked

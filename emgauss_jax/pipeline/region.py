@@ -24,6 +24,7 @@ from emgauss_jax.pseudo_labels.template import (
     label_template,
     why_no_pseudo_labels,
 )
+from emgauss_jax.pseudo_labels.weights import SourceWeights
 
 
 class Region(NamedTuple):
@@ -52,12 +53,29 @@ class Fitted(NamedTuple):
 
     region: Region
     labels: Labels | None  # what is left of them
-    params_of: Callable[[int], Any]  # of a block, by its place among those that live
+    params: Any  # of the blocks that live, leaves [L, ...]
 
     def block(self, index: int) -> tuple[Any, Block]:
         """Pick the parameters and the data of a block that lives."""
         block = jax.tree.map(lambda leaf: leaf[0], self.region.cut([index], self.labels))
-        return self.params_of(self.region.live.index(index)), block
+        place = self.region.live.index(index)
+        return jax.tree.map(lambda leaf: leaf[place], self.params), block
+
+
+class FitStore(NamedTuple):
+    """The finished fits of a run, in a workdir or in memory.
+
+    `open(index)`: a region whose blocks can be drawn.
+    `weights(index)`: how far the sources of a region's pseudo-labels were believed; None: it has
+        none.
+    `notes()`: what a report's reader should know of the fits.
+    `pack()`: all of it as a pytree of arrays and JSON, for one file.
+    """
+
+    open: Callable[[int], Fitted]
+    weights: Callable[[int], SourceWeights | None]
+    notes: Callable[[], dict[str, str]]
+    pack: Callable[[], tuple[Any, dict[str, Any]]]
 
 
 def folder_of(run: Run, index: int, workdir: pathlib.Path) -> pathlib.Path:

@@ -1,14 +1,16 @@
 """The fits of blocks that learn each for itself: region by region, each in a folder of its own.
 
-A fitted region holds `fitted.npz` (the teachers), `constants.npy`, `metrics.jsonl` and `prior/`
-(what is left of its pseudo-labels). Letters: S blocks of a region, of which L live.
+A fitted region holds `fitted.safetensors`, `metrics.jsonl` and `prior/` (what is left of its
+pseudo-labels). Letters: S blocks of a region, of which L live.
 """
 
 import dataclasses
+import functools
+import json
 import os
 import pathlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +19,7 @@ import numpy as np
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.region import (
+    FitStore,
     Fitted,
     Region,
     folder_of,
@@ -28,17 +31,19 @@ from emgauss_jax.pipeline.trials import TrialFolders
 from emgauss_jax.pseudo_labels import store
 from emgauss_jax.pseudo_labels.generate import generate
 from emgauss_jax.pseudo_labels.store import Labels
-from emgauss_jax.storage import files
+from emgauss_jax.pseudo_labels.weights import SourceWeights
+from emgauss_jax.storage import pytrees
 from emgauss_jax.storage.run_dir import claim_workdir
 from emgauss_jax.training import chunk_plan, metrics_log
 from emgauss_jax.training.failures import Failure
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.hyperparams import Hyper
+from emgauss_jax.training.metrics_log import Watch, unwatched
 from emgauss_jax.training.problem import Problem, check, param_shapes
 from emgauss_jax.training.sweep_results import failed, pick
 
-FITTED = "fitted.npz"  # the teachers of the blocks that live
-CONSTANTS = "constants.npy"  # f32[S], see `Region`
+FITTED = "fitted.safetensors"  # the teachers of the blocks that live, the constants of the others
+KIND = "region"
 
 
 def plan_fits(run: Run, workdir: pathlib.Path) -> Phase:
@@ -70,6 +75,11 @@ def check_inputs(run: Run, workdir: pathlib.Path) -> None:
     """
     if all(is_fitted(run, index, workdir) for index in range(len(run.regions))):
         return check_fitted(run, workdir)
+    check_can_fit(run)
+
+
+def check_can_fit(run: Run) -> None:
+    """Raise where a fit cannot be made, or one of its sources cannot be had."""
     check(run.template)
     for source in run.label_template.sources.values() if run.label_template else ():
         source.check()
@@ -103,17 +113,20 @@ def fit_region(run: Run, index: int, workdir: pathlib.Path) -> None:
     if not is_fitted(run, index, workdir):
         region, params = open_region(run, index), ()
         if region.live:
-            params = fit(problem_of(run, index, region, _labels_of(run, region, folder)), folder)
-        write_fitted(folder, region.constants, params)
+            labels = _labels_of(run, region, folder)
+            params = fit(problem_of(run, index, region, labels), folder)
+        write_fitted(folder, region.constants, params, run.config)
     store.forget(folder)
     # The checkpoints last, see `is_done`.
     shutil.rmtree(folder / chunk_plan.FOLDER, ignore_errors=True)
 
 
-def _labels_of(run: Run, region: Region, folder: pathlib.Path) -> Labels | None:
+def _labels_of(
+    run: Run, region: Region, folder: pathlib.Path | None, watch: Watch = unwatched
+) -> Labels | None:
     """Make the pseudo-labels of a region; None where it has none."""
     template = label_template_of(run, region)
-    return template and generate(template, region.observed, folder)
+    return template and generate(template, region.observed, folder, watch)
 
 
 def problem_of(run: Run, index: int, region: Region, labels: Labels | None) -> Problem:
@@ -123,35 +136,130 @@ def problem_of(run: Run, index: int, region: Region, labels: Labels | None) -> P
     return Problem(run.template, region.cut(region.live, labels), numbers=numbers)
 
 
-def write_fitted(folder: pathlib.Path, constants: np.ndarray, params: Any) -> None:
+def write_fitted(folder: pathlib.Path, constants: np.ndarray, params: Any, config: Any) -> None:
     """Write what a region's fit came to; it is fitted once this is written.
 
     Args:
       folder: of the region.
       constants: f32[S].
       params: numpy leaves [L, ...]; () where no block lives.
+      config: of the run.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / CONSTANTS, constants)
-    files.save(folder / FITTED, params)
+    about = {"config": json.loads(config.to_json()), "constants": int(_count(constants))}
+    pytrees.write(folder / FITTED, KIND, {"params": params, "constants": constants}, about)
+
+
+def _count(constants: np.ndarray) -> int:
+    """Count the blocks that are not fitted."""
+    return int((~np.isnan(constants)).sum())
+
+
+def fits_in(run: Run, workdir: pathlib.Path) -> FitStore:
+    """Give the finished fits of a workdir; nothing is read yet."""
+
+    def constants() -> int:
+        files = (folder_of(run, i, workdir) / FITTED for i in range(len(run.regions)))
+        return sum(pytrees.read_about(each, KIND)["constants"] for each in files)
+
+    return FitStore(
+        open=functools.partial(read_fitted, run, workdir=workdir),
+        weights=lambda index: store.read_weights(folder_of(run, index, workdir)),
+        notes=lambda: _notes(constants()),
+        pack=lambda: _pack([read_fitted(run, i, workdir) for i in range(len(run.regions))]),
+    )
+
+
+def _notes(constants: int) -> dict[str, str]:
+    return {"blocks of one intensity": f"{constants}, passed through"} if constants else {}
 
 
 def read_fitted(run: Run, index: int, workdir: pathlib.Path) -> Fitted:
-    """Open a region that is fitted."""
+    """Open a region that is fitted.
+
+    Raises:
+      InputError: its file is damaged, or of other blocks.
+    """
     folder, region = folder_of(run, index, workdir), open_region(run, index)
     if not region.live:
-        return Fitted(region, None, lambda place: None)
-    params = files.read(folder / FITTED, param_shapes(run.template))
+        return Fitted(region, None, ())
     template, observed = label_template_of(run, region), region.observed
     labels = template and store.read_labels(folder, template.plane_z(observed), template.factor)
-    return Fitted(region, labels, lambda place: jax.tree.map(lambda leaf: leaf[place], params))
+    arrays, _ = pytrees.read(folder / FITTED, KIND)
+    params = pytrees.part(arrays, "params")
+    return Fitted(region, labels, pytrees.like(params, params_like(run, region), folder / FITTED))
 
 
-def notes(run: Run, workdir: pathlib.Path) -> dict[str, str]:
-    """Say what a report's reader should know of the fits."""
-    folders = [folder_of(run, index, workdir) for index in range(len(run.regions))]
-    constant = sum(int((~np.isnan(np.load(each / CONSTANTS))).sum()) for each in folders)
-    return {"blocks of one intensity": f"{constant}, passed through"} if constant else {}
+def params_like(run: Run, region: Region) -> Any:
+    """Give the shapes of what the fits of a region learn, leaves [L, ...]."""
+
+    def of_all(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((len(region.live), *leaf.shape[1:]), leaf.dtype)
+
+    return jax.tree.map(of_all, param_shapes(run.template))
+
+
+def fit_in_memory(run: Run, watch: Callable[[str], Watch]) -> FitStore:
+    """Fit all regions; nothing is written to disk.
+
+    Args:
+      watch: gives who is told how far a part of the work is, by its name.
+    """
+    check_can_fit(run)
+    fitted = [_fit_region_in_memory(run, index, watch) for index in range(len(run.regions))]
+    return held(fitted)
+
+
+def held(fitted: Sequence[Fitted]) -> FitStore:
+    """Give the finished fits of all regions, held in memory."""
+    return FitStore(
+        open=fitted.__getitem__,
+        weights=lambda index: (labels := fitted[index].labels) and labels.judged,
+        notes=lambda: _notes(sum(_count(each.region.constants) for each in fitted)),
+        pack=lambda: _pack(fitted),
+    )
+
+
+def _pack(fitted: Sequence[Fitted]) -> tuple[Any, dict[str, Any]]:
+    """Name parameters and spread of every region by its number."""
+    labels = {str(i): one.labels for i, one in enumerate(fitted) if one.labels}
+    tree = {
+        "params": {str(i): one.params for i, one in enumerate(fitted)},
+        "spread": {i: one.spread for i, one in labels.items()},
+    }
+    return tree, {"weights": {i: one.judged._asdict() for i, one in labels.items()}}
+
+
+def unpack(run: Run, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> FitStore:
+    """Take the fits of all regions out of what `_pack` has named.
+
+    Raises:
+      InputError: they are those of other blocks.
+    """
+
+    def one(index: int) -> Fitted:
+        region, name = open_region(run, index), str(index)
+        if not region.live:
+            return Fitted(region, None, ())
+        mine = pytrees.part(arrays, f"params/{name}")
+        params = pytrees.like(mine, params_like(run, region), f"region {index}")
+        template, labels = label_template_of(run, region), None
+        if template and name in about["weights"]:
+            judged, spread = SourceWeights(**about["weights"][name]), arrays[f"spread/{name}"]
+            z, factor = template.plane_z(region.observed), template.factor
+            labels = Labels(spread, spread, z, factor, judged).forgotten()
+        return Fitted(region, labels, params)
+
+    return held([one(index) for index in range(len(run.regions))])
+
+
+def _fit_region_in_memory(run: Run, index: int, watch: Callable[[str], Watch]) -> Fitted:
+    region = open_region(run, index)
+    if not region.live:
+        return Fitted(region, None, ())
+    here = f", region {index + 1} of {len(run.regions)}" if len(run.regions) > 1 else ""
+    labels = _labels_of(run, region, None, watch(f"pseudo-labels{here}"))
+    params = fit(problem_of(run, index, region, labels), None, watch(f"fit{here}"))
+    return Fitted(region, labels and labels.forgotten(), params)
 
 
 def fit_trials(run: Run, hypers: Sequence[Hyper], folders: TrialFolders) -> dict[int, Failure]:
@@ -179,7 +287,7 @@ def fit_trials(run: Run, hypers: Sequence[Hyper], folders: TrialFolders) -> dict
                 continue
             place = folder_of(run, index, workdir)
             _share_labels(shared / store.FOLDER, place / store.FOLDER)
-            write_fitted(place, region.constants, params[which])
+            write_fitted(place, region.constants, params[which], config)
             if region.live:
                 metrics_log.copy_metrics(fitted / metrics_log.FILE, place / metrics_log.FILE, which)
     return lost

@@ -63,7 +63,10 @@ def leave_out_damaged(config: Any) -> tuple[Any, list[Damaged]]:
 
 
 def prepare(
-    config: Any, workdir: pathlib.Path | None = None, grey_range: IntensityRange | None = None
+    config: Any,
+    workdir: pathlib.Path | None = None,
+    grey_range: IntensityRange | None = None,
+    volume: Any = None,
 ) -> Run:
     """Open the volume a config names and cut it into regions of blocks.
 
@@ -71,6 +74,7 @@ def prepare(
       config: the whole config.
       workdir: where grey levels may have been measured already.
       grey_range: or these.
+      volume: an opened one, to be used in place of the config's `data.path`.
 
     Returns:
       The run; nothing has been written, and no slice is held.
@@ -80,7 +84,7 @@ def prepare(
     """
     settings = FitSettings(**config.train)
     grey_range = read_grey_range(workdir) if workdir else grey_range
-    observed = open_stack(config.data, grey_range)
+    observed = open_stack(config.data, grey_range, volume)
     shape = (int(observed.plan.valid.sum()), *observed.shape[1:])
     grid = cut_grid(shape, config.block.max_size, config.block.overlap)
     regions = cut_regions(grid, config.block.region)

@@ -1,14 +1,16 @@
 """One network for all blocks: what it learns from, its fit, and regions drawn by it.
 
-It is fitted as one task; `network.npz` in the workdir is all that remains.
+It is fitted as one task; `network.safetensors` in the workdir is all that remains.
 Letters: B blocks.
 """
 
 import dataclasses
+import functools
 import itertools
 import pathlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,16 +28,17 @@ from emgauss_jax.methods.base import Block
 from emgauss_jax.metrics.scores import SMALLEST
 from emgauss_jax.pipeline.cutting import cut_blocks, part_of
 from emgauss_jax.pipeline.phase import Phase
-from emgauss_jax.pipeline.region import Fitted, open_region
+from emgauss_jax.pipeline.region import FitStore, Fitted, open_region
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.trials import TrialFolders
-from emgauss_jax.storage import network_file
+from emgauss_jax.storage import network_file, pytrees
 from emgauss_jax.storage.run_dir import claim_workdir
 from emgauss_jax.training import chunk_plan, metrics_log
 from emgauss_jax.training.block_axis import block_axis
 from emgauss_jax.training.failures import Failure
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.hyperparams import Hyper
+from emgauss_jax.training.metrics_log import Watch
 from emgauss_jax.training.problem import Problem, check
 from emgauss_jax.training.sweep_results import failed, pick
 
@@ -64,8 +67,13 @@ def check_inputs(run: Run, workdir: pathlib.Path) -> None:
       InputError: saying why it cannot.
     """
     if not network_file.is_there(workdir):
-        open_volumes(run)
-        check(run.template)
+        check_can_fit(run)
+
+
+def check_can_fit(run: Run) -> None:
+    """Raise where no network can be fitted to the volumes of a run."""
+    open_volumes(run)
+    check(run.template)
 
 
 def check_fitted(run: Run, workdir: pathlib.Path) -> None:
@@ -114,21 +122,70 @@ def fit_network(run: Run, workdir: pathlib.Path) -> None:
     if not network_file.is_there(workdir):
         problem, learned = problem_of(run)
         params = fit(problem, workdir)
-        network_file.write(workdir, jax.tree.map(lambda leaf: leaf[0], params), learned)
+        network_file.write(workdir, _only(params), learned, run.config)
     shutil.rmtree(workdir / chunk_plan.FOLDER, ignore_errors=True)
 
 
-def read_drawn(run: Run, index: int, workdir: pathlib.Path) -> Fitted:
-    """Open a region, to be drawn by the network."""
-    params = network_file.read(workdir, run.template.method.init)
-    return Fitted(open_region(run, index), None, lambda place: params)
+def _only(params: Any) -> Any:
+    """Take the parameters of the only fit: leaves without the fit axis."""
+    return jax.tree.map(lambda leaf: leaf[0], params)
 
 
-def notes(run: Run, workdir: pathlib.Path) -> dict[str, str]:
-    """Say what a report's reader should know of the network."""
-    told = {"learned from": str(network_file.read_learned(workdir))}
-    others = run.config.data.paths
-    return told | ({"learned from, too": ", ".join(others)} if others else {})
+def fits_in(run: Run, workdir: pathlib.Path) -> FitStore:
+    """Give the network of a workdir; it is read with every region that it draws."""
+    read = functools.partial(network_file.read, workdir, run.template.method.init)
+    return drawn_by(run, read, lambda: network_file.read_learned(workdir))
+
+
+def fit_in_memory(run: Run, watch: Callable[[str], Watch]) -> FitStore:
+    """Fit the network; nothing is written to disk.
+
+    Args:
+      watch: gives who is told how far a part of the work is, by its name.
+    """
+    check_can_fit(run)
+    problem, learned = problem_of(run)
+    params = _only(fit(problem, None, watch("fit")))
+    return drawn_by(run, lambda: params, lambda: learned)
+
+
+def drawn_by(
+    run: Run, params: Callable[[], Any], learned: Callable[[], network_file.Learned]
+) -> FitStore:
+    """Let a network draw all regions.
+
+    Args:
+      params: gives the network.
+      learned: gives what it has learned from.
+    """
+
+    def open_one(index: int) -> Fitted:
+        region, network = open_region(run, index), params()
+        count = len(region.live)  # each block has the same parameters; none is copied
+        shared = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *leaf.shape)), network)
+        return Fitted(region, None, shared)
+
+    def notes() -> dict[str, str]:
+        others = run.config.data.paths
+        told = {"learned from": str(learned())}
+        return told | ({"learned from, too": ", ".join(others)} if others else {})
+
+    def pack() -> tuple[Any, dict[str, Any]]:
+        return {"params": params()}, {"learned": learned()._asdict()}
+
+    return FitStore(open_one, lambda index: None, notes, pack)
+
+
+def unpack(run: Run, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> FitStore:
+    """Take the network out of what `FitStore.pack` has named.
+
+    Raises:
+      InputError: it is another method's.
+    """
+    wanted = jax.eval_shape(run.template.method.init, jax.random.key(0), None)
+    params = pytrees.like(pytrees.part(arrays, "params"), wanted, "network")
+    learned = network_file.Learned(**about["learned"])
+    return drawn_by(run, lambda: params, lambda: learned)
 
 
 def fit_trials(run: Run, hypers: Sequence[Hyper], folders: TrialFolders) -> dict[int, Failure]:
@@ -145,7 +202,7 @@ def fit_trials(run: Run, hypers: Sequence[Hyper], folders: TrialFolders) -> dict
         claim_workdir(workdir, config)
         if which not in failures:
             params = pick(problem, teachers, which)
-            network_file.write(workdir, jax.tree.map(lambda leaf: leaf[0], params), learned)
+            network_file.write(workdir, _only(params), learned, config)
             source = folders.fit / metrics_log.FILE
             metrics_log.copy_metrics(source, workdir / metrics_log.FILE, which)
     return failures

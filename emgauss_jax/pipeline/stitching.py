@@ -6,7 +6,6 @@ Letters: Q planes, H W size of the part in px.
 """
 
 import functools
-import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ import numpy as np
 from emgauss_jax.data.errors import FitError
 from emgauss_jax.data.tiling import Box, Grid, blend_weights
 from emgauss_jax.pipeline.fitting import fitting_of
-from emgauss_jax.pipeline.region import Fitted
+from emgauss_jax.pipeline.region import FitStore, Fitted
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pseudo_labels.uncertainty import standard_error
 
@@ -35,11 +34,10 @@ class Fits(NamedTuple):
     slab: int  # planes drawn at once
 
 
-def open_fits(run: Run, workdir: pathlib.Path) -> Fits:
-    """Open the fits of a run; nothing is read yet."""
+def open_fits(run: Run, store: FitStore) -> Fits:
+    """Open the finished fits of a run; nothing is read yet."""
     method = run.template.method
-    fitting = fitting_of(method)
-    open_one = functools.lru_cache(REGIONS)(lambda index: fitting.open(run, index, workdir))
+    open_one = functools.lru_cache(REGIONS)(store.open)
 
     def errors(index: int) -> Callable[[np.ndarray], np.ndarray]:
         fitted = open_one(index)
@@ -49,7 +47,7 @@ def open_fits(run: Run, workdir: pathlib.Path) -> Fits:
     draw_error = both and jax.jit(lambda *given: both(*given)[1])
     errors = functools.lru_cache(REGIONS)(errors)
     bounds = np.array([(box.start, box.stop) for box in (one.bounds for one in run.regions)])
-    predict, slab = jax.jit(method.predict), fitting.planes_at_once
+    predict, slab = jax.jit(method.predict), fitting_of(method).planes_at_once
     return Fits(run, bounds, predict, draw_error, open_one, errors, slab)
 
 

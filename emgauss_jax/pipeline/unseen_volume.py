@@ -31,7 +31,7 @@ def open_unseen(workdir: pathlib.Path, unseen: UnseenVolume) -> Run:
     Raises:
       InputError: a method whose fit is of its own volume alone, or a volume that cannot be used.
     """
-    config = read_workdir(workdir)
+    config = _read_config(workdir)
     if config.data.degradation == "average" and not unseen.simulate_factor:
         raise InputError(
             f"input: got {unseen.path} for a network of averaged slices, wanted an isotropic "
@@ -52,8 +52,13 @@ def without_damaged(workdir: pathlib.Path, unseen: UnseenVolume) -> UnseenVolume
     Raises:
       InputError: a volume that cannot be used, or too much of which looks damaged.
     """
-    changed, _ = leave_out_damaged(_config_of(read_workdir(workdir), unseen))
+    changed, _ = leave_out_damaged(_config_of(_read_config(workdir), unseen))
     return unseen._replace(missing=tuple(changed.data.missing))
+
+
+def _read_config(workdir: pathlib.Path) -> Any:
+    """Read the config of a workdir, or of the file of a network."""
+    return network_file.read_config(workdir) if workdir.is_file() else read_workdir(workdir)
 
 
 def _config_of(config: Any, unseen: UnseenVolume) -> Any:

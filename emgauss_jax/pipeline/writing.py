@@ -151,7 +151,19 @@ def _write_file(
 ) -> None:
     """Write a volume whose format one process writes from its first plane to its last."""
     with create_volume(path, shape, dtype, grid.voxel_nm, format=format) as writer:
-        for start in range(0, shape[0], draw.slab):
-            stop = min(start + draw.slab, shape[0])
-            slab = Box((start, 0, 0), (stop - start, *shape[1:]))
-            writer[slab.slices] = draw.planes(grid.z[start:stop], slab)
+        _fill(writer, draw, grid.z, shape)
+
+
+def draw_array(draw: Draw, run: Run, z: np.ndarray, dtype: Any) -> np.ndarray:
+    """Draw planes f64[Q] of the whole field into an array: [Q, H, W]."""
+    array = np.empty((len(z), *run.observed.shape[1:]), dtype)
+    _fill(array, draw, z, array.shape)
+    return array
+
+
+def _fill(target: Any, draw: Draw, z: np.ndarray, shape: Any) -> None:
+    """Draw planes f64[D] of the whole field, slab by slab, into what takes boxes."""
+    for start in range(0, shape[0], draw.slab):
+        stop = min(start + draw.slab, shape[0])
+        slab = Box((start, 0, 0), (stop - start, *shape[1:]))
+        target[slab.slices] = draw.planes(z[start:stop], slab)

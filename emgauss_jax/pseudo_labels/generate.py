@@ -15,32 +15,45 @@ from emgauss_jax.data.stack import SliceStack
 from emgauss_jax.methods.base import Block, gap_around
 from emgauss_jax.methods.lateral_pairs import halve
 from emgauss_jax.pseudo_labels.source import Filled
-from emgauss_jax.pseudo_labels.store import FITS, FOLDER, Labels, read_labels, write_labels
+from emgauss_jax.pseudo_labels.store import FITS, FOLDER, Labels, half, read_labels, write_labels
 from emgauss_jax.pseudo_labels.template import LabelTemplate
 from emgauss_jax.pseudo_labels.weights import SourceWeights, judging_slices, mix, weigh
+from emgauss_jax.training.metrics_log import Watch, unwatched
 
 
-def generate(template: LabelTemplate, observed: SliceStack, folder: pathlib.Path) -> Labels:
+def generate(
+    template: LabelTemplate,
+    observed: SliceStack,
+    folder: pathlib.Path | None,
+    watch: Watch = unwatched,
+) -> Labels:
     """Fit the sources, judge them and mix what they fill in, unless that has been done.
 
     Args:
       template: of the run.
       observed: the slices of a region; they are read.
-      folder: of the region; gets prior/ with the labels, and the fits while they last.
+      folder: of the region; gets prior/ with the labels, and the fits while they last. None:
+        nothing is written to disk.
+      watch: is told how many steps of a source's fit are done.
     """
     z, plane_z = observed.z_valid, template.plane_z(observed)
-    if found := read_labels(folder, plane_z, template.factor):
+    if folder and (found := read_labels(folder, plane_z, template.factor)):
         return found
-    stack, fits = counted(observed.unit_valid), folder / FOLDER / FITS
-    learned = {name: one.fit(stack, fits / name) for name, one in template.sources.items()}
-    judged = judge(template, learned, stack, z, fits)
+    stack, fits = counted(observed.unit_valid), folder and folder / FOLDER / FITS
+    learned = {
+        name: one.fit(stack, fits and fits / name, watch) for name, one in template.sources.items()
+    }
+    judged = judge(template, learned, stack, z, fits, watch)
     depths = template.depths(len(z))
     filled = fill_in(template, learned, stack, depths)
     weights = weights_along(depths, z, judged)
     mixed = mix(filled, {name: weight[:, None, None] for name, weight in weights.items()})
     wide = _is_wide(depths, z)[:, None, None]
     spread = np.where(wide, judged.wide_scale, judged.scale).astype(np.float32) * mixed.spread
-    write_labels(folder, mixed.mean, spread, judged)
+    labels = Labels(half(mixed.mean), half(spread), plane_z, template.factor, judged)
+    if folder is None:
+        return labels
+    write_labels(folder, labels)
     return read_labels(folder, plane_z, template.factor)
 
 
@@ -54,7 +67,8 @@ def judge(
     learned: Mapping[str, Any],
     stack: Block,
     z: np.ndarray,
-    folder: pathlib.Path,
+    folder: pathlib.Path | None,
+    watch: Watch,
 ) -> SourceWeights:
     """Measure how far to believe each source, at half the resolution, where the truth is observed.
 
@@ -62,13 +76,14 @@ def judge(
       learned: by each source, from the stack.
       stack: V valid slices.
       z: f32[V], their depths, input-slice units.
-      folder: for fits of sources that get used to that resolution first.
+      folder: for fits of sources that get used to that resolution first; None: none is kept.
+      watch: is told how far these are.
     """
     profile, sources = template.profile, template.sources
     fine = np.asarray(halve(stack.slices))
     coarse, index = counted(profile.coarsen(fine)), judging_slices(z, profile)
     adapted = {
-        name: one.adapt(learned[name], coarse, folder / f"{name}, coarse")
+        name: one.adapt(learned[name], coarse, folder and folder / f"{name}, coarse", watch)
         for name, one in sources.items()
     }
     depths = profile.coarse_depths(index, template.factor)

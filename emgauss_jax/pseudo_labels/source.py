@@ -13,6 +13,7 @@ import numpy as np
 
 from emgauss_jax.data.stack import SliceStack
 from emgauss_jax.methods.base import Block
+from emgauss_jax.training.metrics_log import Watch
 
 
 class Filled(NamedTuple):
@@ -22,14 +23,14 @@ class Filled(NamedTuple):
     spread: np.ndarray  # f32[P, H, W], a standard deviation: how far its views differ
 
 
-def _fit_nothing(stack: Block, folder: pathlib.Path) -> None:
+def _fit_nothing(stack: Block, folder: pathlib.Path | None, watch: Watch) -> None:
     """Learn nothing: `fit` of a source that has no parameters."""
-    del stack, folder
+    del stack, folder, watch
 
 
-def _adapt_nothing(learned: Any, coarse: Block, folder: pathlib.Path) -> Any:
+def _adapt_nothing(learned: Any, coarse: Block, folder: pathlib.Path | None, watch: Watch) -> Any:
     """Return what was learned: `adapt` of a source that need not train on."""
-    del coarse, folder
+    del coarse, folder, watch
     return learned
 
 
@@ -44,17 +45,18 @@ class Source(NamedTuple):
     f64[P] are counted likewise.
 
     `fill_in(learned, stack, depths) -> Filled`
-    `fit(stack, folder) -> learned`: learn from the stack. Killed and called again, go on with what
-        is in the folder, which is deleted once the region is fitted.
-    `adapt(learned, coarse, folder) -> learned`: train on at half the resolution, on a stack without
-        the held-out slices, before being scored on those.
+    `fit(stack, folder, watch) -> learned`: learn from the stack, and tell `watch` how far it is.
+        Killed and called again, go on with what is in the folder, which is deleted once the region
+        is fitted; None, keep nothing on disk.
+    `adapt(learned, coarse, folder, watch) -> learned`: train on at half the resolution, on a stack
+        without the held-out slices, before being scored on those.
     `check()`: raise InputError where something that it needs cannot be had.
     `plain_gaps_only`: its planes weigh nothing in a gap in which a slice is missing.
     """
 
     fill_in: Callable[[Any, Block, np.ndarray], Filled]
-    fit: Callable[[Block, pathlib.Path], Any] = _fit_nothing
-    adapt: Callable[[Any, Block, pathlib.Path], Any] = _adapt_nothing
+    fit: Callable[[Block, pathlib.Path | None, Watch], Any] = _fit_nothing
+    adapt: Callable[[Any, Block, pathlib.Path | None, Watch], Any] = _adapt_nothing
     check: Callable[[], None] = _check_nothing
     plain_gaps_only: bool = False
 

@@ -30,16 +30,23 @@ class Labels(NamedTuple):
     per_slice: int  # k
     judged: SourceWeights
 
+    def forgotten(self) -> "Labels":
+        """Leave out the planes, which nothing needs once the blocks are fitted."""
+        return self._replace(planes=np.broadcast_to(np.float16(0), self.spread.shape))
 
-def write_labels(
-    workdir: pathlib.Path, planes: np.ndarray, spread: np.ndarray, judged: SourceWeights
-) -> None:
-    """Write labels [P, H, W] and their spread in half precision; they are there once all is."""
+
+def half(values: np.ndarray) -> np.ndarray:
+    """Round to half precision, as labels are kept."""
+    return values.astype(np.float16)
+
+
+def write_labels(workdir: pathlib.Path, labels: Labels) -> None:
+    """Write labels and their spread; they are there once all is."""
     folder = workdir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / PLANES, planes.astype(np.float16))
-    np.save(folder / SPREAD, spread.astype(np.float16))
-    write_json(folder / WEIGHTS, judged._asdict())
+    np.save(folder / PLANES, labels.planes)
+    np.save(folder / SPREAD, labels.spread)
+    write_json(folder / WEIGHTS, labels.judged._asdict())
 
 
 def read_labels(workdir: pathlib.Path, z: np.ndarray, per_slice: int) -> Labels | None:
@@ -57,8 +64,8 @@ def read_labels(workdir: pathlib.Path, z: np.ndarray, per_slice: int) -> Labels 
     if judged is None:
         return None
     spread, planes = _read_planes(folder / SPREAD), folder / PLANES
-    blank = np.broadcast_to(np.float16(0), spread.shape)
-    return Labels(_read_planes(planes) if planes.exists() else blank, spread, z, per_slice, judged)
+    labels = Labels(spread, spread, z, per_slice, judged)
+    return labels._replace(planes=_read_planes(planes)) if planes.exists() else labels.forgotten()
 
 
 def read_weights(workdir: pathlib.Path) -> SourceWeights | None:

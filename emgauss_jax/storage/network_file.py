@@ -1,16 +1,22 @@
-"""The files of a network that serves many volumes, read by whatever uses it."""
+"""The file of a network that serves many volumes, read by whatever uses it.
 
+It describes itself: the config of its run and what it has learned from stand in it, so that it can
+be used apart from the workdir it was made in.
+"""
+
+import json
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+from ml_collections import config_dict
 
 from emgauss_jax.data.errors import InputError
-from emgauss_jax.storage import files
+from emgauss_jax.storage import pytrees
 
-FILE = "network.npz"
-LEARNED = "learned.json"
+FILE = "network.safetensors"
+KIND = "network"
 
 
 class Learned(NamedTuple):
@@ -27,34 +33,55 @@ class Learned(NamedTuple):
         return f"{self.blocks} blocks of {size}, of {self.of} in {self.volumes} volumes"
 
 
+def file_of(place: pathlib.Path) -> pathlib.Path:
+    """Name the file of a network.
+
+    Args:
+      place: the workdir of its run, or the file itself.
+    """
+    return place if place.suffix == pathlib.Path(FILE).suffix else place / FILE
+
+
 def is_there(workdir: pathlib.Path) -> bool:
     """Tell whether a network has been fitted."""
-    return (workdir / FILE).exists()
+    return file_of(workdir).exists()
 
 
-def write(workdir: pathlib.Path, params: Any, learned: Learned) -> None:
-    """Write a network, whole or not at all, and what it has learned from."""
-    files.write_json(workdir / LEARNED, learned._asdict())
-    files.save(workdir / FILE, params)
+def write(workdir: pathlib.Path, params: Any, learned: Learned, config: Any) -> None:
+    """Write a network, what it has learned from, and the config of its run."""
+    about = {"learned": learned._asdict(), "config": json.loads(config.to_json())}
+    pytrees.write(file_of(workdir), KIND, {"params": params}, about)
 
 
-def read_learned(workdir: pathlib.Path) -> Learned:
+def read_learned(place: pathlib.Path) -> Learned:
     """Read what a fitted network has learned from."""
-    return Learned(**files.read_json(workdir / LEARNED))
+    return Learned(**_about(place)["learned"])
 
 
-def read(workdir: pathlib.Path, init: Callable[..., Any]) -> Any:
+def read_config(place: pathlib.Path) -> config_dict.ConfigDict:
+    """Read the config of the run that fitted a network."""
+    return config_dict.ConfigDict(_about(place)["config"])
+
+
+def read(place: pathlib.Path, init: Callable[..., Any]) -> Any:
     """Read a network: numpy leaves.
 
     Args:
-      workdir: of its run.
+      place: the workdir of its run, or its file.
       init: `Method.init`, which starts such a network from a key and no block.
 
     Raises:
-      InputError: there is none, or the file is damaged.
+      InputError: there is none, the file is damaged, or its arrays are not those of the method.
     """
-    if not is_there(workdir):
+    _about(place)
+    arrays, _ = pytrees.read(file_of(place), KIND)
+    wanted = {"params": jax.eval_shape(init, jax.random.key(0), None)}
+    return pytrees.like(arrays, wanted, file_of(place))["params"]
+
+
+def _about(place: pathlib.Path) -> dict[str, Any]:
+    if not is_there(place):
         raise InputError(
-            f"{workdir}: got no fitted network, wanted one: finish it with the train command"
+            f"{place}: got no fitted network, wanted one: finish it with the train command"
         )
-    return files.read(workdir / FILE, jax.eval_shape(init, jax.random.key(0), None))
+    return pytrees.read_about(file_of(place), KIND)

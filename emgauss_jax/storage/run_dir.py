@@ -18,6 +18,7 @@ from emgauss_jax.storage.files import read_json, write_json
 CONFIG = "config.json"
 GREY_RANGE = "grey_range.json"
 DAMAGED = "damaged.json"
+OF_0_1 = ("network.npz", "fitted.npz", "regions/000000/fitted.npz")  # what version 0.1 has written
 
 
 def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
@@ -26,6 +27,7 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
     Raises:
       InputError: the folder belongs to another config, or to something else.
     """
+    _refuse_older(workdir)
     path = workdir / CONFIG
     wanted = json.loads(config.to_json(sort_keys=True))
     if path.exists():
@@ -69,6 +71,7 @@ def read_workdir(workdir: pathlib.Path) -> config_dict.ConfigDict:
     Raises:
       InputError: there is none.
     """
+    _refuse_older(workdir)
     path = workdir / CONFIG
     if not path.exists():
         raise InputError(f"workdir {workdir}: got no {CONFIG}, wanted one made by train")
@@ -95,6 +98,16 @@ def read_damaged(workdir: pathlib.Path) -> dict[str, str]:
 def write_damaged(workdir: pathlib.Path, found: Iterable[tuple[int, str]]) -> None:
     """Keep indices and reasons of slices that were found damaged, for the report."""
     write_json(workdir / DAMAGED, {str(index): reason for index, reason in found})
+
+
+def _refuse_older(workdir: pathlib.Path) -> None:
+    """Raise where a workdir holds the fit of an older version, which nothing reads any more."""
+    found = [name for name in OF_0_1 if (workdir / name).exists()]
+    if found:
+        raise InputError(
+            f"workdir {workdir}: got a fit of version 0.1 ({found[0]}), wanted one of this "
+            "version: fit again in a new workdir"
+        )
 
 
 def _first_difference(there: Any, wanted: Any, name: str = "config") -> str:

@@ -14,9 +14,9 @@ FOLDER = "checkpoints"  # deleted once the region or network is fitted
 FILE = "chunks.json"
 
 
-def checkpoint_path(workdir: pathlib.Path, chunk: int) -> pathlib.Path:
-    """Name the checkpoint of one chunk of blocks; only the newest is kept."""
-    return workdir / FOLDER / f"chunk_{chunk:04d}.npz"
+def checkpoints_of(workdir: pathlib.Path, chunk: int) -> pathlib.Path:
+    """Name the folder of the checkpoints of one chunk of blocks."""
+    return workdir / FOLDER / f"chunk_{chunk:04d}"
 
 
 def share_out(count: int, limit: int, devices: int) -> list[list[int]]:

@@ -3,6 +3,7 @@
 Letters: S fits of a chunk, n steps of a dispatch.
 """
 
+import contextlib
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
@@ -11,11 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.data.errors import FitError
-from emgauss_jax.storage import files
-from emgauss_jax.training import metrics_log
+from emgauss_jax.data.errors import FitError, InputError
+from emgauss_jax.training import checkpoint, metrics_log
 from emgauss_jax.training.block_axis import block_axis
-from emgauss_jax.training.chunk_plan import checkpoint_path, read_chunks, share_out, write_chunks
+from emgauss_jax.training.chunk_plan import checkpoints_of, read_chunks, share_out, write_chunks
 from emgauss_jax.training.failures import Failure, by_fit, find, retire
 from emgauss_jax.training.preemption import Preempted, watched
 from emgauss_jax.training.problem import FitSettings, Problem, start_chunk
@@ -57,12 +57,18 @@ def _memory(settings: FitSettings) -> float:
     return 0.8 * jax.local_devices()[0].memory_stats()["bytes_limit"]
 
 
-def fit(problem: Problem, workdir: pathlib.Path) -> Any:
+def fit(
+    problem: Problem,
+    workdir: pathlib.Path | None = None,
+    watch: metrics_log.Watch = metrics_log.unwatched,
+) -> Any:
     """Fit all blocks; what is done already is not done again.
 
     Args:
       problem: the blocks, the method and the settings.
       workdir: gets checkpoints/ and metrics.jsonl; finished chunks and steps are not done again.
+        None: nothing is written to disk.
+      watch: is told how many of all steps are done, after every dispatch.
 
     Returns:
       The teachers' parameters, numpy leaves [fits, ...]; of a sweep, all blocks with its first
@@ -75,50 +81,71 @@ def fit(problem: Problem, workdir: pathlib.Path) -> Any:
       Preempted: the process got SIGTERM; it has been saved.
     """
     template, axis = problem.template, block_axis(problem.template.method)
-    chunks = read_chunks(workdir, problem.hypers)
+    chunks = read_chunks(workdir, problem.hypers) if workdir else None
     if chunks is None:
         chunks = share_out(problem.count, blocks_at_once(problem), axis.devices(problem.count))
-        write_chunks(workdir, problem.hypers, chunks)
+        if workdir:
+            write_chunks(workdir, problem.hypers, chunks)
     # A fit may go on with other devices than it began with: use as many as share evenly.
     shared_out = axis.shared_out(template.method, len(chunks[0]))
     devices = max(n for n in range(1, jax.local_device_count() + 1) if shared_out % n == 0)
     teachers: dict[int, Any] = {}
-    with metrics_log.progress(len(chunks) * template.settings.steps) as bar:
+    with metrics_log.progress(len(chunks) * template.settings.steps, watch) as advance:
         for chunk, indices in enumerate(chunks):
-            state = _fit_chunk(problem, devices, workdir, (chunk, indices), bar)
+            state = _fit_chunk(problem, devices, workdir, (chunk, indices), advance)
             teacher = jax.device_get(state.teacher)
             for place, index in enumerate(indices):
                 teachers[index] = jax.tree.map(lambda leaf, p=place: leaf[p], teacher)
     return jax.tree.map(lambda *leaf: np.stack(leaf), *(teachers[i] for i in sorted(teachers)))
 
 
-def _fit_chunk(problem, devices, workdir, named_chunk, bar) -> State:
+def _fit_chunk(problem, devices, workdir, named_chunk, advance) -> State:
     """Fit one chunk from its newest checkpoint to the last step."""
     settings, (chunk, indices) = problem.template.settings, named_chunk
-    path = checkpoint_path(workdir, chunk)
     state, *given = start_chunk(problem, indices)
-    if path.exists():
-        state = jax.tree.map(jnp.asarray, files.read(path, state))
+    kept = workdir and checkpoints_of(workdir, chunk)
+    if kept:
+        state = _resumed(kept, state, given)
     done = int(state.step)
-    bar.update(done)
+    advance(done)
     if done == settings.steps:
         return state
     gather = problem.template.program.advance(1, devices).gather
     with (
-        metrics_log.open_metrics(workdir / metrics_log.FILE, chunk, done) as file,
-        watched() as preempted,
+        metrics_log.open_metrics(workdir, chunk, done) as file,
+        watched() if kept else contextlib.nullcontext(lambda: False) as preempted,
     ):
-        lost = set(metrics_log.read_failures(workdir / metrics_log.FILE)) & set(indices)
+        lost = set(metrics_log.read_failures(workdir)) & set(indices)
         begun = (state, *given)
         for state in _dispatches(problem, devices, named_chunk, begun, lost, file):
             before, done = done, int(np.max(state.step))
-            bar.update(done - before)
+            advance(done - before)
             every, stop = settings.checkpoint_every, preempted()
-            if stop or done == settings.steps or done // every > before // every:
-                files.save(path, gather(state))
+            if kept and (stop or done == settings.steps or done // every > before // every):
+                checkpoint.save(kept, done, _kept(gather(state), given))
             if stop:
                 raise Preempted(f"SIGTERM at step {done}: saved, the same command goes on")
     return gather(state)
+
+
+def _kept(state: State, given: Sequence[Any]) -> dict[str, Any]:
+    """Name what a checkpoint holds: the state, and the keys of its fits."""
+    return {"state": state, "keys": jax.random.key_data(given[1])}
+
+
+def _resumed(folder: pathlib.Path, state: State, given: Sequence[Any]) -> State:
+    """Go on from the newest checkpoint of a chunk, or from its start where there is none.
+
+    Raises:
+      InputError: it is of other parameters, or of fits with other keys.
+    """
+    begun = _kept(state, given)
+    found = checkpoint.restore(folder, begun)
+    if found is None:
+        return state
+    if not np.array_equal(found["keys"], begun["keys"]):
+        raise InputError(f"{folder}: got the keys of other fits, wanted those of this seed")
+    return jax.tree.map(jnp.asarray, found["state"])
 
 
 def _dispatches(problem, devices, named_chunk, begun, lost: set[int], file) -> Iterator[State]:

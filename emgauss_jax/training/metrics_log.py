@@ -1,8 +1,10 @@
 """metrics.jsonl, one line a dispatch, and the progress bar."""
 
+import contextlib
+import io
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO
 
 import tqdm
@@ -13,15 +15,24 @@ from emgauss_jax.training.failures import Failure
 FILE = "metrics.jsonl"
 
 
-def open_metrics(path: pathlib.Path, chunk: int, step: int) -> TextIO:
+Watch = Callable[[int, int], None]  # is told (steps done, of how many); what it raises ends a fit
+
+
+def unwatched(done: int, total: int) -> None:
+    """Tell nobody how far a fit is."""
+
+
+def open_metrics(folder: pathlib.Path | None, chunk: int, step: int) -> TextIO:
     """Open the log to go on from (chunk, step): later lines of a run that was killed are dropped.
 
     Args:
-      path: metrics.jsonl.
+      folder: of the fit; None, nothing is written to disk.
       chunk: the chunk of blocks about to be fitted.
       step: iterations of that chunk already done.
     """
-    kept = []
+    if folder is None:
+        return io.StringIO()
+    path, kept = folder / FILE, []
     if path.exists():
         for line in path.read_text().splitlines():
             try:
@@ -51,9 +62,11 @@ def write_failure(file: TextIO, chunk: int, step: int, fit: int, failure: Failur
     )
 
 
-def read_failures(path: pathlib.Path) -> dict[int, Failure]:
+def read_failures(folder: pathlib.Path | None) -> dict[int, Failure]:
     """Read which fits of a sweep have failed: index of the fit -> failure."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    if folder is None:
+        return {}
+    lines = [json.loads(line) for line in (folder / FILE).read_text().splitlines()]
     return {
         line["failed_fit"]: Failure(line["failed_step"], line["reason"])
         for line in lines
@@ -68,6 +81,20 @@ def copy_metrics(source: pathlib.Path, path: pathlib.Path, which: int) -> None:
     path.write_text("".join(f"{json.dumps(line)}\n" for line in mine))
 
 
-def progress(total: int) -> tqdm.tqdm:
-    """Show a bar of fitted steps on a terminal and nothing elsewhere."""
-    return tqdm.tqdm(total=total, desc="fit", unit="step", disable=None, dynamic_ncols=True)
+@contextlib.contextmanager
+def progress(total: int, watch: Watch) -> Iterator[Callable[[int], None]]:
+    """Show a bar of fitted steps on a terminal and nothing elsewhere, and tell whoever watches.
+
+    Yields:
+      A function that takes how many more steps are done.
+    """
+    with tqdm.tqdm(total=total, desc="fit", unit="step", disable=None, dynamic_ncols=True) as bar:
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            bar.update(count)
+            watch(done, total)
+
+        yield advance

@@ -21,7 +21,7 @@ def failed(problem: Problem, workdir: pathlib.Path) -> dict[int, Failure]:
       Place in `problem.sweep` -> failure; one block that failed is enough.
     """
     found: dict[int, Failure] = {}
-    for index, failure in metrics_log.read_failures(workdir / metrics_log.FILE).items():
+    for index, failure in metrics_log.read_failures(workdir).items():
         which = index // problem.block_count
         found[which] = min(found.get(which, failure), failure)
     return found

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 
-from emgauss_jax.api import train_and_evaluate
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.methods import registry
 from emgauss_jax.pipeline import shared_network
@@ -17,6 +16,7 @@ from emgauss_jax.storage.run_dir import read_workdir
 from emgauss_jax.sweeps.plan import hyper_of
 from emgauss_jax.sweeps.trial_batch import run_batch
 from emgauss_jax.sweeps.trials import Trial, TrialBatch
+from emgauss_jax.train import train_and_evaluate
 from emgauss_jax.training import fit as fit_module
 from tests.tiny_runs import make_stack, tiny_niiv
 
@@ -103,13 +103,13 @@ def test_killed_and_started_again(tmp_path, monkeypatch):
     path = make_stack(tmp_path / "a.ome.tif")
     whole = train_and_evaluate(tiny_niiv(path), tmp_path / "whole")
     config = tiny_niiv(path, train__checkpoint_every=2)
-    saved = fit_module.files.save
+    saved = fit_module.checkpoint.save
 
-    def killed(path, tree):
-        saved(path, tree)
+    def killed(folder, step, tree):
+        saved(folder, step, tree)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit_module.files, "save", killed)
+    monkeypatch.setattr(fit_module.checkpoint, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         train_and_evaluate(config, tmp_path / "run")
     monkeypatch.undo()

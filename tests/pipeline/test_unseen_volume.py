@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 
-from emgauss_jax.api import train_and_evaluate
 from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.execution import workers
@@ -19,6 +18,7 @@ from emgauss_jax.pipeline.run import prepare
 from emgauss_jax.pipeline.unseen_volume import UnseenVolume, open_unseen
 from emgauss_jax.storage import network_file
 from emgauss_jax.storage.run_dir import claim_workdir
+from emgauss_jax.train import train_and_evaluate
 from tests.tiny_runs import ROOT, default, fake_network, make_stack, tiny_emformer, tiny_niiv, write
 
 

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 
-from emgauss_jax.api import train_and_evaluate
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.execution.executors import alone
 from emgauss_jax.execution.jobs import Job, open_run, run_job
@@ -16,6 +15,7 @@ from emgauss_jax.pseudo_labels.generate import counted
 from emgauss_jax.pseudo_labels.sources import trained_network
 from emgauss_jax.storage import network_file
 from emgauss_jax.storage.run_dir import claim_workdir
+from emgauss_jax.train import train_and_evaluate
 from tests.tiny_runs import fake_network, make_stack, tiny, tiny_niiv
 
 
@@ -63,10 +63,10 @@ def test_a_network_that_teaches_is_asked_for_planes_slab_by_slab(tmp_path):
 
 def test_a_network_that_cannot_teach(tmp_path):
     first = make_stack(tmp_path / "a.ome.tif")
-    claim_workdir(tmp_path / "averaged", tiny_niiv(first, data__degradation="average"))
+    fake_network(tmp_path / "averaged", tiny_niiv(first, data__degradation="average"))
     claim_workdir(tmp_path / "unfitted", tiny_niiv(first))
     for name, match in (
-        ("nowhere", "wanted one made by train"),
+        ("nowhere", "got no fitted network"),
         ("averaged", "learned from 'average', wanted 'subsample'"),
         ("unfitted", "got no fitted network"),
     ):

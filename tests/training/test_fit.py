@@ -135,14 +135,14 @@ def test_a_failure_is_remembered_where_a_sweep_goes_on(tmp_path, monkeypatch):
     """Killed after its first checkpoint, at step 4; the second chunk has nothing but failures."""
     problem = toy_problem((1.0, -1.0, 2.0, -2.0, -3.0), per_chunk=3)
     whole = fit.fit(problem, tmp_path / "whole")["x"]
-    save = fit.files.save
+    save = fit.checkpoint.save
 
-    def save_and_die(manager, state):
-        save(manager, state)
+    def save_and_die(folder, step, state):
+        save(folder, step, state)
         raise KeyboardInterrupt
 
     for _ in range(3):
-        monkeypatch.setattr(fit.files, "save", save_and_die)
+        monkeypatch.setattr(fit.checkpoint, "save", save_and_die)
         with pytest.raises(KeyboardInterrupt):
             fit.fit(problem, tmp_path / "broken")
     monkeypatch.undo()

@@ -215,11 +215,11 @@ def compare_devices_of_a_shared_network():
 
 def test_the_log_forgets_what_is_done_again(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    with metrics_log.open_metrics(path, 0, 0) as file:
+    with metrics_log.open_metrics(tmp_path, 0, 0) as file:
         for chunk, step in ((0, 10), (0, 20), (1, 10), (1, 20)):
             metrics_log.write_metrics(file, chunk, step, {"loss": 1.0})
         file.write('{"chunk": 1, "st')  # killed while writing
-    with metrics_log.open_metrics(path, 1, 10):
+    with metrics_log.open_metrics(tmp_path, 1, 10):
         pass
     assert path.read_text().count("\n") == 3
     assert path.read_text().endswith('{"chunk": 1, "step": 10, "loss": 1.0}\n')
@@ -227,7 +227,7 @@ def test_the_log_forgets_what_is_done_again(tmp_path):
 
 def test_the_log_is_whole_whenever_it_is_killed(tmp_path, monkeypatch):
     path = tmp_path / "metrics.jsonl"
-    with metrics_log.open_metrics(path, 0, 0) as file:
+    with metrics_log.open_metrics(tmp_path, 0, 0) as file:
         metrics_log.write_failure(file, 0, 10, 1, Failure(9, "nonfinite"))
     before = path.read_text()
 
@@ -236,5 +236,5 @@ def test_the_log_is_whole_whenever_it_is_killed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pathlib.Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        metrics_log.open_metrics(path, 0, 10)
+        metrics_log.open_metrics(tmp_path, 0, 10)
     assert path.read_text() == before

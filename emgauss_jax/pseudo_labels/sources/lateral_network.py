@@ -16,6 +16,7 @@ from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.lateral import method as lateral
 from emgauss_jax.pseudo_labels.source import Filled, Source, SourceKind
 from emgauss_jax.training.fit import fit
+from emgauss_jax.training.metrics_log import Watch
 from emgauss_jax.training.problem import (
     FitSettings,
     FitTemplate,
@@ -59,12 +60,12 @@ def make(config: Any, observed: SliceStack) -> Source:
     template = build(lateral.build(settings), config.prior.steps)
     check(template)
 
-    def fit_to(stack: Block, folder: pathlib.Path) -> Any:
-        return _fit_only_block(template, stack, folder)
+    def fit_to(stack: Block, folder: pathlib.Path | None, watch: Watch) -> Any:
+        return _fit_only_block(template, stack, folder, watch)
 
-    def adapt(learned: Any, coarse: Block, folder: pathlib.Path) -> Any:
+    def adapt(learned: Any, coarse: Block, folder: pathlib.Path | None, watch: Watch) -> Any:
         begun = template.method._replace(init=lambda key, block: learned)
-        return _fit_only_block(build(begun, config.prior.probe_steps), coarse, folder)
+        return _fit_only_block(build(begun, config.prior.probe_steps), coarse, folder, watch)
 
     def fill_in(learned: Any, stack: Block, depths: np.ndarray) -> Filled:
         return Filled(*map(np.asarray, _views(settings, learned, stack, np.float32(depths))))
@@ -90,10 +91,12 @@ def _template(config: Any, shape: tuple[int, ...], method: Any, steps: int) -> F
     )
 
 
-def _fit_only_block(template: FitTemplate, stack: Block, folder: pathlib.Path) -> Any:
+def _fit_only_block(
+    template: FitTemplate, stack: Block, folder: pathlib.Path | None, watch: Watch
+) -> Any:
     """Fit one block, or read its fit: parameters without the block axis."""
     blocks = jax.tree.map(lambda leaf: leaf[None], stack)
-    return jax.tree.map(lambda leaf: leaf[0], fit(Problem(template, blocks), folder))
+    return jax.tree.map(lambda leaf: leaf[0], fit(Problem(template, blocks), folder, watch))
 
 
 KIND = SourceKind(why_not, make)

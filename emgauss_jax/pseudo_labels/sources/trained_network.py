@@ -14,20 +14,19 @@ from emgauss_jax.methods import registry
 from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.pseudo_labels.source import Filled, Source, SourceKind
 from emgauss_jax.storage import network_file
-from emgauss_jax.storage.run_dir import read_workdir
 
 SLAB = 64  # planes asked of it at once: all of a region would not fit
 
 
-def workdir_of(config: Any) -> str:
-    """Name the workdir of the network; "": none. Configs of older workdirs name none."""
-    return config.prior.get("network", "")
+def place_of(config: Any) -> str:
+    """Name the workdir of the network, or its file; "": none."""
+    return config.prior.network
 
 
 def make(config: Any, observed: SliceStack) -> Source:
     """Make the source; its network is opened when it is first asked."""
     sampling = registry.AxialSampling(float(whole_factor(observed)), observed.plan.profile)
-    opened = functools.partial(_drawing, workdir_of(config), sampling)
+    opened = functools.partial(_drawing, place_of(config), sampling)
 
     def fill_in(learned: None, stack: Block, depths: np.ndarray) -> Filled:
         del learned
@@ -43,30 +42,30 @@ def make(config: Any, observed: SliceStack) -> Source:
 
 
 @functools.lru_cache(1)
-def _drawing(workdir: str, sampling: registry.AxialSampling) -> Callable[..., Any]:
+def _drawing(place: str, sampling: registry.AxialSampling) -> Callable[..., Any]:
     """Open the network: a compiled function of a stack and depths."""
-    method, params = open_network(pathlib.Path(workdir), sampling)
+    method, params = open_network(pathlib.Path(place), sampling)
     return functools.partial(jax.jit(method.predict_with_error), params)
 
 
-def open_network(workdir: pathlib.Path, sampling: registry.AxialSampling) -> tuple[Method, Any]:
+def open_network(place: pathlib.Path, sampling: registry.AxialSampling) -> tuple[Method, Any]:
     """Open the network of another run for a stack.
 
     Args:
-      workdir: of a finished train.
+      place: the workdir of its run, or its file.
       sampling: of the stack; its slices have the profile of those the network has learned from.
 
     Raises:
       InputError: there is no network, or one that has learned from slices of another profile.
     """
-    config = read_workdir(workdir)
+    config = network_file.read_config(place)
     method = registry.build_shared("prior.network", config, sampling)
     if sampling.profile.name != config.data.degradation:
         raise InputError(
             f"prior.network: got one that has learned from {config.data.degradation!r}, wanted "
             f"{sampling.profile.name!r} as here"
         )
-    return method, network_file.read(workdir, method.init)
+    return method, network_file.read(place, method.init)
 
 
-KIND = SourceKind(lambda config, observed: "" if workdir_of(config) else "off", make)
+KIND = SourceKind(lambda config, observed: "" if place_of(config) else "off", make)

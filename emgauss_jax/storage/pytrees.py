@@ -1,0 +1,113 @@
+"""Pytrees as named arrays, and files of them: what is read is checked by name, shape and dtype.
+
+A finished fit or network is one safetensors file: names, shapes and dtypes stand in its header, as
+does what it holds and of which version. The format was chosen because reading it runs no code,
+other languages read it, and it is one file (a checkpoint of orbax is a folder of many).
+"""
+
+import json
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors
+from safetensors.numpy import save_file
+
+from emgauss_jax.data.atomic import whole
+from emgauss_jax.data.errors import InputError
+
+VERSION = 1  # of every such file; one of another version is refused
+AGAIN = "fit again in a new workdir"
+
+
+def named(tree: Any) -> dict[str, Any]:
+    """Name the leaves of a pytree by their key paths: {"params/canonical/means": leaf, ...}."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def like(arrays: Mapping[str, np.ndarray], wanted: Any, source: Any) -> Any:
+    """Put named arrays into the structure of a pytree.
+
+    Args:
+      arrays: by the names that `named` gives; no more and no fewer than the tree's leaves.
+      wanted: the tree; its leaves have the shapes and dtypes that are wanted.
+      source: where the arrays come from, for the message.
+
+    Returns:
+      A pytree like `wanted` that holds the arrays.
+
+    Raises:
+      InputError: a leaf is missing, too many, or of another shape or dtype; it is named.
+    """
+    leaves = named(wanted)
+    for name in sorted(leaves.keys() | arrays.keys()):
+        got, want = (_kind(each.get(name)) for each in (arrays, leaves))
+        if got != want:
+            raise InputError(f"{source}: {name}: got {got}, wanted {want}; {AGAIN}")
+    return jax.tree.unflatten(jax.tree.structure(wanted), [arrays[name] for name in leaves])
+
+
+def _kind(leaf: Any) -> str:
+    return "no such array" if leaf is None else f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
+
+
+def write(path: pathlib.Path, kind: str, tree: Any, about: Mapping[str, Any]) -> None:
+    """Write a pytree of arrays to one safetensors file; what is there is replaced whole.
+
+    Args:
+      path: the file.
+      kind: what it holds, in a word: "network", "region", "fit".
+      tree: leaves of any dtype that NumPy has.
+      about: JSON that describes it.
+    """
+    # In C order: safetensors writes the bytes of a transposed array as they lie in memory.
+    arrays = {n: np.asarray(leaf, order="C") for n, leaf in named(jax.device_get(tree)).items()}
+    head = {"emgauss_jax": kind, "version": str(VERSION), "about": json.dumps(about)}
+    with whole(path) as partial:
+        save_file(arrays, partial, head)
+
+
+def read(path: pathlib.Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read what `write` has written.
+
+    Returns:
+      The arrays by name, for `like`, and what is said about them.
+
+    Raises:
+      InputError: the file is damaged, holds something else, or is of another version.
+    """
+    about = read_about(path, kind)
+    with safetensors.safe_open(path, framework="np") as file:
+        return {name: file.get_tensor(name) for name in _names(file)}, about
+
+
+def read_about(path: pathlib.Path, kind: str) -> dict[str, Any]:
+    """Read what is said about the arrays of a file; raise as `read` does."""
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            head = file.metadata() or {}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(
+            f"{path}: got a file that cannot be read ({error}), wanted one as train writes it"
+        ) from error
+    if head.get("emgauss_jax") != kind:
+        raise InputError(
+            f"{path}: got {head.get('emgauss_jax', 'another safetensors file')!r}, wanted a "
+            f"{kind} of emgauss_jax"
+        )
+    if head["version"] != str(VERSION):
+        raise InputError(f"{path}: got version {head['version']}, wanted {VERSION}; {AGAIN}")
+    return json.loads(head["about"])
+
+
+def part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Pick the arrays of one branch, without its name: "regions/0/x" of "regions/0" is "x"."""
+    start = f"{prefix}/"
+    return {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}
+
+
+def _names(file: Any) -> Iterable[str]:
+    return file.keys()  # an open file of safetensors is no mapping

@@ -1,0 +1,57 @@
+"""Checkpoints of a fit, by orbax: written whole or not at all, the newest kept.
+
+A checkpoint holds the arrays of the training state by name, as NumPy arrays of one host, so it is
+read on any number of devices. Every process keeps those of its own blocks and reads no other's.
+"""
+
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from emgauss_jax.data.errors import InputError
+from emgauss_jax.storage import pytrees
+
+
+def save(folder: pathlib.Path, step: int, tree: Any) -> None:
+    """Keep a pytree of arrays as the checkpoint of a step, in place of the one before."""
+    with _manager(folder) as manager:
+        arrays = pytrees.named(jax.device_get(tree))
+        manager.save(step, args=ocp.args.StandardSave(arrays))
+
+
+def restore(folder: pathlib.Path, wanted: Any) -> Any | None:
+    """Read the newest checkpoint, to the bit; None where there is none.
+
+    Args:
+      folder: of the checkpoints of one chunk.
+      wanted: a pytree of the structure, shapes and dtypes that it must have.
+
+    Returns:
+      A pytree like `wanted`, numpy leaves.
+
+    Raises:
+      InputError: it is damaged, or a leaf is missing or of another shape or dtype.
+    """
+    if not folder.exists():
+        return None
+    with _manager(folder) as manager:
+        step = manager.latest_step()
+        if step is None:
+            return None
+        try:
+            arrays = manager.restore(step, args=ocp.args.StandardRestore())
+        except Exception as error:  # whatever orbax and tensorstore make of damaged files
+            raise InputError(
+                f"{folder / str(step)}: got a checkpoint that cannot be read "
+                f"({type(error).__name__}), wanted one as train writes it; delete it to fit again"
+            ) from error
+    return pytrees.like(arrays, wanted, folder / str(step))
+
+
+def _manager(folder: pathlib.Path) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=1, cleanup_tmp_directories=True, enable_async_checkpointing=False
+    )
+    return ocp.CheckpointManager(folder.absolute(), options=options)
