@@ -73,12 +73,12 @@ def write_report(
     result = _plain(result | {"notes": notes})
     columns = {"input (nearest)": predictions.get("nearest"), "linear": predictions.get("linear")}
     columns |= {method: predictions[method], "reference": reference}
-    panels = page.panels(columns, (method, "reference"), hidden, voxel_nm, expected)
+    planes = page.draw_planes(columns, (method, "reference"), hidden, voxel_nm, expected)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "metrics.json", json.dumps(result, allow_nan=False))
-    html = page.document(title, _scored_body(title, result, panels, voxel_nm, method))
-    write_text(folder / "report.html", html)
+    shown = _scored_page(title, result, planes, voxel_nm, method)
+    write_text(folder / "report.html", page.render("report.html", **shown._asdict()))
     return result
 
 
@@ -103,19 +103,19 @@ def _measure(
     return result
 
 
-def _scored_body(
-    title: str, result: dict, panels: str, voxel_nm: np.ndarray, method: str
-) -> list[str]:
-    return [
-        page.heading(title, summarise(result["scores"], method)),
-        tables.score_tables(result["scores"], method),
-        tables.missing_table(result["missing"], method) if "missing" in result else "",
-        tables.seam_table(result["seams"]) if "seams" in result else "",
-        panels,
-        tables.calibration(result["expected_error"]) if "expected_error" in result else "",
-        page.picture("Curves", figures.curves_uri(result["curves"], voxel_nm, method)),
-        page.notes(result["notes"]),
-    ]
+def _scored_page(
+    title: str, result: dict, planes: page.Planes, voxel_nm: np.ndarray, method: str
+) -> page.Report:
+    missing = {name: {"psnr": value} for name, value in result.get("missing", {}).items()}
+    return page.Report(
+        title, method, planes, result["notes"],
+        verdict=summarise(result["scores"], method),
+        scores=[tables.tabulate(result["scores"], groups) for groups in tables.TABLES],
+        missing=tables.tabulate(missing, tables.MISSING) if missing else None,
+        seams=result.get("seams"),
+        calibration=result.get("expected_error"),
+        curves=figures.curves_uri(result["curves"], voxel_nm, method),
+    )  # fmt: skip
 
 
 def write_gallery(
@@ -151,21 +151,12 @@ def write_gallery(
         if other is not None and other.shape != volume.shape:
             raise InputError(f"{name}: got shape {other.shape}, wanted {volume.shape}")
     columns = {"input (nearest)": nearest, "linear": linear, method: volume}
-    verdict = (
-        "There is no ground truth for this volume: the planes between the observed slices were "
-        "never acquired, so there is no score. The pictures show what was reconstructed and where "
-        "it departs from linear interpolation; they cannot show whether it is right. To measure "
-        "that, train on an isotropic volume of similar tissue with simulate_factor set."
-    )
     voxel_nm = np.array(np.broadcast_to(voxel_nm, 3), np.float64)
-    body = [
-        page.heading(title, verdict),
-        page.panels(columns, (method, "linear"), hidden, voxel_nm, expected),
-        page.notes(_plain(notes)),
-    ]
+    planes = page.draw_planes(columns, (method, "linear"), hidden, voxel_nm, expected)
+    shown = page.Report(title, method, planes, _plain(notes))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "report.html", page.document(title, body))
+    write_text(folder / "report.html", page.render("report.html", **shown._asdict()))
 
 
 def summarise(table: dict[str, dict[str, float | None]], method: str) -> str:
