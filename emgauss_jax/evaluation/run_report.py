@@ -1,4 +1,4 @@
-"""The report of a run: how good its reconstruction is, on as much of it as memory holds.
+"""The report of a run: how good its reconstruction is, judged on a part if it is large.
 
 Letters: D H W output, K observed slices.
 """
@@ -27,19 +27,19 @@ from emgauss_jax.pseudo_labels.template import why_no_pseudo_labels
 from emgauss_jax.pseudo_labels.weights import describe
 from emgauss_jax.storage.run_dir import read_damaged
 
-SAMPLE = 2**23  # voxels of the output that are looked at; each method's copy takes 32 MiB
+SAMPLE = 2**23  # at most so many voxels of the output; each method's copy takes 32 MiB
 
 
 class Sample(NamedTuple):
-    """A part of the output, and the slices it was made from."""
+    """The part of the output that is reported on, and the slices it was made from."""
 
-    observed: SliceStack  # of the part
+    observed: SliceStack  # cut to the part
     planes: slice  # of the output
-    box: Box  # z in observed slices, y and x px
-    whole: bool
+    box: Box  # of the part; z in observed slices, y and x in px
+    whole: bool  # whether the part is all of the output
 
     def describe(self) -> dict[str, str]:
-        """Say which part is looked at; nothing where it is the whole."""
+        """Name the part in a note for the report; no note if it is the whole output."""
         if self.whole:
             return {}
         parts = zip("zyx", (self.planes, *self.box.slices[1:]), strict=True)
@@ -48,10 +48,10 @@ class Sample(NamedTuple):
 
 
 def choose_sample(observed: SliceStack, z: np.ndarray) -> Sample:
-    """Choose what to look at: all of it, or the middle of it.
+    """Choose the whole output, or its middle if it has more than `SAMPLE` voxels.
 
     Args:
-      observed: of the run.
+      observed: the slices of the run.
       z: f64[D], depths of the output, input-slice units.
     """
     height, width = observed.shape[1:]
@@ -72,12 +72,15 @@ def choose_sample(observed: SliceStack, z: np.ndarray) -> Sample:
 
 
 def report_run(run: Run, path: pathlib.Path, workdir: pathlib.Path) -> None:
-    """Compare a written reconstruction with every interpolation, and with the reference if any.
+    """Write the report of a run.
+
+    With a reference the reconstruction is scored beside every interpolation; without one, the page
+    shows it beside nearest and linear interpolation.
 
     Args:
-      run: finished.
+      run: a finished run.
       path: the reconstruction, of isotropic voxels.
-      workdir: gets report/, with report.html and, where there is a reference, metrics.json.
+      workdir: for report/, with report.html and, if there is a reference, metrics.json.
     """
     z = isotropic(run.observed).z
     sample = choose_sample(run.observed, z)
@@ -105,7 +108,7 @@ def report_run(run: Run, path: pathlib.Path, workdir: pathlib.Path) -> None:
 
 
 def _reference(observed: SliceStack) -> tuple[np.ndarray | None, dict[str, str]]:
-    """Read the planes to score against, if there are any; or say why they are not."""
+    """Read the planes to score against; if they cannot be used, None and a note why."""
     if not observed.plan.factor:
         return None, {}
     reference = observed.reference()
@@ -115,9 +118,9 @@ def _reference(observed: SliceStack) -> tuple[np.ndarray | None, dict[str, str]]
 
 
 def _expected(run: Run, workdir: pathlib.Path, z: np.ndarray, box: Box) -> np.ndarray:
-    """Estimate the standard error of planes of a box, slab by slab.
+    """Estimate the standard error of the planes of a box, slab by slab, f32[D, H, W].
 
-    The regions it takes are opened here, so that none is held while the planes are scored.
+    Regions are opened in here and freed at its end, before scoring needs the memory.
     """
     fits = open_fits(run, workdir)
     slabs = range(0, len(z), fits.slab)
@@ -125,9 +128,10 @@ def _expected(run: Run, workdir: pathlib.Path, z: np.ndarray, box: Box) -> np.nd
 
 
 def _hidden(observed: SliceStack, z: np.ndarray) -> np.ndarray:
-    """Mark the planes that are no observed slice, bool[D].
+    """Mark the planes that were not observed, bool[D].
 
-    A fractional anisotropy puts hardly a plane exactly on a slice: the nearest one counts as it.
+    With a fractional anisotropy few planes lie exactly on a slice, so the plane nearest to each
+    slice counts as observed.
     """
     hidden = np.ones(len(z), bool)
     hidden[np.abs(z[:, None] - observed.z_valid).argmin(axis=0)] = False
@@ -135,7 +139,7 @@ def _hidden(observed: SliceStack, z: np.ndarray) -> np.ndarray:
 
 
 def describe_run(run: Run, workdir: pathlib.Path) -> dict[str, str]:
-    """Say what the report's reader should know about a finished run."""
+    """Describe a finished run for the notes of its report."""
     observed, plan = run.observed, run.observed.plan
     notes = {
         "volume": str(getattr(observed.volume, "path", "procedural phantom")),
@@ -163,7 +167,7 @@ def describe_run(run: Run, workdir: pathlib.Path) -> dict[str, str]:
 
 
 def _describe_labels(run: Run, workdir: pathlib.Path) -> str:
-    """Say how the sources were weighed, in the region in the middle where there are many."""
+    """Describe the weights of the pseudo-label sources; of several regions, in the middle one."""
     middle = len(run.regions) // 2
     judged = read_weights(folder_of(run, middle, workdir))
     if judged:

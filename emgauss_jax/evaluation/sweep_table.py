@@ -1,4 +1,4 @@
-"""One table of many runs: CSV with every score, HTML to sort, Markdown for a terminal."""
+"""The table of a sweep: CSV with every score, HTML that can be sorted, Markdown for a terminal."""
 
 import csv
 import io
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from emgauss_jax.evaluation import page, tables
 
-# Number format, and whether more (↑) or less (↓) is better; seconds as one machine took them.
+# score -> number format, and whether more (↑) or less (↓) is better; seconds depend on the machine
 COLUMNS = {
     "psnr": (".2f", "↑"),
     "ssim_xy": (".3f", "↑"),
@@ -21,17 +21,17 @@ COLUMNS = {
 
 
 class Entry(NamedTuple):
-    """One row: a run, or a rival that costs nothing."""
+    """One row of the table: a trial, or an interpolation to compare it with."""
 
     name: str
-    changes: Mapping[str, str] = {}  # setting -> value, where it differs from its config's file
+    changes: Mapping[str, str] = {}  # setting -> value, where it differs from the config file
     scores: Mapping[str, float | None] = {}
     failure: str = ""  # why there are no scores
-    link: str = ""  # to its report
+    link: str = ""  # to the report
 
 
 def to_csv(entries: Sequence[Entry]) -> str:
-    """Write every score of every entry, a line each, in full precision."""
+    """Write a line per entry with every setting and score, in full precision."""
     settings = _names(entry.changes for entry in entries)
     scores = _names(entry.scores for entry in entries)
     text = io.StringIO()
@@ -45,7 +45,7 @@ def to_csv(entries: Sequence[Entry]) -> str:
 
 
 def to_markdown(entries: Sequence[Entry]) -> str:
-    """Lay the main scores out as Markdown, the best of each column in bold."""
+    """Write the main scores as a Markdown table, the best of each column in bold."""
     best = _best(entries)
     lines = ["| row | " + " | ".join(COLUMNS) + " |", "|---|" + "---|" * len(COLUMNS)]
     for entry in entries:
@@ -58,11 +58,11 @@ def to_markdown(entries: Sequence[Entry]) -> str:
 
 
 def to_html(title: str, entries: Sequence[Entry]) -> str:
-    """Write a page of its own: sorted by a click on a column, the best of each in bold.
+    """Write an HTML page of the main scores, sorted by a click on a heading.
 
     Args:
       title: plain text.
-      entries: in the order the page begins with.
+      entries: in the order of the rows before any click.
     """
     return page.render(
         "sweep_table.html",
@@ -91,5 +91,5 @@ def _best(entries: Sequence[Entry]) -> dict[str, str | None]:
 
 
 def _names(groups: Iterable[Mapping]) -> list[str]:
-    """List the names of some mappings, each once, in the order they first come in."""
+    """List the keys of several mappings, each once, in order of first appearance."""
     return list(dict.fromkeys(name for group in groups for name in group))
