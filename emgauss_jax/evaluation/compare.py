@@ -1,4 +1,4 @@
-"""A volume held against a reference, beside every interpolation of the observed slices."""
+"""Score a volume against a reference, beside every interpolation of the observed slices."""
 
 import pathlib
 from collections.abc import Sequence
@@ -28,19 +28,20 @@ def evaluate_volumes(
     """Score a prediction made of every k-th plane, or of the means of k planes.
 
     Args:
-      prediction: [n k + 1, H, W] ([n k, H, W] of means), or more planes, which are left out.
-      reference: [D, H, W], isotropic, of as many planes or more.
+      prediction: [n k + 1, H, W], or [n k, H, W] if made of means; further planes are not scored.
+      reference: [D, H, W], isotropic; planes that only one of the two volumes has are not scored.
       observed_every: k.
       folder: for metrics.json and report.html; must not exist.
       degradation: "subsample" or "average".
-      missing: observed slices that the prediction was made without, counted from 0.
-      uncertainty: [D, H, W], standard errors of the prediction, in its grey levels.
+      missing: indices of observed slices, from 0, that the prediction was made without.
+      uncertainty: of the prediction's shape, its standard errors, in grey levels.
 
     Returns:
       What metrics.json holds.
 
     Raises:
-      InputError: volumes that do not belong together.
+      InputError: the folder exists, k is less than 2, the volumes differ in lateral shape, voxel
+        size or dtype, or the uncertainty is not an array of standard errors.
     """
     check_absent(folder)
     if observed_every < 2:
@@ -91,7 +92,7 @@ def _check_alike(prediction: Volume, reference: Volume, uncertainty: Volume | No
 
 
 def _read_errors(uncertainty: Volume, depth: int, grey_range: IntensityRange) -> np.ndarray:
-    """Read standard errors of the first planes, f32[depth, H, W], intensity."""
+    """Read the standard errors of the first `depth` planes, f32[depth, H, W], intensity."""
     errors = uncertainty[:depth, :, :].astype(np.float32) / np.float32(
         grey_range.high - grey_range.low
     )

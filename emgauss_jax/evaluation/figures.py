@@ -1,6 +1,6 @@
-"""Pictures for the report, as data URIs, so that one file holds everything.
+"""Pictures of the report as PNGs in data URIs, so that the page is one file.
 
-Panels are plain PNGs magnified by whole numbers: a pixel on the page is a voxel, nothing smoothed.
+A picture of a plane has one pixel per voxel; the page magnifies it without smoothing.
 """
 
 import base64
@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-PANEL = 212  # CSS px: six columns in 1320
+PANEL = 212  # CSS px, width of a picture: six fit into the page's 1320
 ERROR_MAP = "inferno"
 COLORS = {
     "nearest": "#9a9a9a",
@@ -23,14 +23,14 @@ COLORS = {
     "cubic": "#b279a2",
     "cubic_mean": "#8c6d31",
 }
-OURS = ("#d1342c", "#e8890c", "#111111")  # the method of the page first, then any others
+OURS = ("#d1342c", "#e8890c", "#111111")  # for the method of the page, then for other predictions
 
 
 class View(NamedTuple):
-    """One plane of the volume as the page shows it."""
+    """One plane of a volume, and how the page shows it."""
 
     direction: str  # "xy", "xz" or "yz"
-    index: int  # of the plane, along the axis the direction leaves out
+    index: int  # of the plane, along the axis at right angles to it
     plane: tuple  # index of the shown window into a volume [D, H, W]
     zoom: int  # CSS px per voxel along the columns
     size: tuple[int, int]  # CSS px, (height, width)
@@ -44,7 +44,7 @@ def choose_views(
 
     Args:
       shape: (D, H, W).
-      hidden: bool[D], planes nothing was measured of.
+      hidden: bool[D], planes that were not observed.
       voxel_nm: f64[3], (z, y, x), nm.
 
     Returns:
@@ -61,7 +61,7 @@ def choose_views(
     for direction, (index, plane, down, across) in chosen.items():
         length = [side.stop - side.start for side in window]
         zoom = max(1, PANEL // length[across])
-        # A voxel longer than wide is drawn longer, so that shapes are true.
+        # Voxels keep their aspect ratio, so shapes on the page are true.
         height = round(zoom * length[down] * voxel_nm[down] / voxel_nm[across])
         size = height, zoom * length[across]
         views.append(View(direction, index, plane, zoom, size, voxel_nm[across] / zoom))
@@ -69,7 +69,7 @@ def choose_views(
 
 
 def _farthest(hidden: np.ndarray) -> int:
-    """Find the hidden plane farthest from a measured one; of several, the nearest the centre."""
+    """Find the hidden plane farthest from an observed one; on a tie, the one nearest the centre."""
     planes, center = np.arange(len(hidden)), (len(hidden) - 1) / 2
     measured = planes[~hidden]
     if measured.size == 0:
@@ -84,7 +84,7 @@ def grey_uri(plane: np.ndarray, window: tuple[float, float]) -> str:
 
     Args:
       plane: f32[R, C], intensity.
-      window: the intensities drawn black and white.
+      window: the intensity drawn in black, and the one drawn in white.
 
     Returns:
       A PNG as a data URI.
@@ -93,7 +93,7 @@ def grey_uri(plane: np.ndarray, window: tuple[float, float]) -> str:
 
 
 def error_uri(plane: np.ndarray, highest: float) -> str:
-    """Draw the size of an error.
+    """Draw an absolute error in colour.
 
     Args:
       plane: f32[R, C], absolute error, intensity.
@@ -106,7 +106,7 @@ def error_uri(plane: np.ndarray, highest: float) -> str:
 
 
 def color_bar_uri() -> str:
-    """Draw the colours of `error_uri` from 0, left, to the highest, right, as a data URI."""
+    """Draw the colour scale of `error_uri`, from 0 at the left to the highest, as a data URI."""
     return _image_uri(np.linspace(0, 1, 256)[None], ERROR_MAP, (0.0, 1.0))
 
 
@@ -122,10 +122,10 @@ def _uri(buffer: io.BytesIO) -> str:
 
 
 def scale_bar(view: View) -> tuple[int, str]:
-    """Choose a round length of about a quarter of the view's width.
+    """Choose the scale bar: the longest round length within 30 % of the view's width.
 
     Args:
-      view: the view.
+      view: the plane that the bar is drawn on.
 
     Returns:
       The length in CSS px and as text.
@@ -138,7 +138,7 @@ def scale_bar(view: View) -> tuple[int, str]:
 
 
 def curves_uri(curves: dict, voxel_nm: np.ndarray, method: str) -> str:
-    """Draw the curves of `scores.evaluate`.
+    """Draw PSNR over z, both Fourier shell correlations, and CF-PSNR over the cut-off.
 
     Args:
       curves: as `scores.Evaluation.curves`.
@@ -146,7 +146,7 @@ def curves_uri(curves: dict, voxel_nm: np.ndarray, method: str) -> str:
       method: the prediction to draw thick and last.
 
     Returns:
-      A PNG as a data URI: PSNR over z; both shell correlations; CF-PSNR over the band.
+      A PNG as a data URI.
     """
     figure = Figure(figsize=(10.6, 7.4), dpi=150, layout="constrained")
     axes = figure.subplot_mosaic([["z"] * 3, ["fsc_z", "fsc", "band"]], height_ratios=(1, 1.15))

@@ -1,4 +1,4 @@
-"""The page a user trusts a volume by: metrics.json and one self-contained report.html."""
+"""The report of a volume: metrics.json, and report.html with every picture inside."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,8 @@ from emgauss_jax.metrics.calibration import calibrate
 from emgauss_jax.storage.files import write_text
 
 ROWS = ("nearest", "linear", "linear_blur", "cubic", "cubic_mean")
-# What counts as a difference: less than this is noise of the choice of block and seed.
+# metric -> margin, label, format, unit. Another seed or cut into blocks changes a score by as much
+# as the margin, so smaller differences are called level.
 MARGINS = {
     "psnr": (0.05, "PSNR", "+.2f", " dB"),
     "ssim_xy": (0.005, "SSIM xy", "+.3f", ""),
@@ -39,24 +40,23 @@ def write_report(
     Args:
       folder: made if absent; both files are replaced whole.
       reference: f32[D, H, W], intensity, data range 1.
-      predictions: name -> f32[D, H, W]; the baselines present are tabled in their usual order.
-      hidden: bool[D], the planes held out and scored.
+      predictions: name -> f32[D, H, W]; in the tables interpolations come first, the method last.
+      hidden: bool[D], the planes that were not observed and are scored.
       voxel_nm: nm, one number or (z, y, x).
       title: the page's heading.
-      notes: what else to tell, name -> number, text or list.
-      seams: bool[H, W], pixels near a border between blocks, scored apart; None: one block.
-      expected: f32[D, H, W], standard error as estimated, shown and held against the method's
-        true one.
-      method: the prediction the page is about.
-      lost: bool[D], planes of missing slices, scored apart; None, or none: there are none.
+      notes: name -> number, text or list, for the last table of the page.
+      seams: bool[H, W], pixels near a border between blocks, scored apart; None for one block.
+      expected: f32[D, H, W], estimated standard error; shown, and compared with the true error.
+      method: the prediction that the page is about.
+      lost: bool[D], planes of missing slices, scored apart; None, or all False, if none is missing.
 
     Returns:
-      What metrics.json holds: scores, curves, notes; seams, missing, expected_error if given. null
-      (None) stands for what cannot be measured (a volume too small) and for the infinite PSNR of
-      equal data.
+      What metrics.json holds: scores, curves, notes; seams, missing, expected_error if given. None
+      (null in the file) stands for a score that a small volume does not allow, and for the infinite
+      PSNR of equal data.
 
     Raises:
-      InputError: the method is not among the predictions, or the volumes do not agree.
+      InputError: the method is not among the predictions, or the shapes differ.
     """
     if method not in predictions:
         raise InputError(f"method: got {method!r}, wanted one of {sorted(predictions)}")
@@ -73,12 +73,12 @@ def write_report(
     result = _plain(result | {"notes": notes})
     columns = {"input (nearest)": predictions.get("nearest"), "linear": predictions.get("linear")}
     columns |= {method: predictions[method], "reference": reference}
-    panels = page.panels(columns, (method, "reference"), hidden, voxel_nm, expected)
+    planes = page.draw_planes(columns, (method, "reference"), hidden, voxel_nm, expected)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "metrics.json", json.dumps(result, allow_nan=False))
-    html = page.document(title, _scored_body(title, result, panels, voxel_nm, method))
-    write_text(folder / "report.html", html)
+    shown = _scored_page(title, result, planes, voxel_nm, method)
+    write_text(folder / "report.html", page.render("report.html", **shown._asdict()))
     return result
 
 
@@ -103,19 +103,19 @@ def _measure(
     return result
 
 
-def _scored_body(
-    title: str, result: dict, panels: str, voxel_nm: np.ndarray, method: str
-) -> list[str]:
-    return [
-        page.heading(title, summarise(result["scores"], method)),
-        tables.score_tables(result["scores"], method),
-        tables.missing_table(result["missing"], method) if "missing" in result else "",
-        tables.seam_table(result["seams"]) if "seams" in result else "",
-        panels,
-        tables.calibration(result["expected_error"]) if "expected_error" in result else "",
-        page.picture("Curves", figures.curves_uri(result["curves"], voxel_nm, method)),
-        page.notes(result["notes"]),
-    ]
+def _scored_page(
+    title: str, result: dict, planes: page.Planes, voxel_nm: np.ndarray, method: str
+) -> page.Report:
+    missing = {name: {"psnr": value} for name, value in result.get("missing", {}).items()}
+    return page.Report(
+        title, method, planes, result["notes"],
+        verdict=summarise(result["scores"], method),
+        scores=[tables.tabulate(result["scores"], groups) for groups in tables.TABLES],
+        missing=tables.tabulate(missing, tables.MISSING) if missing else None,
+        seams=result.get("seams"),
+        calibration=result.get("expected_error"),
+        curves=figures.curves_uri(result["curves"], voxel_nm, method),
+    )  # fmt: skip
 
 
 def write_gallery(
@@ -130,7 +130,7 @@ def write_gallery(
     expected: np.ndarray | None = None,
     method: str = "emgauss",
 ) -> None:
-    """Write report.html for real data, of which nobody knows the planes between.
+    """Write report.html without scores, for a volume that has no reference.
 
     Args:
       folder: made if absent.
@@ -140,49 +140,40 @@ def write_gallery(
       hidden: bool[D], planes that were not observed.
       voxel_nm: of the reconstruction, nm, one number or (z, y, x).
       title: the page's heading.
-      notes: what else to tell, name -> number, text or list.
-      expected: f32[D, H, W], standard error as estimated, shown.
-      method: what made the volume.
+      notes: name -> number, text or list, for the last table of the page.
+      expected: f32[D, H, W], estimated standard error, shown.
+      method: the name of the method that made the volume.
 
     Raises:
-      InputError: the volumes do not agree.
+      InputError: the shapes differ.
     """
     for name, other in {"nearest": nearest, "linear": linear, "expected": expected}.items():
         if other is not None and other.shape != volume.shape:
             raise InputError(f"{name}: got shape {other.shape}, wanted {volume.shape}")
     columns = {"input (nearest)": nearest, "linear": linear, method: volume}
-    verdict = (
-        "There is no ground truth for this volume: the planes between the observed slices were "
-        "never acquired, so there is no score. The pictures show what was reconstructed and where "
-        "it departs from linear interpolation; they cannot show whether it is right. To measure "
-        "that, train on an isotropic volume of similar tissue with simulate_factor set."
-    )
     voxel_nm = np.array(np.broadcast_to(voxel_nm, 3), np.float64)
-    body = [
-        page.heading(title, verdict),
-        page.panels(columns, (method, "linear"), hidden, voxel_nm, expected),
-        page.notes(_plain(notes)),
-    ]
+    planes = page.draw_planes(columns, (method, "linear"), hidden, voxel_nm, expected)
+    shown = page.Report(title, method, planes, _plain(notes))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "report.html", page.document(title, body))
+    write_text(folder / "report.html", page.render("report.html", **shown._asdict()))
 
 
-def summarise(table: dict[str, dict[str, float | None]], method: str) -> str:
-    """Say in words where a method stands against the interpolations that cost nothing.
+def summarise(table: tables.Scores, method: str) -> str:
+    """Say in which scores a method is better, level or worse than the interpolations.
 
     Args:
       table: name -> metric -> value or None.
-      method: the name to speak of.
+      method: a name in the table.
 
     Returns:
-      One to three sentences. Differences under 0.05 dB, or 0.005 in the others, are called level.
+      One to three sentences. Differences below `MARGINS` are called level.
     """
     free = [name for name in ROWS if name in table and name != method]
     if not free:
         return f"There is no interpolation to compare {method} with."
-    linear = [name for name in free if name == "linear"]
-    rivals = {"linear": linear, "the best interpolation of each score": free}
+    rivals = {"linear": [name for name in free if name == "linear"]}
+    rivals |= {"the best interpolation of each score": free}
     sentences, behind = [], False
     for rival, names in rivals.items():
         if not names:
@@ -196,10 +187,8 @@ def summarise(table: dict[str, dict[str, float | None]], method: str) -> str:
     return " ".join(sentences)
 
 
-def _compared(
-    table: dict[str, dict[str, float | None]], method: str, rivals: list[str]
-) -> dict[str, list[str]]:
-    """Sort the scores of a method by how they are beside the best of its rivals."""
+def _compared(table: tables.Scores, method: str, rivals: list[str]) -> dict[str, list[str]]:
+    """Group the scores of a method by whether they are better than those of its best rival."""
     groups: dict[str, list[str]] = {"better": [], "level": [], "worse": []}
     for metric, (margin, label, form, unit) in MARGINS.items():
         ours = table[method][metric]

@@ -1,4 +1,4 @@
-"""Planes scored beside the interpolations: for the report of a run and for `evaluate`.
+"""Score planes beside the interpolations, for the report of a run and for `evaluate`.
 
 Letters: D H W output.
 """
@@ -16,7 +16,7 @@ from emgauss_jax.methods.interpolate import baselines, rivals
 
 
 def missing_note(missing: Sequence[int]) -> dict[str, str]:
-    """Name the slices that a volume was made without, if there are any, for the notes."""
+    """List the missing slices as a note for the report; no note if there are none."""
     return {"missing slices": ", ".join(map(str, missing))} if len(missing) else {}
 
 
@@ -29,15 +29,15 @@ def report_beside_rivals(
     method: str,
     **told: Any,
 ) -> dict:
-    """Score planes beside every interpolation of the slices they were made from.
+    """Score planes, and every interpolation of the slices they were made from.
 
     Args:
       folder: for metrics.json and report.html.
-      slices: that were observed, missing ones included.
+      slices: the observed slices, missing ones included.
       plan: which planes of the reference are hidden or lost, and where they lie.
-      ours: f32[D, H, W], the planes, intensity.
-      reference: f32[D, H, W].
-      method: what made them.
+      ours: f32[D, H, W], the planes to score, intensity.
+      reference: f32[D, H, W], intensity.
+      method: the name of the method that made the planes.
       told: further arguments of `write_report`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The report of a run: how good its reconstruction is, on as much of it as memory holds.
+"""The report of a run: how good its reconstruction is, judged on a part if it is large.
 
 Letters: D H W output, K observed slices.
 """
@@ -29,19 +29,19 @@ from emgauss_jax.pseudo_labels.weights import describe
 from emgauss_jax.storage.run_dir import read_damaged
 
 NONE: Mapping[str, str] = MappingProxyType({})
-SAMPLE = 2**23  # voxels of the output that are looked at; each method's copy takes 32 MiB
+SAMPLE = 2**23  # at most so many voxels of the output; each method's copy takes 32 MiB
 
 
 class Sample(NamedTuple):
-    """A part of the output, and the slices it was made from."""
+    """The part of the output that is reported on, and the slices it was made from."""
 
-    observed: SliceStack  # of the part
+    observed: SliceStack  # cut to the part
     planes: slice  # of the output
-    box: Box  # z in observed slices, y and x px
-    whole: bool
+    box: Box  # of the part; z in observed slices, y and x in px
+    whole: bool  # whether the part is all of the output
 
     def describe(self) -> dict[str, str]:
-        """Say which part is looked at; nothing where it is the whole."""
+        """Name the part in a note for the report; no note if it is the whole output."""
         if self.whole:
             return {}
         parts = zip("zyx", (self.planes, *self.box.slices[1:]), strict=True)
@@ -50,10 +50,10 @@ class Sample(NamedTuple):
 
 
 def choose_sample(observed: SliceStack, z: np.ndarray) -> Sample:
-    """Choose what to look at: all of it, or the middle of it.
+    """Choose the whole output, or its middle if it has more than `SAMPLE` voxels.
 
     Args:
-      observed: of the run.
+      observed: the slices of the run.
       z: f64[D], depths of the output, input-slice units.
     """
     height, width = observed.shape[1:]
@@ -74,10 +74,10 @@ def choose_sample(observed: SliceStack, z: np.ndarray) -> Sample:
 
 
 def report_run(run: Run, path: pathlib.Path, workdir: pathlib.Path) -> None:
-    """Report on the run of a workdir, in its report/; see `report_fits`.
+    """Write the report of a workdir's run into its report/, see `report_fits`.
 
     Args:
-      run: finished.
+      run: a finished run.
       path: the reconstruction, of isotropic voxels.
       workdir: of the run.
     """
@@ -94,15 +94,18 @@ def report_fits(
     name: str,
     damaged: Mapping[str, str] = NONE,
 ) -> None:
-    """Compare a reconstruction with every interpolation, and with the reference if there is one.
+    """Write the report of a run.
+
+    With a reference the reconstruction is scored beside every interpolation; without one, the page
+    shows it beside nearest and linear interpolation.
 
     Args:
-      run: finished.
+      run: a finished run.
       store: its fits.
       volume: the reconstruction, of isotropic voxels: has `voxel_nm`, slicing reads a box.
       folder: gets report.html and, where there is a reference, metrics.json.
       name: of the reconstruction, for the heading.
-      damaged: slices that were found so, index -> reason.
+      damaged: index of a slice that was found damaged -> reason.
     """
     z = isotropic(run.observed).z
     sample = choose_sample(run.observed, z)
@@ -128,7 +131,7 @@ def report_fits(
 
 
 def _reference(observed: SliceStack) -> tuple[np.ndarray | None, dict[str, str]]:
-    """Read the planes to score against, if there are any; or say why they are not."""
+    """Read the planes to score against; if they cannot be used, None and a note why."""
     if not observed.plan.factor:
         return None, {}
     reference = observed.reference()
@@ -138,9 +141,9 @@ def _reference(observed: SliceStack) -> tuple[np.ndarray | None, dict[str, str]]
 
 
 def _expected(run: Run, store: FitStore, z: np.ndarray, box: Box) -> np.ndarray:
-    """Estimate the standard error of planes of a box, slab by slab.
+    """Estimate the standard error of the planes of a box, slab by slab, f32[D, H, W].
 
-    The regions it takes are opened here, so that none is held while the planes are scored.
+    Regions are opened in here and freed at its end, before scoring needs the memory.
     """
     fits = open_fits(run, store)
     slabs = range(0, len(z), fits.slab)
@@ -148,9 +151,10 @@ def _expected(run: Run, store: FitStore, z: np.ndarray, box: Box) -> np.ndarray:
 
 
 def _hidden(observed: SliceStack, z: np.ndarray) -> np.ndarray:
-    """Mark the planes that are no observed slice, bool[D].
+    """Mark the planes that were not observed, bool[D].
 
-    A fractional anisotropy puts hardly a plane exactly on a slice: the nearest one counts as it.
+    With a fractional anisotropy few planes lie exactly on a slice, so the plane nearest to each
+    slice counts as observed.
     """
     hidden = np.ones(len(z), bool)
     hidden[np.abs(z[:, None] - observed.z_valid).argmin(axis=0)] = False
@@ -158,7 +162,7 @@ def _hidden(observed: SliceStack, z: np.ndarray) -> np.ndarray:
 
 
 def describe_run(run: Run, store: FitStore, damaged: Mapping[str, str] = NONE) -> dict[str, str]:
-    """Say what the report's reader should know about a finished run."""
+    """Describe a finished run for the notes of its report."""
     observed, plan = run.observed, run.observed.plan
     notes = {
         "volume": str(observed.volume.path),
@@ -185,7 +189,7 @@ def describe_run(run: Run, store: FitStore, damaged: Mapping[str, str] = NONE) -
 
 
 def _describe_labels(run: Run, store: FitStore) -> str:
-    """Say how the sources were weighed, in the region in the middle where there are many."""
+    """Describe the weights of the pseudo-label sources; of several regions, in the middle one."""
     middle = len(run.regions) // 2
     judged = store.weights(middle)
     if judged:

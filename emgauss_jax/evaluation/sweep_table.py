@@ -1,14 +1,13 @@
-"""One table of many runs: CSV with every score, HTML to sort, Markdown for a terminal."""
+"""The table of a sweep: CSV with every score, HTML that can be sorted, Markdown for a terminal."""
 
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import NamedTuple
 
-from emgauss_jax.evaluation import page
+from emgauss_jax.evaluation import page, tables
 
-# Number format, and whether more (↑) or less (↓) is better; seconds as one machine took them.
+# score -> number format, and whether more (↑) or less (↓) is better; seconds depend on the machine
 COLUMNS = {
     "psnr": (".2f", "↑"),
     "ssim_xy": (".3f", "↑"),
@@ -20,43 +19,19 @@ COLUMNS = {
     "draw_s": (".0f", "↓"),
 }
 
-STYLE = """
-<style>th { cursor: pointer; } td:last-child { white-space: normal; }
-tr.failed td { background: #fdf1ef; color: #555; }</style>
-"""
-# A click on a heading sorts by its column, a second one the other way round; blanks stay last.
-SORT = """
-<script>
-const number = text => parseFloat(text.replace(/^[(\\[]/, ""));  // of a tuple, its first
-function compare(a, b) {
-  const [x, y] = [number(a), number(b)];
-  return isNaN(x) || isNaN(y) ? a.localeCompare(b) : x - y;
-}
-document.querySelectorAll("th").forEach((heading, column) => heading.onclick = () => {
-  const body = document.querySelector("tbody");
-  const sign = heading.dataset.sign = heading.dataset.sign === "-1" ? "1" : "-1";
-  const value = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
-  body.append(...[...body.rows].sort((a, b) => {
-    const [x, y] = [value(a), value(b)];
-    return x === "" || y === "" ? (x === "") - (y === "") : sign * compare(x, y);
-  }));
-});
-</script>
-"""
-
 
 class Entry(NamedTuple):
-    """One row: a run, or a rival that costs nothing."""
+    """One row of the table: a trial, or an interpolation to compare it with."""
 
     name: str
-    changes: Mapping[str, str] = {}  # setting -> value, where it differs from its config's file
+    changes: Mapping[str, str] = {}  # setting -> value, where it differs from the config file
     scores: Mapping[str, float | None] = {}
     failure: str = ""  # why there are no scores
-    link: str = ""  # to its report
+    link: str = ""  # to the report
 
 
 def to_csv(entries: Sequence[Entry]) -> str:
-    """Write every score of every entry, a line each, in full precision."""
+    """Write a line per entry with every setting and score, in full precision."""
     settings = _names(entry.changes for entry in entries)
     scores = _names(entry.scores for entry in entries)
     text = io.StringIO()
@@ -70,7 +45,7 @@ def to_csv(entries: Sequence[Entry]) -> str:
 
 
 def to_markdown(entries: Sequence[Entry]) -> str:
-    """Lay the main scores out as Markdown, the best of each column in bold."""
+    """Write the main scores as a Markdown table, the best of each column in bold."""
     best = _best(entries)
     lines = ["| row | " + " | ".join(COLUMNS) + " |", "|---|" + "---|" * len(COLUMNS)]
     for entry in entries:
@@ -83,59 +58,38 @@ def to_markdown(entries: Sequence[Entry]) -> str:
 
 
 def to_html(title: str, entries: Sequence[Entry]) -> str:
-    """Write a page of its own: sorted by a click on a column, the best of each in bold.
+    """Write an HTML page of the main scores, sorted by a click on a heading.
 
     Args:
       title: plain text.
-      entries: in the order the page begins with.
+      entries: in the order of the rows before any click.
     """
-    settings, best = _names(entry.changes for entry in entries), _best(entries)
-    heads = [("row", "row"), *((name, name.rpartition(".")[2]) for name in settings)]
-    heads += [
-        *((name, f"{name} {arrow}") for name, (_, arrow) in COLUMNS.items()),
-        ("failure", "failure"),
-    ]
-    head = "".join(f'<th title="{escape(long)}">{escape(short)}</th>' for long, short in heads)
-    rows = "".join(_html_row(entry, settings, best) for entry in entries)
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-    note = '<p class="small">Click a heading to sort. Best of each column in bold.</p>'
-    return page.document(title, [f"<h1>{escape(title)}</h1>", STYLE, table, note, SORT])
-
-
-def _html_row(entry: Entry, settings: Sequence[str], best: Mapping[str, str | None]) -> str:
-    name = escape(entry.name)
-    cells = (
-        f'<td><a href="{escape(entry.link)}">{name}</a></td>' if entry.link else f"<td>{name}</td>"
+    return page.render(
+        "sweep_table.html",
+        title=title,
+        settings=_names(entry.changes for entry in entries),
+        columns=COLUMNS,
+        rows=[(entry, _texts(entry)) for entry in entries],
+        best=_best(entries),
     )
-    cells += "".join(f"<td>{escape(entry.changes.get(each, ''))}</td>" for each in settings)
-    for column, text in _texts(entry).items():
-        value = entry.scores.get(column)
-        shown = f"<b>{text}</b>" if text == best[column] else text
-        cells += f'<td data-value="{"" if value is None else value}">{shown}</td>'
-    mark = ' class="failed"' if entry.failure else ""
-    return f"<tr{mark}>{cells}<td>{escape(entry.failure)}</td></tr>"
 
 
 def _texts(entry: Entry) -> dict[str, str]:
     """Print the main scores of an entry."""
-    values = {name: entry.scores.get(name) for name in COLUMNS}
     return {
-        name: "n/a" if value is None else format(value, COLUMNS[name][0])
-        for name, value in values.items()
+        name: tables.number(entry.scores.get(name), form) for name, (form, _) in COLUMNS.items()
     }
 
 
 def _best(entries: Sequence[Entry]) -> dict[str, str | None]:
-    """Find the best of each column, compared as printed, so that a tie is one in bold too."""
+    """Find the best of each column, as printed."""
     texts = [_texts(entry) for entry in entries]
     return {
-        name: (max if arrow == "↑" else min)(
-            (each[name] for each in texts if each[name] != "n/a"), key=float, default=None
-        )
+        name: tables.best([each[name] for each in texts], arrow == "↓")
         for name, (_, arrow) in COLUMNS.items()
     }
 
 
 def _names(groups: Iterable[Mapping]) -> list[str]:
-    """List the names of some mappings, each once, in the order they first come in."""
+    """List the keys of several mappings, each once, in order of first appearance."""
     return list(dict.fromkeys(name for group in groups for name in group))

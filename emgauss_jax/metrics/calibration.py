@@ -1,9 +1,9 @@
-"""Does an estimate of the error know where and how large the error is?"""
+"""How well expected errors predict the true ones: where errors are, and how large."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-SMOOTHING = 3.0  # px: one voxel's error is a draw, that of a neighbourhood can be foretold
+SMOOTHING = 3.0  # px; the error of one voxel is random, its local mean is predictable
 
 
 def calibrate(expected: np.ndarray, error: np.ndarray) -> dict[str, float]:
@@ -11,12 +11,13 @@ def calibrate(expected: np.ndarray, error: np.ndarray) -> dict[str, float]:
 
     Args:
       expected: f32[N, R, C], standard errors of N planes.
-      error: f32[N, R, C], of either sign, in the same units.
+      error: f32[N, R, C], true errors, signed, in the same units.
 
     Returns:
-      `correlation` of both, voxel by voxel, after a Gaussian of 3 px within each plane; `ratio` of
-      the root mean squares, error by expected: above 1 the estimate is too small. The correlation
-      is nan where either is constant; the ratio inf where 0 was expected.
+      `correlation`: Pearson's, of expected and absolute true error over all voxels, after a
+      Gaussian of 3 px within each plane; nan if either is constant. `ratio`: the root mean square
+      of the true error divided by that of the expected one. Above 1 the expected errors are too
+      small; inf if all of them are 0.
     """
     constant = min(np.ptp(expected), np.ptp(error)) == 0
     pair = [gaussian_filter(np.abs(v), (0, SMOOTHING, SMOOTHING)) for v in (expected, error)]

@@ -1,15 +1,15 @@
-"""Metrics that tell one spatial frequency from another: CF-PSNR and Fourier shell correlation.
+"""Metrics by spatial frequency: CF-PSNR and Fourier shell correlation (FSC).
 
-Host side, float64: a report needs these once, and correlations of weak shells lose digits.
+They run in NumPy with float64: float32 loses digits in shells of little power.
 
-Letters: N planes, D H W volume, S shells. Frequencies are in cycles per voxel (Nyquist 0.5)
-or, where called `radius`, a fraction of Nyquist.
+Letters: D H W volume, R bands, S shells. Frequencies are in cycles per voxel (Nyquist is 0.5); a
+`radius` is a fraction of Nyquist.
 """
 
 import numpy as np
 from scipy import fft
 
-CUTOFF = 0.39  # of Nyquist: CF-PSNR's published 25 bins on 128 x 128 px
+CUTOFF = 0.39  # of Nyquist: niiv cuts off at 25 bins on 128 x 128 px
 FULL_BAND = float(np.sqrt(2.0))  # of Nyquist: the corner of the spectrum
 SHELLS = 32
 CONE = 0.7  # |kz| > 0.7 |k|: within about 45 degrees of the z axis
@@ -21,18 +21,19 @@ def _radius(shape: tuple[int, int]) -> np.ndarray:
 
 
 def cf_psnr_curve(pred: np.ndarray, ref: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Measure the PSNR of the low-passed error for several bands.
+    """Measure the PSNR of the low-passed error for several cut-off frequencies.
 
     Args:
       pred: f32[..., H, W], intensity, data range 1.
       ref: f32[..., H, W].
-      radii: f64[R], bands as fractions of Nyquist; sqrt(2) and above is the full band.
+      radii: f64[R], cut-offs as fractions of Nyquist; sqrt(2) and above is the full band.
 
     Returns:
-      f64[..., R], dB; +inf where the band holds no error.
+      f64[..., R], dB; +inf where there is no error below the cut-off.
 
-    Source: niiv, CF-PSNR: 20 log10(H W) - 10 log10(sum |F_p - F_g|^2) over the bins within the
-      radius; the radius is relative to Nyquist here, so that it means the same at any size.
+    Source: niiv (arXiv 2024), CF-PSNR: 20 log10(H W) - 10 log10(sum |F_p - F_g|^2) over the bins
+      within the radius. Difference: the radius is a fraction of Nyquist, not a number of bins, so
+      that it means the same at any size.
     """
     height, width = pred.shape[-2:]
     difference = np.asarray(pred, np.float64) - np.asarray(ref, np.float64)
@@ -40,22 +41,27 @@ def cf_psnr_curve(pred: np.ndarray, ref: np.ndarray, radii: np.ndarray) -> np.nd
     distance = _radius((height, width)).ravel()
     order = np.argsort(distance, kind="stable")
     energy = np.cumsum(power.reshape(*power.shape[:-2], -1)[..., order], axis=-1)
-    # The slack takes the bin that lies on the radius up to rounding.
+    # The 1e-9 keeps bins that lie on the radius but for rounding.
     last = np.searchsorted(distance[order], np.asarray(radii) + 1e-9, side="right") - 1
     with np.errstate(divide="ignore"):
         return 20.0 * np.log10(height * width) - 10.0 * np.log10(energy[..., last])
 
 
 def cf_psnr(pred: np.ndarray, ref: np.ndarray, radius: float = CUTOFF) -> np.ndarray:
-    """Measure the PSNR of the error below a cut-off frequency.
+    """Measure the PSNR of each image below a cut-off frequency (CF-PSNR).
+
+    It ignores errors of fine detail and noise: only the error below the cut-off counts.
 
     Args:
       pred: f32[..., H, W], intensity, data range 1.
-      ref: f32[..., H, W].
+      ref: f32[..., H, W], the same shape.
       radius: the cut-off as a fraction of Nyquist; sqrt(2) and above gives the plain PSNR.
 
     Returns:
-      f64[...], dB; +inf where the band holds no error.
+      f64[...], one value for every image, dB, higher is better; +inf where there is no error below
+      the cut-off.
+
+    Source: niiv (arXiv 2024); its 25 bins on 128 x 128 px are the default, 0.39 of Nyquist.
     """
     return cf_psnr_curve(pred, ref, np.array([radius]))[..., 0]
 
@@ -68,20 +74,24 @@ def _hann(shape: tuple[int, ...]) -> np.ndarray:
 def fsc(
     a: np.ndarray, b: np.ndarray, shells: int = SHELLS, cone: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Correlate two volumes shell by shell of spatial frequency.
+    """Correlate two volumes in each shell of spatial frequency (Fourier shell correlation).
 
-    Both lose the mean of b and are tapered by a 3-D Hann window. Shell s holds the bins whose
-    frequency rounds to s / shells of Nyquist; s = 0, the mean, is left out. Bins are those of the
-    half spectrum of real data, each counted once.
+    The mean of b is subtracted from both, and a 3-D Hann window tapers both. Shell s holds the bins
+    whose frequency rounds to s / shells of Nyquist; s = 0, the mean, is left out. Bins are those of
+    the half spectrum of real data, each counted once.
 
     Args:
       a: f32[D, H, W].
       b: f32[D, H, W], the reference.
       shells: S, the number of shells up to Nyquist.
-      cone: keep the bins with |kz| > cone |k| only (correlation along z); None keeps all.
+      cone: use only the bins with |kz| > cone |k|, which gives the correlation along z; None uses
+        all.
 
     Returns:
-      frequency f64[S], cycles per voxel, and correlation f64[S]; nan where a shell is empty.
+      frequency f64[S], cycles per voxel, and correlation f64[S] in [-1, 1]; nan where a shell is
+      empty.
+
+    Source: Harauz and van Heel, Optik 1986; with a cone, Diebolder et al., J Struct Biol 2015.
     """
     window, mean = _hann(b.shape), np.mean(b, dtype=np.float64)
     spectrum_a = fft.rfftn((a - mean) * window)
@@ -109,7 +119,7 @@ def mean_of_lower_half(correlation: np.ndarray) -> float:
     """Average a correlation curve over the shells up to half of Nyquist.
 
     Args:
-      correlation: f64[S]; empty shells (nan) are passed over.
+      correlation: f64[S]; empty shells (nan) are skipped.
 
     Returns:
       The mean; nan where every shell is empty.
@@ -119,15 +129,20 @@ def mean_of_lower_half(correlation: np.ndarray) -> float:
 
 
 def fsc_z(pred: np.ndarray, ref: np.ndarray) -> float:
-    """Sum up the correlation along z in one number.
+    """Average the Fourier shell correlation along z up to half of Nyquist.
+
+    It measures how much true structure along z a volume holds. An isotropic blur scales all bins of
+    a shell alike and hardly changes their correlation, so blurring does not raise the score.
 
     Args:
-      pred: f32[D, H, W].
-      ref: f32[D, H, W].
+      pred: f32[D, H, W], isotropic voxels, intensity of any range.
+      ref: f32[D, H, W], the same shape.
 
     Returns:
-      The mean of the lower 16 of 32 shells inside the cone |kz| > 0.7 |k|; a uniform blur cannot
-      change it, so it tells information from smoothness.
+      The mean over the lower 16 of 32 shells of the bins inside the cone |kz| > 0.7 |k|, in
+      [-1, 1], higher is better; 1 for equal volumes, nan where no shell has power.
+
+    Source: Diebolder et al., J Struct Biol 2015 (conical FSC); the mean as one score is ours.
     """
     return mean_of_lower_half(fsc(pred, ref, cone=CONE)[1])
 
@@ -137,8 +152,8 @@ def resolution_nm(freq: np.ndarray, curve: np.ndarray, threshold: float, voxel_n
 
     Args:
       freq: f64[S], cycles per voxel, rising.
-      curve: f64[S], correlation; empty shells (nan) are passed over, frequency 0 correlates fully.
-      threshold: 0.143 or 0.5 by custom.
+      curve: f64[S], correlation; empty shells (nan) are skipped, and it is 1 at frequency 0.
+      threshold: usually 0.143 or 0.5.
       voxel_nm: voxel size along the direction of the curve, nm.
 
     Returns:

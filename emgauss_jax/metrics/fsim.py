@@ -1,6 +1,7 @@
-"""FSIM: do two images carry the same features, phase congruency and gradient, where it matters?
+"""FSIM: how alike two images are in phase congruency and gradient, weighted by phase congruency.
 
-Features of a reference are computed once and compared with those of many predictions.
+`fsim` compares two stacks of images. A report calls its two halves, `fsim_features` and
+`fsim_from_features`, so that the features of the reference are computed once for all predictions.
 
 Letters: N images, H W their size in px, A filter orientations, S filter scales.
 """
@@ -34,7 +35,7 @@ def _frequencies(length: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _filter_bank(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Build the log-Gabor filters and what noise of unit power does to their summed energy.
+    """Build the log-Gabor filters and the energy below which an orientation holds only noise.
 
     Returns:
       filters f32[A, S, H, W] in the frequency plane, zero frequency first; and
@@ -119,27 +120,27 @@ def fsim_features(images: jax.Array) -> Features:
       images: f32[N, H, W], intensity, data range 1.
 
     Returns:
-      Features, one map each for every image (smaller than the image from 384 px on).
+      Two maps for every image, averaged down by a whole number from 384 px on (shorter side).
     """
 
     def one(image):
         grey = _pool(255.0 * image)  # the constants of the paper are for grey levels
         return Features(_phase_congruency(grey), _gradient(grey))
 
-    # One image at a time: 16 complex planes each would else fill the memory.
+    # One image at a time: each takes 16 complex planes of memory.
     return jax.lax.map(one, images)
 
 
 @jax.jit
 def fsim_from_features(a: Features, b: Features) -> jax.Array:
-    """Compare two stacks of features.
+    """Compare the features of two stacks of images, pair by pair.
 
     Args:
       a: features of N images.
-      b: features of N images.
+      b: features of N images of the same size.
 
     Returns:
-      f32[N], 1 for equal features.
+      f32[N], in (0, 1]; 1 for equal features.
     """
 
     def similarity(x, y, constant):
@@ -152,14 +153,14 @@ def fsim_from_features(a: Features, b: Features) -> jax.Array:
 
 
 def fsim(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Measure the feature similarity of grey images.
+    """Measure the feature similarity (FSIM) of grey images, pair by pair.
 
     Args:
-      a: f32[N, H, W], intensity, data range 1.
-      b: f32[N, H, W].
+      a: f32[N, H, W], intensity in [0, 1]; the constants of FSIM assume this range.
+      b: f32[N, H, W], the same shape.
 
     Returns:
-      f32[N], 1 for identical images.
+      f32[N], one value for every image, in (0, 1], higher is better; 1 for identical images.
 
     Source: Zhang et al., TIP 2011, with the constants and borders of its published code.
     """

@@ -1,10 +1,10 @@
-"""Every number of the report: one prediction or many against a reference volume.
+"""Every score of the report: one or many predictions against a reference volume.
 
-Planes of three directions are scored. `xy`: the hidden slices, each for itself, then the mean.
-`xz` and `yz`: every axial plane; PSNR and SSIM count hidden rows alone, because the observed rows
-of an interpolation are exact and would flatter it; FSIM and CF-PSNR need the whole plane.
+Planes of three directions are scored one by one, then averaged. `xy`: the hidden slices. `xz` and
+`yz`: every axial plane. There PSNR and SSIM use hidden rows only, because the observed rows of an
+interpolation are exact and would raise its score; FSIM and CF-PSNR need whole planes.
 
-Letters: D H W volume, N planes of R rows and C columns, S shells, F bands.
+Letters: D H W volume, N planes of R rows and C columns.
 """
 
 from typing import NamedTuple
@@ -19,17 +19,17 @@ from emgauss_jax.metrics.fsim import fsim_features, fsim_from_features
 
 DIRECTIONS = ("xy", "xz", "yz")
 SMALLEST = 2 * image.RADIUS + 1  # px; below it SSIM, FSIM and FSC are nan
-FSIM_PLANES = 32  # evenly spaced in each direction: the costliest metric, and neighbours are alike
+FSIM_PLANES = 32  # evenly spaced in each direction: FSIM is slow, and neighbours are alike
 BANDS = np.append(np.arange(1, 21) / 20, fourier.FULL_BAND)  # fractions of Nyquist
 
 Volumes = dict[str, np.ndarray]
 
 
 class Evaluation(NamedTuple):
-    """What was measured of several predictions."""
+    """Scores and curves of several predictions."""
 
     scores: dict[str, dict[str, float]]  # prediction -> metric -> value
-    curves: dict[str, object]  # axes as lists of numbers, then prediction -> list for each curve
+    curves: dict[str, object]  # axis -> numbers, and curve -> prediction -> numbers
 
 
 def evaluate(
@@ -40,18 +40,18 @@ def evaluate(
     Args:
       predictions: name -> f32[D, H, W], intensity, data range 1.
       reference: f32[D, H, W].
-      hidden: bool[D], the planes that were held out and are scored.
+      hidden: bool[D], the planes that were not observed and are scored.
       voxel_nm: nm, one number or (z, y, x).
 
     Returns:
       Scores: `psnr` (dB, pooled over the hidden voxels), `psnr_*`, `ssim_*`, `fsim_*`,
-      `cf_psnr_*` for xy, xz, yz, `fsc_z`, `fsc_res_nm_*` (all directions; the voxel's geometric
-      mean) and `fsc_z_res_nm_*` (along z), each at the thresholds 0.143 and 0.5. A metric the
-      volume is too small for is nan, the PSNR of identical data inf.
-      Curves: PSNR over z, both FSC curves, CF-PSNR of the hidden slices over the band.
+      `cf_psnr_*` for xy, xz, yz, `fsc_z`, `fsc_res_nm_*` (all directions, in which a voxel counts
+      as its geometric mean) and `fsc_z_res_nm_*` (along z), each at the thresholds 0.143 and 0.5.
+      A metric is nan if the volume is too small for it; the PSNR of identical data is inf.
+      Curves: PSNR over z, both FSC curves, CF-PSNR of the hidden slices over the cut-off.
 
     Raises:
-      InputError: shapes that do not agree, no hidden plane, or a voxel that is not finite.
+      InputError: the shapes differ, no plane is hidden, or a voxel is NaN or infinite.
     """
     reference, hidden = np.asarray(reference, np.float32), np.asarray(hidden, bool)
     predictions = {name: np.asarray(volume, np.float32) for name, volume in predictions.items()}
@@ -91,7 +91,7 @@ def _check(predictions: Volumes, reference: np.ndarray, hidden: np.ndarray) -> N
 
 
 def decibel(squares: np.ndarray) -> float:
-    """Pool squared errors of any shape into a PSNR, dB, of data range 1."""
+    """Convert squared errors of any shape into one PSNR, dB, for data range 1."""
     return float(_decibel(squares.mean(dtype=np.float64)))
 
 
