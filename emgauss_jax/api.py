@@ -13,7 +13,13 @@ from emgauss_jax.execution.memory import estimate
 from emgauss_jax.pipeline.fitting import fitting_of
 from emgauss_jax.pipeline.output_grid import isotropic
 from emgauss_jax.pipeline.run import Run, prepare
-from emgauss_jax.storage.run_dir import claim_workdir, locked, write_damaged, write_grey_range
+from emgauss_jax.storage.run_dir import (
+    claim_workdir,
+    is_begun,
+    locked,
+    write_damaged,
+    write_grey_range,
+)
 
 
 def train_and_evaluate(
@@ -39,7 +45,7 @@ def train_and_evaluate(
     """
     executor = executor or alone()
     if not executor.leads:
-        executor.wait("workdir")  # and what is measured for it
+        executor.wait("workdir", lambda: () if is_begun(workdir, config) else (0,))
         return finish(prepare(config, workdir), workdir, executor)
     run = prepare(config, workdir)
     isotropic(run.observed)  # or say why it cannot be
@@ -47,10 +53,9 @@ def train_and_evaluate(
     claim_workdir(workdir, config)
     with locked(workdir / ".lock"):
         print(estimate(run), file=sys.stderr)
-        write_grey_range(workdir, run.observed.grey_range)
         if damaged:
             write_damaged(workdir, damaged)
-        executor.wait("workdir")
+        write_grey_range(workdir, run.observed.grey_range)  # the last: others wait for it
         return finish(run, workdir, executor)
 
 

@@ -1,7 +1,7 @@
 """Fit an anisotropic volume, write the isotropic one, and say how good it is.
 
 python -m emgauss_jax.train --config=configs/emgauss.py --workdir=DIR [--config.KEY=VALUE ...]
-    [--detect_missing] [--cluster=local|slurm --workers=N | --hosts=auto]
+    [--detect_missing] [--cluster=local|slurm --workers=N | --hosts=COUNT,INDEX|auto]
 """
 
 import pathlib
@@ -14,6 +14,7 @@ from emgauss_jax.data.errors import InputError
 from emgauss_jax.execution import command
 from emgauss_jax.execution.executors import define_executor_flags, open_executor
 from emgauss_jax.pipeline.run import leave_out_damaged
+from emgauss_jax.storage.run_dir import HOSTS, check_workdir
 
 
 def define_flags() -> None:
@@ -29,11 +30,12 @@ def main() -> None:
     values = flags.FLAGS
     if values.config is None or not values.workdir:
         raise InputError("flags: wanted --config=FILE and --workdir=DIR")
-    config, damaged = values.config, []
+    workdir, config, damaged = pathlib.Path(values.workdir), values.config, []
+    check_workdir(workdir)
     if values.detect_missing:
         config, damaged = leave_out_damaged(config)
-    with open_executor(values) as executor:
-        path = train_and_evaluate(config, pathlib.Path(values.workdir), executor, damaged)
+    with open_executor(values, workdir / HOSTS) as executor:
+        path = train_and_evaluate(config, workdir, executor, damaged)
         if executor.leads:
             print(f"{path}\n{path.parent / 'report' / 'report.html'}")
 

@@ -21,7 +21,7 @@ ALLOWED = {
     "execution": ("data", "pipeline", "storage", "training"),
     "sweeps": ("data", "evaluation", "execution", "methods", "pipeline", "storage", "training"),
     "api.py": ("data", "evaluation", "execution", "pipeline", "storage"),
-    "train.py": ("api.py", "data", "execution", "pipeline"),
+    "train.py": ("api.py", "data", "execution", "pipeline", "storage"),
     "reconstruct.py": ("data", "execution", "pipeline", "storage"),
     "evaluate.py": ("data", "evaluation", "execution"),
     "sweep.py": ("evaluation", "execution", "storage", "sweeps"),
