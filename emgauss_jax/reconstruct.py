@@ -1,7 +1,7 @@
 """Render a fitted volume at any depths and write it, with its uncertainty if that is asked.
 
 python -m emgauss_jax.reconstruct --workdir=DIR --output=PATH [--factor=F | --z_voxel_nm=F | --z=..]
-    [--uncertainty=PATH] [--cluster=local|slurm --workers=N | --hosts=auto]
+    [--uncertainty=PATH] [--cluster=local|slurm --workers=N | --hosts=COUNT,INDEX|auto]
     [--input=ANOTHER_VOLUME [--input_voxel_nm=50,5,5] [--input_dataset=NAME]
     [--input_simulate_factor=K] [--input_missing=7,12] [--input_detect_missing]]
 """
@@ -118,20 +118,20 @@ def main() -> None:
     values = flags.FLAGS
     if not values.workdir or not values.output:
         raise InputError("flags: wanted --workdir=DIR and --output=PATH")
-    workdir, error = pathlib.Path(values.workdir), values.uncertainty or ""
+    workdir, output = pathlib.Path(values.workdir), pathlib.Path(values.output)
     asked, unseen = asked_of_flags(values), unseen_of_flags(values)
-    check_outputs(values.output, error)
-    if values.input_detect_missing:
-        unseen = without_damaged(workdir, unseen)
-    job = Job(str(workdir), False, values.output, asked, error, unseen)
-    with open_executor(values) as executor:
+    with open_executor(values, output.with_name(f".{output.name}.hosts")) as executor:
+        if executor.leads:  # another process may come when all is written
+            check_outputs(values.output, values.uncertainty or "")
+        if values.input_detect_missing:
+            unseen = without_damaged(workdir, unseen)
+        job = Job(str(workdir), False, values.output, asked, values.uncertainty or "", unseen)
         run = open_run(job)
         fitting_of(run.template.method).check_fitted(run, workdir)
         if unseen:
             warn_of_factor(run, workdir)
             # Measured once, not by every worker.
             job = job._replace(unseen=unseen._replace(grey_range=run.observed.grey_range))
-        output = pathlib.Path(job.output)
         lock = locked(output.with_name(f".{output.name}.lock"))
         with lock if executor.leads else contextlib.nullcontext():
             run_job(run, job, executor)

@@ -11,6 +11,7 @@ again, a unit that was killed goes on where it stopped, and rows that failed are
 """
 
 import argparse
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from emgauss_jax.evaluation.sweep_table import to_markdown
 from emgauss_jax.execution import workers
 from emgauss_jax.execution.command import fail, told_in_a_line
+from emgauss_jax.execution.tpu_pods import refuse_tpu_pods
 from emgauss_jax.storage.run_dir import locked
 from emgauss_jax.sweeps import plan, run_sweep
 
@@ -47,6 +49,7 @@ def main() -> None:
     """Run a sweep from the command line and print its table; bad input is one line."""
     args, common = parse()
     try:
+        refuse_tpu_pods(os.environ)
         run(args, common)
     except Exception as error:
         if args.debug or not told_in_a_line(error):

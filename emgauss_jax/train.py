@@ -1,7 +1,7 @@
 """Fit an anisotropic volume, write the isotropic one, and say how good it is.
 
 python -m emgauss_jax.train --config=configs/emgauss.py --workdir=DIR [--config.KEY=VALUE ...]
-    [--detect_missing] [--cluster=local|slurm --workers=N | --hosts=auto]
+    [--detect_missing] [--cluster=local|slurm --workers=N | --hosts=COUNT,INDEX|auto]
 """
 
 import pathlib
@@ -22,7 +22,15 @@ from emgauss_jax.execution.memory import estimate
 from emgauss_jax.pipeline.fitting import fitting_of
 from emgauss_jax.pipeline.output_grid import isotropic
 from emgauss_jax.pipeline.run import Run, leave_out_damaged, prepare
-from emgauss_jax.storage.run_dir import claim_workdir, locked, write_damaged, write_grey_range
+from emgauss_jax.storage.run_dir import (
+    HOSTS,
+    check_workdir,
+    claim_workdir,
+    is_begun,
+    locked,
+    write_damaged,
+    write_grey_range,
+)
 
 
 def define_flags() -> None:
@@ -56,7 +64,7 @@ def train_and_evaluate(
     """
     executor = executor or alone()
     if not executor.leads:
-        executor.wait("workdir")  # and what is measured for it
+        executor.wait("workdir", lambda: () if is_begun(workdir, config) else (0,))
         return finish(prepare(config, workdir), workdir, executor)
     run = prepare(config, workdir)
     isotropic(run.observed)  # or say why it cannot be
@@ -64,10 +72,9 @@ def train_and_evaluate(
     claim_workdir(workdir, config)
     with locked(workdir / ".lock"):
         print(estimate(run), file=sys.stderr)
-        write_grey_range(workdir, run.observed.grey_range)
         if damaged:
             write_damaged(workdir, damaged)
-        executor.wait("workdir")
+        write_grey_range(workdir, run.observed.grey_range)  # the last: others wait for it
         return finish(run, workdir, executor)
 
 
@@ -89,11 +96,12 @@ def main() -> None:
     values = flags.FLAGS
     if values.config is None or not values.workdir:
         raise InputError("flags: wanted --config=FILE and --workdir=DIR")
-    config, damaged = values.config, []
+    workdir, config, damaged = pathlib.Path(values.workdir), values.config, []
+    check_workdir(workdir)
     if values.detect_missing:
         config, damaged = leave_out_damaged(config)
-    with open_executor(values) as executor:
-        path = train_and_evaluate(config, pathlib.Path(values.workdir), executor, damaged)
+    with open_executor(values, workdir / HOSTS) as executor:
+        path = train_and_evaluate(config, workdir, executor, damaged)
         if executor.leads:
             print(f"{path}\n{path.parent / 'report' / 'report.html'}")
 

@@ -14,12 +14,11 @@ fi
 IFS=, read -ra gpus <<<"$1"
 config=$2 workdir=$3 stack=$4
 shift 4
-port=$((20000 + RANDOM % 20000))
 trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
 for i in "${!gpus[@]}"; do
   CUDA_VISIBLE_DEVICES=${gpus[i]} python -m emgauss_jax.train \
     --config="$config" --workdir="$workdir" --config.data.path="$stack" \
-    --hosts="localhost:$port,${#gpus[@]},$i" "$@" &
+    --hosts="${#gpus[@]},$i" "$@" &
 done
 # the first process that fails ends the others
 for _ in "${gpus[@]}"; do wait -n; done

@@ -11,6 +11,7 @@ import jax
 from absl import app, flags, logging
 
 from emgauss_jax.data.errors import FitError, InputError
+from emgauss_jax.execution.tpu_pods import refuse_tpu_pods
 from emgauss_jax.training.preemption import EXIT_CODE, Preempted
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -84,6 +85,7 @@ def run(main: Callable[[], None]) -> None:
         del argv
         logging.set_verbosity(logging.WARNING)
         try:
+            refuse_tpu_pods(os.environ)
             main()
         except Preempted as stopped:
             print(f"{stopped}", file=sys.stderr)

@@ -1,32 +1,37 @@
-"""Who does the tasks of a job: this process, several joined by `jax.distributed`, Dask workers."""
+"""Who does the tasks of a job: this process, several that see one disk, Dask workers."""
 
 import contextlib
+import os
+import pathlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import tqdm
 from absl import flags
-from jax.experimental import multihost_utils
 
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.execution import workers
+from emgauss_jax.execution.heartbeats import Undone, Wait
+from emgauss_jax.execution.hosts import PATIENCE_S, joined, place_of
 
 Do = Callable[[int], Any]
+LATE_S = 60.0  # a network file system may show what a worker has written so much later
 
 
 class Executor(NamedTuple):
     """Who does the tasks.
 
     `leads`: this process is the one that begins, finishes and reports.
-    `wait(name)`: returns when all processes of the executor have come here.
-    `each(here, anywhere, tasks, name)`: do all tasks; `here` works in this process alone,
-        `anywhere` does the same and is picklable.
+    `each(here, anywhere, tasks, name)`: do all tasks, or this process's share of them; `here` works
+        in this process alone, `anywhere` does the same and is picklable.
+    `wait(name, undone)`: return when `undone()` lists no task any more; raise InputError where
+        nobody is at work on those that it lists.
     """
 
     leads: bool
-    wait: Callable[[str], None]
     each: Callable[[Do, Do, Sequence[int], str], None]
+    wait: Wait
 
 
 def alone() -> Executor:
@@ -37,34 +42,35 @@ def alone() -> Executor:
         for task in _progress(tasks, len(tasks), name):
             here(task)
 
-    return Executor(True, lambda name: None, each)
+    return Executor(True, each, see_done)
 
 
-def hosts() -> Executor:
-    """Do every n-th task in each of the n processes that `jax.distributed` has brought together."""
-    index, count, one = jax.process_index(), jax.process_count(), alone()
-
-    def each(here: Do, anywhere: Do, tasks: Sequence[int], name: str) -> None:
-        # By number, not by place: hosts may not see alike what is done.
-        one.each(here, anywhere, [task for task in tasks if task % count == index], name)
-
-    return Executor(index == 0, _meet, each)
-
-
-def _meet(name: str) -> None:
-    """Wait for all other processes.
+def see_done(name: str, undone: Undone, patience_s: float = LATE_S) -> None:
+    """Make sure that no task has been left out, before the next phase builds on them.
 
     Raises:
-      InputError: one of them has ended.
+      InputError: a task has not been done.
     """
-    try:
-        multihost_utils.sync_global_devices(name)
-    except jax.errors.JaxRuntimeError as error:
-        reason = str(error).splitlines()[0][:200]
-        raise InputError(
-            f"hosts: got no answer at {name!r} ({reason}), wanted all at work: see what the one "
-            "that ended first has said"
-        ) from error
+    end = time.monotonic() + patience_s
+    while tasks := undone():
+        if time.monotonic() > end:
+            raise InputError(f"{name}: got {len(tasks)} tasks undone, wanted none: {tasks[:9]}")
+        time.sleep(1)
+
+
+@contextlib.contextmanager
+def hosts(
+    folder: pathlib.Path, count: int, index: int, patience_s: float = PATIENCE_S
+) -> Iterator[Executor]:
+    """Do every n-th task in each of n processes; see `joined`."""
+    one = alone()
+
+    def each(here: Do, anywhere: Do, tasks: Sequence[int], name: str) -> None:
+        # By number, not by place: processes may not see alike what is done.
+        one.each(here, anywhere, [task for task in tasks if task % count == index], name)
+
+    with joined(folder, count, index, patience_s) as wait:
+        yield Executor(index == 0, each, wait)
 
 
 def workers_of(client: Any) -> Executor:
@@ -80,7 +86,7 @@ def workers_of(client: Any) -> Executor:
             task, error = next(iter(failed.items()))
             raise InputError(f"{name}: {len(failed)} of {len(tasks)} tasks failed, {task}: {error}")
 
-    return Executor(True, lambda name: None, each)
+    return Executor(True, each, see_done)
 
 
 def _progress(items: Any, total: int, name: str) -> Any:
@@ -93,7 +99,7 @@ def _progress(items: Any, total: int, name: str) -> Any:
 def define_executor_flags() -> None:
     """Define the flags that choose an executor."""
     flags.DEFINE_string(
-        "hosts", None, "auto (SLURM, TPU pod), or ADDRESS:PORT,COUNT,INDEX of this process."
+        "hosts", None, "COUNT,INDEX of this process (2,0 and 2,1), or auto (SLURM, MPI)."
     )
     flags.DEFINE_enum("cluster", None, workers.KINDS, "Dask workers that do the tasks.")
     flags.DEFINE_integer("workers", 1, "How many of them.")
@@ -101,8 +107,12 @@ def define_executor_flags() -> None:
 
 
 @contextlib.contextmanager
-def open_executor(values: Any) -> Iterator[Executor]:
+def open_executor(values: Any, folder: pathlib.Path) -> Iterator[Executor]:
     """Bring together the executor that flags ask for.
+
+    Args:
+      values: the flags.
+      folder: where processes of `--hosts` tell each other that they live.
 
     Raises:
       InputError: flags that cannot be read, or do not go together.
@@ -115,35 +125,7 @@ def open_executor(values: Any) -> Iterator[Executor]:
         with workers.open_client(values.cluster, values.workers, values.gpus) as client:
             yield workers_of(client)
     elif values.hosts:
-        join_hosts(values.hosts)
-        executor = hosts()
-        # At once: only the first meeting is given no more than half a minute.
-        executor.wait("begin")
-        yield executor
-        executor.wait("end")  # and not at the shutdown, which is given five minutes
-        jax.distributed.shutdown()
+        with hosts(folder, *place_of(values.hosts, os.environ)) as executor:
+            yield executor
     else:
         yield alone()
-
-
-def join_hosts(asked: str) -> None:
-    """Join the other processes, each of which calls this before it uses any device.
-
-    Raises:
-      InputError: neither auto nor ADDRESS:PORT,COUNT,INDEX.
-    """
-    # SIGTERM is ours: `training.preemption`
-    jax.config.update("jax_enable_preemption_service", False)
-    address, *numbers = asked.split(",")
-    if asked != "auto":
-        whole = len(numbers) == 2 and all(number.isdigit() for number in numbers)
-        if not whole or ":" not in address or not int(numbers[1]) < int(numbers[0]):
-            raise InputError(
-                f"hosts: got {asked!r}, wanted auto, or ADDRESS:PORT,COUNT,INDEX with INDEX < COUNT"
-            )
-    try:
-        given = (address, *map(int, numbers)) if numbers else ()
-        jax.distributed.initialize(*given)
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"hosts: got {asked!r} ({reason}), wanted processes to join") from error

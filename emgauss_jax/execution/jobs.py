@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emgauss_jax.data.errors import InputError
 from emgauss_jax.execution.command import keep_compiled
 from emgauss_jax.execution.executors import Executor
+from emgauss_jax.execution.heartbeats import Undone
 from emgauss_jax.pipeline.fitting import fitting_of
 from emgauss_jax.pipeline.output_grid import output_grid
 from emgauss_jax.pipeline.phase import Phase
@@ -27,7 +27,6 @@ from emgauss_jax.pipeline.writing import drawing, drawing_errors, output_phases
 from emgauss_jax.storage.run_dir import read_workdir
 
 LOG = "work.jsonl"
-PATIENCE_S = 60.0  # until other hosts' files must be seen
 
 
 class Job(NamedTuple):
@@ -85,32 +84,23 @@ def run_job(run: Run, job: Job, executor: Executor) -> None:
     """Do what is left of a job, phase by phase.
 
     Raises:
-      InputError, FitError: a task failed; what was done before stays done.
+      InputError, FitError: a task failed or is left undone; what was done before stays done.
     """
     for phase in phases(run, job):
-        tasks = [task for task in range(phase.count) if not phase.done(task)]
-        executor.wait(f"{phase.name}: counted")
-        here = functools.partial(_perform, phase, job)
-        executor.each(here, functools.partial(perform, job, phase.name), tasks, phase.name)
-        executor.wait(f"{phase.name}: done")
-        _check_done(phase)
+        here, undone = functools.partial(_perform, phase, job), _undone(phase)
+        executor.each(here, functools.partial(perform, job, phase.name), undone(), phase.name)
+        executor.wait(phase.name, undone)
 
 
-def _check_done(phase: Phase) -> None:
-    """Make sure that no task has been left out, before the next phase builds on them.
+def _undone(phase: Phase) -> Undone:
+    """List the tasks that are not done, whenever asked; what has been seen done stays so."""
+    left = list(range(phase.count))
 
-    A network file system may show what another host has written a while later.
+    def undone() -> list[int]:
+        left[:] = [task for task in left if not phase.done(task)]
+        return list(left)
 
-    Raises:
-      InputError: a task has not been done.
-    """
-    tasks, end = range(phase.count), time.monotonic() + PATIENCE_S
-    while tasks := [task for task in tasks if not phase.done(task)]:
-        if time.monotonic() > end:
-            raise InputError(
-                f"{phase.name}: got {len(tasks)} tasks undone, wanted none: {tasks[:9]}"
-            )
-        time.sleep(1)
+    return undone
 
 
 def perform(job: Job, name: str, task: int) -> None:

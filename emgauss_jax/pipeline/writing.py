@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emgauss_jax.data import concurrent_volume
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import CHUNK
 from emgauss_jax.data.intensity import from_unit
 from emgauss_jax.data.tiling import Box
@@ -97,9 +98,14 @@ def output_phases(
     if not is_chunked(form):
         write = functools.partial(_write_file, draw, grid, path, shape, dtype, format)
         return (Phase(name, 1, lambda task: path.exists(), lambda task: write()),)
-    volume = concurrent_volume.begin(
-        path, shape, dtype, grid.voxel_nm, format=format, content=content
-    )
+    try:
+        volume = concurrent_volume.begin(
+            path, shape, dtype, grid.voxel_nm, format=format, content=content
+        )
+    except InputError:
+        if path.exists():  # another process has finished it meanwhile
+            return ()
+        raise
     finish = Phase(
         f"finish {name}", 1, lambda task: path.exists(), lambda task: concurrent_volume.finish(path)
     )
@@ -121,7 +127,7 @@ def _tiles(name: str, volume: concurrent_volume.SharedVolume, draw: Draw, z: np.
             volume.levels[0][slab.slices] = draw.planes(z[start:stop], slab)
         volume.mark(f"tile {task}")
 
-    return Phase(name, len(tiles), lambda task: volume.done(f"tile {task}"), do)
+    return Phase(name, len(tiles), lambda task: _done(volume, f"tile {task}"), do)
 
 
 def _coarser(name: str, volume: concurrent_volume.SharedVolume, level: int) -> Phase:
@@ -132,7 +138,12 @@ def _coarser(name: str, volume: concurrent_volume.SharedVolume, level: int) -> P
         volume.coarsen(tasks[task])
         volume.mark(tasks[task].name)
 
-    return Phase(name, len(tasks), lambda task: volume.done(tasks[task].name), do)
+    return Phase(name, len(tasks), lambda task: _done(volume, tasks[task].name), do)
+
+
+def _done(volume: concurrent_volume.SharedVolume, name: str) -> bool:
+    """Tell whether a piece of work is done; the journal goes when the volume is in its place."""
+    return volume.done(name) or volume.path.exists()  # in this order: the volume comes first
 
 
 def cut_tiles(shape: tuple[int, int, int]) -> tuple[Box, ...]:

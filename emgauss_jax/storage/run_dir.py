@@ -19,6 +19,7 @@ CONFIG = "config.json"
 GREY_RANGE = "grey_range.json"
 DAMAGED = "damaged.json"
 OF_0_1 = ("network.npz", "fitted.npz", "regions/000000/fitted.npz")  # what version 0.1 has written
+HOSTS = "hosts"  # heartbeats of several processes, see `execution.hosts`
 
 
 def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
@@ -28,17 +29,43 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
       InputError: the folder belongs to another config, or to something else.
     """
     _refuse_older(workdir)
+    if not _is_claimed(workdir, config):
+        check_workdir(workdir)
+        write_json(workdir / CONFIG, _plain(config))
+
+
+def check_workdir(workdir: pathlib.Path) -> None:
+    """Raise where a folder is that of something else than a run."""
     path = workdir / CONFIG
-    wanted = json.loads(config.to_json(sort_keys=True))
-    if path.exists():
-        different = _first_difference(read_json(path), wanted)
-        if different:
-            raise InputError(f"workdir {workdir}: {different}; choose another --workdir")
-        return
-    begun = {partial_of(path)}  # by a process that was killed within
-    if workdir.exists() and (not workdir.is_dir() or set(workdir.iterdir()) - begun):
+    begun = {partial_of(path), workdir / HOSTS}  # by a process that was killed within, or others
+    others = set(workdir.iterdir()) - begun if workdir.is_dir() else workdir.exists()
+    if others and not path.exists():  # in this order: another process may be claiming it
         raise InputError(f"workdir {workdir}: got a file or folder of something else, wanted none")
-    write_json(path, wanted)
+
+
+def is_begun(workdir: pathlib.Path, config: Any) -> bool:
+    """Tell whether a workdir has been claimed and grey levels measured, by another process.
+
+    Raises:
+      InputError: the folder belongs to another config.
+    """
+    return _is_claimed(workdir, config) and (workdir / GREY_RANGE).exists()
+
+
+def _is_claimed(workdir: pathlib.Path, config: Any) -> bool:
+    """Tell whether a workdir has the config; raise where it has another."""
+    path = workdir / CONFIG
+    if not path.exists():
+        return False
+    different = _first_difference(read_json(path), _plain(config))
+    if different:
+        raise InputError(f"workdir {workdir}: {different}; choose another --workdir")
+    return True
+
+
+def _plain(config: Any) -> Any:
+    """A config as JSON has it."""
+    return json.loads(config.to_json(sort_keys=True))
 
 
 @contextlib.contextmanager

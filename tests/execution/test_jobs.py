@@ -1,11 +1,11 @@
 """One volume, however its regions are shared out, killed and started again."""
 
 import collections
+import functools
 import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -97,23 +97,12 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_eight_devices_or_two_processes_give_the_volume_of_one(whole, tmp_path):
+def test_eight_devices_give_the_volume_of_one(whole, tmp_path):
     arguments, one = whole
     xla = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
     finish(train(arguments, tmp_path / "devices", XLA_FLAGS=xla))
     span = np.ptp(voxels(one))
     np.testing.assert_allclose(voxels(tmp_path / "devices"), voxels(one), atol=1e-5 * span)
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    both = [
-        train(arguments, tmp_path / "hosts", f"--hosts=localhost:{port},2,{index}")
-        for index in (0, 1)
-    ]
-    for process in both:
-        finish(process)
-    assert contents(tmp_path / "hosts") == contents(one)
-    assert counts(tmp_path / "hosts") == counts(one)
 
 
 @pytest.mark.slow
@@ -172,22 +161,19 @@ def test_two_runs_on_one_workdir(tmp_path):
 
 
 def test_units_left_out_are_found(monkeypatch):
-    monkeypatch.setattr(jobs, "PATIENCE_S", 0.0)
     done = {0, 2}
     phase = Phase("render", 3, lambda unit: unit in done, done.add)
     monkeypatch.setattr(jobs, "phases", lambda run, job: (phase,))
-    lazy = executors.Executor(True, lambda name: None, lambda here, anywhere, units, name: None)
+    lazy = executors.Executor(
+        True,
+        lambda here, anywhere, units, name: None,
+        functools.partial(executors.see_done, patience_s=0.0),
+    )
     job = Job("", False, "", None, "")
     with pytest.raises(ValueError, match=r"render: got 1 tasks undone, wanted none: \[1\]"):
         jobs.run_job(None, job, lazy)
     jobs.run_job(None, job, executors.alone())
     assert done == {0, 1, 2}
-
-
-@pytest.mark.parametrize("asked", ["foo", "localhost,1,0", "localhost:1,2,2", "localhost:1,0,0"])
-def test_hosts_that_cannot_be(asked):
-    with pytest.raises(ValueError, match=r"hosts: got .* wanted auto"):
-        executors.join_hosts(asked)
 
 
 @pytest.mark.slow
