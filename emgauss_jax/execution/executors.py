@@ -12,6 +12,7 @@ from jax.experimental import multihost_utils
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.execution import workers
 
+flags.disclaim_key_flags()  # --help lists them with the command that has them defined
 Do = Callable[[int], Any]
 
 

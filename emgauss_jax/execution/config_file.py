@@ -1,0 +1,89 @@
+"""The --config flag: find a file of configs/ by its name, load it, read the flags that change it.
+
+The wheel holds configs/ as `emgauss_jax.configs`; in a checkout it stands beside the package.
+"""
+
+import pathlib
+import runpy
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from emgauss_jax.data.errors import InputError
+
+flags.disclaim_key_flags()  # --help lists a flag with the command that has it defined here
+# What a key or a value that a config does not know may raise in `config_flags`.
+BAD_FLAGS = (flags.Error, AttributeError, LookupError, TypeError, ValueError)
+
+
+def known_configs(folder: str = "") -> dict[str, pathlib.Path]:
+    """List the configs that come with the package: name -> file.
+
+    Args:
+      folder: "" for configs/ itself, "sweeps" for configs/sweeps/.
+    """
+    package = pathlib.Path(__file__).parents[1]
+    root = package if (package / "configs").is_dir() else package.parent  # a wheel, or a checkout
+    return {path.stem: path for path in sorted((root / "configs" / folder).glob("*.py"))}
+
+
+def find_config(name: str, folder: str = "") -> pathlib.Path:
+    """Find a config file: a path as it is given, else a file of configs/ with or without `.py`.
+
+    Args:
+      name: a path or a name, such as "emgauss".
+      folder: see `known_configs`.
+
+    Raises:
+      InputError: neither is there; the message lists the names.
+    """
+    if pathlib.Path(name).is_file():
+        return pathlib.Path(name)
+    known = known_configs(folder)
+    if name.removesuffix(".py") not in known:
+        raise InputError(f"config: got {name}, wanted a file or one of {', '.join(known)}")
+    return known[name.removesuffix(".py")]
+
+
+class _Parser(flags.ArgumentParser):
+    """Load a config by path or name; that of `config_flags` ends a path at the colon of C:."""
+
+    def parse(self, name: str) -> Any:
+        """Return what `get_config` of the file returns, its keys fixed."""
+        file = find_config(name)
+        try:
+            config = runpy.run_path(str(file))["get_config"]()
+            config.lock()
+        except Exception as error:  # it is Python of the user's
+            reason = f"{type(error).__name__} {error}"
+            raise InputError(f"{file}: got {reason}, wanted Python with get_config()") from error
+        return config
+
+
+def define_config_flag(
+    values: flags.FlagValues = flags.FLAGS, argv: list[str] | None = None
+) -> None:
+    """Define --config=NAME, and with it --config.KEY=VALUE for all that is in the config.
+
+    Args:
+      values: the flags to define it among.
+      argv: what they will be parsed from; None: the process's own.
+    """
+    about = f"A file with get_config(), or a name: {', '.join(known_configs())}."
+    config_flags.DEFINE_config_file("config", None, about, values, sys_argv=argv)
+    values["config"].parser = _Parser()
+
+
+def parse_flags(values: flags.FlagValues, argv: list[str]) -> list[str]:
+    """Parse flags; return what is none.
+
+    Raises:
+      InputError: a flag or a key that is not known, or a value of another kind.
+    """
+    try:
+        return values(argv)
+    except BAD_FLAGS as error:
+        if isinstance(error.__context__, InputError):  # raised in `_Parser`, and absl wraps it
+            raise error.__context__ from error.__context__.__cause__
+        raise InputError(f"flags: {error}, wanted a flag or a key of the config") from error
