@@ -1,6 +1,6 @@
 """Run the rows of a sweep, each to a folder of its own, and tabulate them.
 
-python -m emgauss_jax.sweep --config=configs/sweeps/NAME.py --workdir=DIR [--rows=PREFIX] \
+python -m emgauss_jax.sweep --config=NAME --workdir=DIR [--rows=PREFIX] \
     [--dry_run] [--rows_per_unit=N] [--cluster=local|slurm --workers=N --gpus=N] \
     [--config.KEY=VALUE ...]
 
@@ -20,6 +20,7 @@ from emgauss_jax.evaluation.sweep_table import to_markdown
 from emgauss_jax.execution import workers
 from emgauss_jax.execution.command import fail, told_in_a_line
 from emgauss_jax.execution.tpu_pods import refuse_tpu_pods
+from emgauss_jax.execution.config_file import known_configs
 from emgauss_jax.storage.run_dir import locked
 from emgauss_jax.sweeps import plan, run_sweep
 
@@ -27,7 +28,8 @@ from emgauss_jax.sweeps import plan, run_sweep
 def parse() -> tuple[argparse.Namespace, dict[str, str]]:
     """Read the flags: the command's own, and the settings for every row."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("--config", type=pathlib.Path, required=True, help="of configs/sweeps/")
+    sweeps = ", ".join(known_configs("sweeps"))
+    parser.add_argument("--config", required=True, help=f"a file with sweep(add), or: {sweeps}")
     parser.add_argument("--workdir", type=pathlib.Path, required=True)
     parser.add_argument("--rows", default="", help="only rows whose name starts with this")
     parser.add_argument("--dry_run", action="store_true", help="print the units and write nothing")

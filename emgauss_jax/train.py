@@ -1,6 +1,6 @@
 """Fit an anisotropic volume, write the isotropic one, and say how good it is.
 
-python -m emgauss_jax.train --config=configs/emgauss.py --workdir=DIR [--config.KEY=VALUE ...]
+python -m emgauss_jax.train --config=emgauss --workdir=DIR [--config.KEY=VALUE ...]
     [--detect_missing] [--cluster=local|slurm --workers=N | --hosts=COUNT,INDEX|auto]
 """
 
@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
 
 from emgauss_jax.data.damaged_slices import Damaged
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.evaluation.run_report import report_run
 from emgauss_jax.execution import command
+from emgauss_jax.execution.config_file import define_config_flag
 from emgauss_jax.execution.executors import Executor, alone, define_executor_flags, open_executor
 from emgauss_jax.execution.jobs import Job, reconstruction_path, run_job
 from emgauss_jax.execution.memory import estimate
@@ -35,7 +35,7 @@ from emgauss_jax.storage.run_dir import (
 
 def define_flags() -> None:
     """Define the command's flags; importing this module defines none."""
-    config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
+    define_config_flag()
     flags.DEFINE_string("workdir", None, "Folder for everything this run makes.")
     flags.DEFINE_bool("detect_missing", False, "Look for damaged slices, list and leave out.")
     define_executor_flags()
@@ -95,7 +95,7 @@ def main() -> None:
     """Read the flags and train."""
     values = flags.FLAGS
     if values.config is None or not values.workdir:
-        raise InputError("flags: wanted --config=FILE and --workdir=DIR")
+        raise InputError("flags: wanted --config=NAME and --workdir=DIR")
     workdir, config, damaged = pathlib.Path(values.workdir), values.config, []
     check_workdir(workdir)
     if values.detect_missing:

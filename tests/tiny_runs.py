@@ -70,6 +70,12 @@ def command(name, *args):
     return [sys.executable, "-m", f"emgauss_jax.{name}", *args]
 
 
+def emgauss(*args):
+    """The command `emgauss` as pip installs it."""
+    start = "from emgauss_jax.execution.command import dispatch; dispatch()"
+    return [sys.executable, "-c", start, *args]
+
+
 def make_stack(path, seed=0, shape=(6, 24, 28), voxel_nm=(40.0, 10.0, 10.0)):
     """Write slices of a phantom, four px apart."""
     return str(write(path, tissue(shape, seed), voxel_nm))

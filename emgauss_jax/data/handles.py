@@ -152,6 +152,7 @@ class VolumeWriter:
         try:
             with self._errors():
                 writer.close()
+            del writer  # it may map the file, which Windows then does not rename
             if kind is None:
                 check_absent(self.path)
                 with self._errors():

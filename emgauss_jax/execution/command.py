@@ -1,8 +1,12 @@
-"""Run a command: what a user can put right ends it in one line, a fault of ours in a traceback."""
+"""Run a command: what a user can put right ends it in one line, a fault of ours in a traceback.
+
+`emgauss NAME` is `python -m emgauss_jax.NAME`.
+"""
 
 import errno
 import os
 import pathlib
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -10,11 +14,20 @@ from typing import NoReturn
 import jax
 from absl import app, flags, logging
 
+import emgauss_jax
 from emgauss_jax.data.errors import FitError, InputError
 from emgauss_jax.execution.tpu_pods import refuse_tpu_pods
+from emgauss_jax.execution.config_file import known_configs, parse_flags
 from emgauss_jax.training.preemption import EXIT_CODE, Preempted
 
+flags.disclaim_key_flags()  # --debug is listed with the command, as in `config_file`
 CACHE = "JAX_COMPILATION_CACHE_DIR"
+COMMANDS = {
+    "train": "fit a volume, write the isotropic one and its report",
+    "reconstruct": "draw a fitted volume at other depths, or another one with its network",
+    "evaluate": "score a volume against a reference",
+    "sweep": "train many configs and tabulate them",
+}
 # What a user can put right.
 BAD_INPUT = (InputError, FitError)
 # No space, quota, permission or handle left: the machine's, and told in one line too.
@@ -23,8 +36,6 @@ MACHINE = {
     for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EMFILE", "ENFILE")
     if hasattr(errno, name)  # Windows knows fewer
 }
-# What a config that is loaded may raise: it is Python of the user's.
-BAD_FLAGS = (AttributeError, ImportError, LookupError, OSError, SyntaxError, TypeError, ValueError)
 
 
 def fail(message: str) -> NoReturn:
@@ -72,11 +83,11 @@ def run(main: Callable[[], None]) -> None:
 
     def parse(argv: list[str]) -> list[str]:
         try:
-            rest = app.parse_flags_with_usage(argv)
-        except BAD_FLAGS as error:
+            rest = parse_flags(flags.FLAGS, argv)
+        except InputError as error:
             if "--debug" in argv:
                 raise
-            fail(f"flags: {error}, wanted a key of the config")
+            fail(f"{error}")
         if rest[1:]:
             fail(f"arguments: got {rest[1:]}, wanted flags only")
         return rest
@@ -96,3 +107,28 @@ def run(main: Callable[[], None]) -> None:
             fail(f"{error}")
 
     app.run(guarded, flags_parser=parse)
+
+
+def dispatch() -> None:
+    """Run the command that the first argument names; without one, say which there are."""
+    name, *rest = sys.argv[1:] or ["--help"]
+    if name == "--version":
+        print(f"emgauss_jax {emgauss_jax.__version__}")
+    elif name in ("--help", "-h"):
+        print(_overview())
+    elif name in COMMANDS:
+        sys.argv[1:] = rest
+        runpy.run_module(f"emgauss_jax.{name}", run_name="__main__", alter_sys=True)
+    else:
+        fail(f"command: got {name}, wanted one of {', '.join(COMMANDS)}")
+
+
+def _overview() -> str:
+    """Say in a few lines what commands and configs there are."""
+    commands = [f"emgauss {name:12} {about}" for name, about in COMMANDS.items()]
+    configs = [
+        f"{kind}: {', '.join(known_configs(folder))}"
+        for kind, folder in (("configs", ""), ("sweeps", "sweeps"))
+    ]
+    first = "emgauss train --config=demo --workdir=demo"
+    return "\n".join([*commands, *configs, f"Flags: emgauss NAME --help. To begin with: {first}"])

@@ -15,6 +15,7 @@ from emgauss_jax.execution import workers
 from emgauss_jax.execution.heartbeats import Undone, Wait
 from emgauss_jax.execution.hosts import PATIENCE_S, joined, place_of
 
+flags.disclaim_key_flags()  # --help lists them with the command that has them defined
 Do = Callable[[int], Any]
 LATE_S = 60.0  # a network file system may show what a worker has written so much later
 

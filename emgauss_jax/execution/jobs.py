@@ -4,6 +4,7 @@ A task fits a region or a network, draws a tile of the output, or makes a box of
 is done once: what it writes says that it is done, and it can be killed and done again at any time.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -140,6 +141,5 @@ def read_log(workdir: pathlib.Path) -> list[dict[str, Any]]:
 
 def _give_back_memory() -> None:
     """Return to the system what glibc keeps of freed arrays: it adds up over thousands of tasks."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
-    if trim:
-        trim(0)
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries have none
+        ctypes.CDLL(None).malloc_trim(0)

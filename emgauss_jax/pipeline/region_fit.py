@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from emgauss_jax.data.atomic import partial_of
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.region import (
@@ -294,7 +295,16 @@ def fit_trials(run: Run, hypers: Sequence[Hyper], folders: TrialFolders) -> dict
 
 
 def _share_labels(labels: pathlib.Path, link: pathlib.Path) -> None:
-    """Let a trial have the pseudo-labels that all have in common."""
-    if labels.exists() and not link.exists():
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(os.path.relpath(labels, link.parent))
+    """Let a trial have the pseudo-labels that all have in common: a link, or a copy of what stays.
+
+    Not every file system has links, and Windows makes none without a right to it.
+    """
+    if not labels.exists() or link.exists():
+        return
+    link.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        link.symlink_to(os.path.relpath(labels, link.parent), target_is_directory=True)
+    except (OSError, NotImplementedError):
+        passing = shutil.ignore_patterns(store.PLANES, store.FITS)
+        shutil.copytree(labels, partial_of(link), ignore=passing, dirs_exist_ok=True)
+        partial_of(link).rename(link)

@@ -2,12 +2,12 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import pathlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import filelock
 from ml_collections import config_dict
 
 from emgauss_jax.data.atomic import partial_of
@@ -79,17 +79,19 @@ def locked(path: pathlib.Path) -> Iterator[None]:
       InputError: another run holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{path.parent}: got another run at work there, wanted one at a time"
-            ) from None
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise InputError(
+            f"{path.parent}: got another run at work there, wanted one at a time"
+        ) from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(PermissionError):  # on Windows the release deletes it
+            path.unlink(missing_ok=True)  # while it is held: later it may be another's
+        lock.release()
 
 
 def read_workdir(workdir: pathlib.Path) -> config_dict.ConfigDict:

@@ -14,24 +14,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
-from ml_collections import config_dict, config_flags
+from ml_collections import config_dict
 
 from emgauss_jax.data.errors import InputError
-from emgauss_jax.execution.command import BAD_FLAGS, BAD_INPUT
+from emgauss_jax.execution.command import BAD_INPUT
+from emgauss_jax.execution.config_file import define_config_flag, find_config, parse_flags
 from emgauss_jax.methods import registry
 from emgauss_jax.sweeps.trials import Trial, TrialBatch, trial_folder
 from emgauss_jax.training import optimizer
 from emgauss_jax.training.hyperparams import Hyper
 from emgauss_jax.training.problem import FitSettings
 
-CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 
-
-def read_trials(sweep: pathlib.Path, prefix: str, common: Mapping[str, str]) -> list[Trial]:
+def read_trials(sweep: str | pathlib.Path, prefix: str, common: Mapping[str, str]) -> list[Trial]:
     """Read the trials of a sweep.
 
     Args:
-      sweep: a file with `sweep(add)`, which calls add(name, file of configs/, changes) for each.
+      sweep: a file of configs/sweeps/, or its name. Its `sweep(add)` calls
+        add(name, config, changes) for each trial; a config is named as --config names it.
       prefix: only trials whose name starts with it.
       common: setting -> value, for every trial, over the trial's own.
 
@@ -48,10 +48,9 @@ def read_trials(sweep: pathlib.Path, prefix: str, common: Mapping[str, str]) -> 
             raise InputError(f"{sweep}: got row {name!r} beside {taken}, wanted a name of its own")
         added[name] = (config, changes or {})
 
-    if not sweep.is_file():
-        raise InputError(f"config: got {sweep}, wanted a file of configs/sweeps/")
+    file = find_config(str(sweep), "sweeps")
     try:
-        runpy.run_path(str(sweep))["sweep"](add)
+        runpy.run_path(str(file))["sweep"](add)
     except InputError:
         raise
     except Exception as error:  # it is Python of the user's
@@ -67,10 +66,10 @@ def _clash(one: pathlib.Path, other: pathlib.Path) -> bool:
     return one == other or one in other.parents or other in one.parents
 
 
-def _read_trial(name: str, file: str, own: Mapping[str, Any], common: Mapping[str, str]) -> Trial:
+def _read_trial(name: str, base: str, own: Mapping[str, Any], common: Mapping[str, str]) -> Trial:
     changes = {key: common.get(key, str(value)) for key, value in own.items()}
     try:
-        config = read_config(CONFIGS / file, changes | dict(common))
+        config = read_config(base, changes | dict(common))
         if not config.data.simulate_factor:
             raise InputError("data.simulate_factor: got 0, wanted 2 or more: rows are compared")
         return Trial(name, changes, config, hyper_of(config))
@@ -78,24 +77,21 @@ def _read_trial(name: str, file: str, own: Mapping[str, Any], common: Mapping[st
         return Trial(name, changes, None, None, str(error))
 
 
-def read_config(file: pathlib.Path, changes: Mapping[str, str]) -> config_dict.ConfigDict:
+def read_config(name: str | pathlib.Path, changes: Mapping[str, str]) -> config_dict.ConfigDict:
     """Read a config as a command with these flags would.
 
     Args:
-      file: with `get_config()`.
+      name: of a file with `get_config()`, see `find_config`.
       changes: setting -> value as in --config.KEY=VALUE.
 
     Raises:
       InputError: there is no such file or setting, or a value is not of its kind.
     """
-    argv = ["", f"--config={file}", *(f"--config.{key}={value}" for key, value in changes.items())]
+    argv = ["", f"--config={name}", *(f"--config.{key}={value}" for key, value in changes.items())]
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
-    try:
-        values(argv)
-        return values.config.copy_and_resolve_references()
-    except (flags.Error, *BAD_FLAGS) as error:
-        raise InputError(f"{error}, wanted a key of the config") from None
+    define_config_flag(values, argv)
+    parse_flags(values, argv)
+    return values.config.copy_and_resolve_references()
 
 
 def hyper_of(config: config_dict.ConfigDict) -> Hyper:

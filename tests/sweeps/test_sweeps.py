@@ -13,9 +13,10 @@ import pytest
 
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.evaluation import run_report
-from emgauss_jax.pipeline.region_fit import fit_region, read_fitted
+from emgauss_jax.pipeline.region_fit import _share_labels, fit_region, read_fitted
 from emgauss_jax.pipeline.run import prepare
-from emgauss_jax.pseudo_labels import generate
+from emgauss_jax.pseudo_labels import generate, store
+from emgauss_jax.pseudo_labels.weights import SourceWeights
 from emgauss_jax.storage.run_dir import read_workdir
 from emgauss_jax.sweeps import plan, trial_batch
 from emgauss_jax.sweeps.run_sweep import run_sweep
@@ -103,6 +104,25 @@ def test_rows_that_cannot_be_are_named(tmp_path):
         plan.read_trials(write(tmp_path / "rows.py", {"a": {}}), "b", SMALL)
     with pytest.raises(ValueError, match="wanted a file"):
         plan.read_trials(tmp_path / "none.py", "", SMALL)
+
+
+def test_trials_have_pseudo_labels_where_nothing_can_be_linked(tmp_path, monkeypatch):
+    """What stays of them once a region is fitted is copied; the planes are for fits to come."""
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    planes, judged = np.ones((2, 3, 4), np.float16), SourceWeights({"flow": 1.0}, 2.0, {}, 3.0, {})
+    store.write_labels(shared, planes, planes / 2, judged)
+
+    def refuse(*args, **keywords):
+        raise OSError("a required privilege is not held by the client")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    for _ in range(2):  # started again, it is there
+        _share_labels(shared / store.FOLDER, own / store.FOLDER)
+    labels = store.read_labels(own, np.zeros(2, np.float32), 1)
+    assert not (own / store.FOLDER).is_symlink() and labels.judged == judged
+    np.testing.assert_array_equal(labels.spread, planes / 2)
+    assert not (own / store.FOLDER / store.PLANES).exists()
+    assert store.read_labels(shared, labels.z, 1).planes.all()
 
 
 def test_the_sweeps_of_this_repository_can_be_read():

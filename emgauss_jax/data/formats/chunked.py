@@ -16,7 +16,7 @@ _CACHE = ts.Context({"cache_pool": {"total_bytes_limit": 256 * 2**20}})
 
 
 def _spec(driver: str, path: Path, members: dict[str, Any]) -> dict[str, Any]:
-    kvstore = {"driver": "file", "path": os.path.abspath(path)}
+    kvstore = {"driver": "file", "path": Path(os.path.abspath(path)).as_posix()}
     return {"driver": driver, "kvstore": kvstore, **members}
 
 
