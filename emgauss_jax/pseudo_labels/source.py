@@ -1,7 +1,7 @@
 """The contract of a source of pseudo-labels: one way of filling in the planes between slices.
 
-A new source is a file in `sources/` that exports a `SourceKind`, and its line in `registry.py`. It
-is judged on held-out slices beside the others, and weighed by how near it came.
+A new source is a file in `sources/` that exports a `SourceKind`, and a line in `registry.py`. All
+sources are judged on held-out slices, and weighted by their errors there.
 Letters: V valid slices, P planes, H W field in px.
 """
 
@@ -16,10 +16,10 @@ from emgauss_jax.methods.base import Block
 
 
 class Filled(NamedTuple):
-    """Planes, and how uncertain their source is of them."""
+    """Planes filled in by a source, and their uncertainty."""
 
     mean: np.ndarray  # f32[P, H, W], intensity
-    spread: np.ndarray  # f32[P, H, W], a standard deviation: how far its views differ
+    spread: np.ndarray  # f32[P, H, W], standard deviation among the source's views
 
 
 def _fit_nothing(stack: Block, folder: pathlib.Path) -> None:
@@ -28,13 +28,13 @@ def _fit_nothing(stack: Block, folder: pathlib.Path) -> None:
 
 
 def _adapt_nothing(learned: Any, coarse: Block, folder: pathlib.Path) -> Any:
-    """Return what was learned: `adapt` of a source that need not train on."""
+    """Return `learned` unchanged: `adapt` of a source that does not train on."""
     del coarse, folder
     return learned
 
 
 def _check_nothing() -> None:
-    """Need nothing: `check` of a source that reads no file."""
+    """Check nothing: `check` of a source that reads no file."""
 
 
 class Source(NamedTuple):
@@ -44,12 +44,12 @@ class Source(NamedTuple):
     f64[P] are counted likewise.
 
     `fill_in(learned, stack, depths) -> Filled`
-    `fit(stack, folder) -> learned`: learn from the stack. Killed and called again, go on with what
-        is in the folder, which is deleted once the region is fitted.
+    `fit(stack, folder) -> learned`: learn from the stack. A call after a kill continues the fit in
+        the folder, which is deleted once the region is fitted.
     `adapt(learned, coarse, folder) -> learned`: train on at half the resolution, on a stack without
-        the held-out slices, before being scored on those.
-    `check()`: raise InputError where something that it needs cannot be had.
-    `plain_gaps_only`: its planes weigh nothing in a gap in which a slice is missing.
+        the held-out slices, before the source is scored on these slices.
+    `check()`: raise InputError if a file that the source needs cannot be used.
+    `plain_gaps_only`: the source has weight 0 in a gap with a missing slice.
     """
 
     fill_in: Callable[[Any, Block, np.ndarray], Filled]
@@ -60,11 +60,11 @@ class Source(NamedTuple):
 
 
 class SourceKind(NamedTuple):
-    """What the registry knows of a source before it is made.
+    """The functions by which the registry selects and makes a source.
 
-    `why_not(config, observed) -> str`: why a run does not ask it of a stack; "" where it does,
-        "off" where the config does not want it.
-    `make(config, observed) -> Source`: of the whole config; the stack's slices are not read.
+    `why_not(config, observed) -> str`: why a run does not use the source for a stack; "" if it
+        does, "off" if the config turns the source off.
+    `make(config, observed) -> Source`: takes the whole config; the stack's slices are not read.
     """
 
     why_not: Callable[[Any, SliceStack], str]
