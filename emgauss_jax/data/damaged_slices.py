@@ -55,8 +55,8 @@ def find_damaged(observed: SliceStack) -> list[Damaged]:
         listed = ", ".join(str(each.index) for each in sorted(found))
         raise InputError(
             f"detect_missing: got {len(found)} of {len(thinned)} slices that look damaged "
-            f"({listed}), wanted a third at most to compare with sound ones; list the damaged "
-            "slices as missing instead"
+            f"({listed}), wanted a third at most, so that the others show what is usual; list the "
+            "damaged slices as missing instead"
         )
     return sorted(found)
 
