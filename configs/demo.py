@@ -1,4 +1,4 @@
-"""No file needed: a procedural tissue phantom, every 8th slice kept, fitted and scored.
+"""A demo without a file: it fits and scores a procedural tissue phantom, every 8th slice kept.
 
 python -m emgauss_jax.train --config=configs/demo.py --workdir=demo
 

@@ -1,4 +1,4 @@
-"""EMformer with its published sizes: one network for any stack, factor and missing slice.
+"""EMformer with its published sizes: one network for any stack and factor, and missing slices.
 
 python -m emgauss_jax.train --config=configs/emformer.py --workdir=DIR --config.data.path=STACK \
     [--config.data.paths="('OTHER_STACK',)"]
@@ -32,11 +32,11 @@ def get_config() -> config_dict.ConfigDict:
     config.emformer.window = (2, 2, 16)  # frames, rows, columns
     config.emformer.head_features = 64
     config.emformer.doublings = 3  # of the rows
-    config.emformer.drop = 0.2  # of the last block, where 0 is of the first
-    config.emformer.batch = 2  # training pieces a step
+    config.emformer.drop = 0.2  # probability to drop the last block, rising from 0 at the first
+    config.emformer.batch = 2  # training pieces per step
     config.emformer.frames = 16  # of a piece
     config.emformer.rows = 16  # observed rows of a piece
-    config.emformer.columns = 128  # px
-    config.emformer.ssim_weight = 0.2  # of 1 - SSIM beside the error in units of the contrast
+    config.emformer.columns = 128  # px of a piece
+    config.emformer.ssim_weight = 0.2  # of 1 - SSIM, added to absolute error / standard deviation
     config.optimizer.rates = dict(network=(1e-3, 0.1))  # learning rate, its fraction at the end
     return config

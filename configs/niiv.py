@@ -1,4 +1,4 @@
-"""niiv with its published encoder: one network for any stack like those it has learned from.
+"""niiv with its published encoder: one network for any stack similar to its training stacks.
 
 python -m emgauss_jax.train --config=configs/niiv.py --workdir=DIR --config.data.path=STACK \
     [--config.data.paths="('OTHER_STACK',)"]
@@ -18,15 +18,15 @@ def get_config() -> config_dict.ConfigDict:
     config.keep_observed = False  # True: observed slices enter the output as they are
 
     config.data = config_dict.ConfigDict()
-    config.data.path = ""  # learned from and reconstructed
-    config.data.paths = ()  # learned from too; all below but crop and missing is for them
+    config.data.path = ""  # stack to train on and reconstruct
+    config.data.paths = ()  # more stacks to train on; settings below apply, not crop and missing
     config.data.dataset = ""  # array inside a container (HDF5, zarr, N5)
     config.data.voxel_nm = (0.0, 0.0, 0.0)  # z, y, x; needed only where the file has none
     config.data.crop = ""  # z0:z1,y0:y1,x0:x1
     config.data.simulate_factor = 0  # k: keep every k-th slice, hold the rest out
-    config.data.degradation = "subsample"  # or "average": a slice is the mean over its distance
+    config.data.degradation = "subsample"  # or "average": a slice is the mean of k planes
     config.data.missing = ()  # damaged slices, counted from 0 after crop and simulation
-    config.data.phantom_shape = (97, 96, 96)  # of data.path=phantom
+    config.data.phantom_shape = (97, 96, 96)  # planes, px, px; for data.path=phantom
     config.data.phantom_seed = 0
 
     config.block = config_dict.ConfigDict()
@@ -36,7 +36,7 @@ def get_config() -> config_dict.ConfigDict:
 
     config.train = config_dict.ConfigDict()
     config.train.steps = 100_000
-    config.train.ema_decay = 0.999  # of the network that is used
+    config.train.ema_decay = 0.999  # of the moving average of the network, which is the one used
     config.train.steps_per_dispatch = 100
     config.train.checkpoint_every = 1_000
     config.train.blocks_per_chunk = 0
@@ -47,10 +47,10 @@ def get_config() -> config_dict.ConfigDict:
     config.niiv.blocks = 16  # of two convolutions, in the encoder
     config.niiv.width = 256  # of the decoder
     config.niiv.layers = 5
-    config.niiv.batch = 16  # training images a step
+    config.niiv.batch = 16  # training images per step
     config.niiv.rows = 13  # observed rows of a training image
-    config.niiv.columns = 64  # px
-    config.niiv.queries = 24  # rows asked for, of each
+    config.niiv.columns = 64  # px of a training image
+    config.niiv.queries = 24  # rows decoded of each training image
 
     config.optimizer = config_dict.ConfigDict()
     # (learning rate, its fraction left at the end)

@@ -1,4 +1,4 @@
-"""SIREN, the baseline of the niiv paper: a perceptron a block, from coordinates to intensity.
+"""SIREN, a baseline of the niiv paper: one perceptron per block, from position to intensity.
 
 python -m emgauss_jax.train --config=configs/siren.py --workdir=DIR --config.data.path=STACK
 """
@@ -22,6 +22,6 @@ def get_config() -> config_dict.ConfigDict:
     config.siren = config_dict.ConfigDict()
     config.siren.width = 256
     config.siren.layers = 4  # with sines
-    config.siren.points = 4_096  # a step
+    config.siren.points = 4_096  # sampled per step
     config.optimizer.rates = dict(network=(1e-3, 0.02))
     return config

@@ -1,4 +1,4 @@
-"""Files written beside their place and then renamed into it: nobody ever sees half of one."""
+"""Write a file under a temporary name, then rename it: no reader ever sees half a file."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def partial_of(path: Path) -> Path:
-    """Name the hidden sibling in which a file or folder is written first."""
+    """Return the hidden sibling path to which a file or folder is written first."""
     return path.with_name(f".{path.name}.partial")
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all it holds; where nothing stands, do nothing."""
+    """Remove a file, or a folder with its content; do nothing if the path does not exist."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -21,12 +21,12 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a file to write beside a path; it takes the path's place once it is written.
+    """Write a file under a temporary name and rename it when the `with` block ends.
 
-    What stood at the path is replaced; where the block raises, it stays and the new file goes.
+    An existing file is replaced. If the block raises, it is kept and the new file is deleted.
 
     Args:
-      path: the file; its folder is made where there is none.
+      path: the final path; a missing parent folder is created.
 
     Yields:
       The path to write, `partial_of(path)`.

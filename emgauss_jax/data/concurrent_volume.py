@@ -2,16 +2,16 @@
 
     volume = begin(path, shape, dtype, voxel_nm)  # in every process
     if not volume.done("slab 3"):
-        volume.levels[0][192:256] = array  # of whole chunks
+        volume.levels[0][192:256] = array  # the box must consist of whole chunks
         volume.mark("slab 3")
-    for task in volume.tasks(1):  # when all of level 0 is done, then level 2, ...
+    for task in volume.tasks(1):  # when all of level 0 is done; then level 2, ...
         if not volume.done(task.name):
             volume.coarsen(task)
             volume.mark(task.name)
-    finish(path)  # when all is done and nobody writes any more
+    finish(path)  # when all is done and no process writes any more
 
-Until then all of it is in `.NAME.shared` beside the path: the volume, the journal of what is done,
-and what it was begun as. They come and go together, so no journal speaks of another volume.
+Until then the volume, the journal of finished tasks and a record of the volume's metadata are in
+`.NAME.shared` beside the path. They are made and removed together, so a journal fits its volume.
 """
 
 import os
@@ -38,32 +38,32 @@ _VOLUME, _JOURNAL, _BEGUN = "volume", "done", "begun.json"
 
 @dataclass(frozen=True)
 class SharedVolume:
-    """A volume begun, as one of its processes sees it."""
+    """An unfinished volume, as opened by one of the processes that write it."""
 
-    path: Path  # where it will stand
-    levels: tuple[SharedLevel, ...]  # the volume itself, then ever coarser ones
+    path: Path  # final path, once finished
+    levels: tuple[SharedLevel, ...]  # the volume itself, then coarser and coarser levels
 
     def done(self, name: str) -> bool:
-        """Tell whether a piece of work was marked, by any process."""
+        """Tell whether any process has marked a task as done."""
         return self._marker(name).exists()
 
     def mark(self, name: str) -> None:
-        """Note that a piece of work is done: letters, digits, spaces and any of `._-`."""
+        """Mark a task as done; its name has letters, digits, spaces and any of `._-`."""
         marker = self._marker(name)
         with one_line_errors(self.path, f"noted as done: {name}"):
             marker.touch()
 
     def tasks(self, level: int) -> tuple[PyramidTask, ...]:
-        """List the pieces a level is made in."""
+        """List the tasks that write a level of the pyramid."""
         return level_tasks(level, self.levels[level].shape)
 
     def coarsen(self, task: PyramidTask) -> None:
-        """Make a task of a level from the level before, which must be there as far as it reaches.
+        """Write the box of a task from the next finer level, which must be written there.
 
-        Memory is bounded, whatever the volume's size. Made again, it is the same.
+        Memory is bounded for any volume size. A repeated task writes the same voxels.
         """
         if task.level == 0:
-            raise InputError(f"{self.path}: task: got {task.name}, wanted one of a coarser level")
+            raise InputError(f"{self.path}: task: got {task.name}, wanted one of level 1 or more")
         before, level = self.levels[task.level - 1 : task.level + 1]
         ratio = [new // old for new, old in zip(level.factors, before.factors, strict=True)]
         z, *yx = task.box
@@ -79,12 +79,12 @@ class SharedVolume:
 
 
 def _hidden(path: Path) -> Path:
-    # not the name of what VolumeWriter writes first, which it removes where it finds one
+    # differs from the partial file of VolumeWriter, which deletes any that it finds
     return path.with_name(f".{path.name}.shared")
 
 
 def _make(hidden: Path, form: Format, layout: Layout, record: dict[str, Any]) -> None:
-    """Make the hidden folder at once, or leave the one another process made meanwhile."""
+    """Make the hidden folder in one rename, or keep the one another process has just made."""
     private = hidden.with_name(f"{hidden.name}.{uuid.uuid4().hex}")
     try:
         form.create(private / _VOLUME, layout)
@@ -92,7 +92,7 @@ def _make(hidden: Path, form: Format, layout: Layout, record: dict[str, Any]) ->
         write_json(private / _BEGUN, record)
         try:
             private.rename(hidden)
-        except OSError:  # a folder that is not empty is never replaced
+        except OSError:  # rename never replaces a folder that is not empty
             if not hidden.is_dir():
                 raise
     finally:
@@ -115,8 +115,8 @@ def _check_begun(hidden: Path, record: dict[str, Any]) -> None:
     for name, wanted in record.items():
         if begun.get(name) != wanted:
             raise VolumeError(
-                f"{name}: got {begun.get(name)} begun in {hidden.name}, wanted {wanted}; to begin "
-                "anew, remove that folder"
+                f"{name}: got {begun.get(name)} in the unfinished {hidden.name}, wanted {wanted}; "
+                "to start again, remove that folder"
             )
 
 
@@ -145,27 +145,27 @@ def begin(
     format: str | None = None,
     content: str = "",
 ) -> SharedVolume:
-    """Begin a volume and its pyramid, or go on with one that was begun alike.
+    """Begin a volume and its pyramid, or continue an unfinished one with the same arguments.
 
-    Any number of processes may call it, at the same moment too.
+    Any number of processes may call this at the same time.
 
     Args:
-      path: where it is to stand; must not exist. Its parent folder is made.
-      shape: (D, H, W).
+      path: final path; must not exist. A missing parent folder is created.
+      shape: (D, H, W), voxels.
       dtype: uint8, uint16 or float32.
       voxel_nm: (z, y, x), nm.
-      format: one that `is_chunked`; by default what the suffix says.
-      content: what its voxels are, in any words; a volume of other content is not gone on with.
+      format: name of a format that `is_chunked`; by default the suffix decides.
+      content: free text that says what the voxels are; it must equal that of an unfinished volume.
 
     Returns:
-      The volume; what no box has covered yet is zero.
+      The volume; voxels that are not written yet are 0.
 
     Raises:
-      InputError: the path exists, as of a finished volume; another volume was begun there; the
-        format is not chunked; or shape, dtype or voxel size cannot be stored.
+      InputError: the path exists, so the volume is finished; an unfinished volume there has other
+        arguments; the format is not chunked; or shape, dtype or voxel size cannot be stored.
     """
     path = Path(path)
-    begun = _hidden(path).is_dir()  # asked first: where it is gone, finished, the path is there
+    begun = _hidden(path).is_dir()  # before plan_volume: if `finish` removed it, the path exists
     name, layout = plan_volume(path, shape, dtype, voxel_nm, format)
     form = BY_NAME[name]
     if not form.is_chunked:
@@ -182,24 +182,24 @@ def begin(
 
 
 def finish(path: str | Path) -> None:
-    """Put a volume in its place and remove its journal, once all of it is written.
+    """Rename a completely written volume to its path and remove its journal.
 
-    Called again after it was killed or had finished, it does what is left to do.
+    A call after a kill does the remaining steps; a call after success changes nothing.
 
     Args:
       path: as for `begin`.
 
     Raises:
-      InputError: something else stands at the path, or nothing was begun for it.
+      InputError: another file is at the path, or no volume was begun for it.
     """
     path = Path(path)
     hidden = _hidden(path)
     with one_line_errors(path, "finished"):
         if not os.path.lexists(path):
-            with suppress(FileNotFoundError):  # another process was first, or nothing is there
+            with suppress(FileNotFoundError):  # another process renamed it, or none was begun
                 (hidden / _VOLUME).rename(path)
         if (hidden / _VOLUME).exists():
-            raise VolumeError(f"exists already, wanted a new path for what is in {hidden.name}")
+            raise VolumeError(f"exists already, wanted a new path for the volume in {hidden.name}")
         if not path.exists():
             raise VolumeError(f"got nothing in {hidden.name}, wanted a volume begun there")
         shutil.rmtree(hidden, ignore_errors=True)  # another process may be removing it too

@@ -1,7 +1,7 @@
-"""Which slices of a stack are damaged, as far as its own statistics can tell.
+"""Find the damaged slices of a stack by comparing its slices with each other.
 
-Nothing is replaced here: what is found is listed, and left out of the fit like slices that a config
-calls missing. Letters: K observed slices, h w thinned size in px.
+Nothing is replaced here: damaged slices are listed, and the fit leaves them out like slices that
+a config lists as missing. Letters: K observed slices, h w size of a subsampled slice in px.
 """
 
 import functools
@@ -14,35 +14,35 @@ import numpy as np
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.stack import SliceStack, scanned
 
-THINNED = 128  # px of a slice that are looked at, along each axis: 64 KiB a slice are held
-FLAT = 0.2  # contrast, of the stack's, under which a slice is blank
-ALIKE = 0.2  # difference from the slice before, of the usual one, under which one is repeated
-UNLIKE = 1.5  # least difference from a neighbour, of the usual one, above which one is foreign
-NEIGHBOURS = 3  # on each side
-AROUND = 8  # slices on each side whose differences are usual there
-MOST = 1 / 3  # of a stack that may be damaged
+THINNED = 128  # px kept of a slice along each axis, at most: 64 KiB a slice
+FLAT = 0.2  # a slice is blank below this fraction of the usual contrast
+ALIKE = 0.2  # a slice is a repeat below this fraction of the usual difference
+UNLIKE = 1.5  # a slice is foreign if it differs from both neighbours by this many times the usual
+NEIGHBOURS = 3  # slices on each side that a slice is compared with
+AROUND = 8  # slices on each side that say what difference is usual there
+MOST = 1 / 3  # largest fraction of a stack that may be damaged
 
 Thinned = dict[int, np.ndarray]  # index -> f32[h, w], grey levels
 
 
 class Damaged(NamedTuple):
-    """A slice and what is wrong with it."""
+    """A damaged slice and the reason."""
 
     index: int  # from the start of the stack, after crop and simulation
     reason: str
 
 
 def find_damaged(observed: SliceStack) -> list[Damaged]:
-    """Look for slices that are not finite, blank, unlike their neighbours, or repeated.
+    """Find slices that are not finite, blank, foreign among their neighbours, or repeats.
 
     Args:
-      observed: the stack; each slice that is not called missing already is read once.
+      observed: the stack; every slice that is not listed as missing is read once.
 
     Returns:
-      What was found, by index.
+      The damaged slices, sorted by index.
 
     Raises:
-      InputError: more than a third of the stack is damaged: nothing to tell damage by.
+      InputError: more than a third of the stack looks damaged: too few sound slices to compare.
     """
     thinned = _read(observed)
     found: list[Damaged] = []
@@ -55,14 +55,14 @@ def find_damaged(observed: SliceStack) -> list[Damaged]:
         listed = ", ".join(str(each.index) for each in sorted(found))
         raise InputError(
             f"detect_missing: got {len(found)} of {len(thinned)} slices that look damaged "
-            f"({listed}), wanted a third at most: there is nothing to tell damage by; name them "
-            "as missing"
+            f"({listed}), wanted a third at most, so that the others show what is usual; list the "
+            "damaged slices as missing instead"
         )
     return sorted(found)
 
 
 def _read(observed: SliceStack) -> Thinned:
-    """Read all slices and keep some px of each; one that is not finite is NaN all over."""
+    """Read all slices and subsample each; a slice with NaN or infinity becomes NaN everywhere."""
     count, height, width = observed.shape
     step = max(1, -(-max(height, width) // THINNED))
     kept = np.zeros((count, -(-height // step), -(-width // step)), np.float32)
@@ -92,10 +92,10 @@ def _blank(left: Thinned) -> list[Damaged]:
 
 
 def _unlike(left: Thinned) -> list[Damaged]:
-    """Find slices that are unlike both neighbours, one after another.
+    """Find foreign slices, which differ from both neighbours, one after another.
 
-    Beside a foreign slice a sound one is unlike that neighbour, too: the one that is unlike most of
-    those around goes first, and its neighbours have others then.
+    A sound slice differs from a foreign neighbour, too. So the slice that differs most from the
+    slices around it is removed first, and the remaining ones are compared again.
     """
     order, ratio, found = list(left), _ratios(left), []
     while len(order) >= 3:
@@ -114,7 +114,7 @@ def _unlike(left: Thinned) -> list[Damaged]:
 
 
 def _repeated(left: Thinned) -> list[Damaged]:
-    """Find copies of the slice before; the first of them is kept."""
+    """Find slices that repeat the slice before them; the first of the copies is kept."""
     ratio = _ratios(left)
     return [
         Damaged(b, f"repeats the slice before: {ratio(a, b):.2f} times the usual difference")
@@ -124,10 +124,10 @@ def _repeated(left: Thinned) -> list[Damaged]:
 
 
 def _ratios(left: Thinned) -> Callable[[int, int], float]:
-    """Compare two slices, by what is usual for slices so far apart.
+    """Make a function of two indices: the slices' difference / the usual one at their distance.
 
-    Usual is the lower quartile, without copies: it stays that of sound slices where a third is
-    foreign. Of the whole stack, or of what is around where more changes there.
+    The usual difference is the lower quartile without copies, which sound slices set even if a
+    third is foreign. It is that of the whole stack or of the slices around, whichever is larger.
     """
     apart = functools.cache(lambda a, b: _difference(left[a], left[b]))
     ends = min(left), max(left)

@@ -1,4 +1,4 @@
-"""What a user can put right, told in one line by every command. Anything else is a fault of ours.
+"""Errors that a user can fix: commands print them in one line. Any other exception is a bug.
 
 A message says "name: got .., wanted ..".
 """

@@ -1,4 +1,4 @@
-"""Opened volumes: to read from (Volume), to write (VolumeWriter), to do both (SharedLevel)."""
+"""Open volumes: a Volume is read, a VolumeWriter is written, a SharedLevel is both."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from emgauss_jax.data.formats.interface import Format, Layout, Slices, VolumeErr
 
 @contextmanager
 def one_line_errors(path: Path, doing: str) -> Iterator[None]:
-    """Turn whatever a library raises into one line that names the path."""
+    """Turn any exception of a library into a one-line InputError that names the path."""
     try:
         yield
     except VolumeError as error:
@@ -29,7 +29,7 @@ def one_line_errors(path: Path, doing: str) -> Iterator[None]:
 
 
 def check_absent(path: Path) -> None:
-    """Raise where something stands already, be it a broken link."""
+    """Raise InputError if the path exists, even as a broken link."""
     if os.path.lexists(path):
         raise InputError(f"{path}: exists already, wanted a new path")
 
@@ -45,7 +45,7 @@ def resolve_box(key: Any, shape: tuple[int, int, int]) -> Slices:
 
 
 def check_fit(path: Path, box: Slices, array: np.ndarray, dtype: np.dtype) -> None:
-    """Raise where an array to be written is not of the box's shape and the volume's dtype."""
+    """Raise InputError unless an array has the box's shape and the volume's dtype."""
     shape = tuple(part.stop - part.start for part in box)
     if array.shape != shape or array.dtype != dtype:
         raise InputError(
@@ -54,13 +54,13 @@ def check_fit(path: Path, box: Slices, array: np.ndarray, dtype: np.dtype) -> No
 
 
 def box_text(box: Slices) -> str:
-    """Spell a box as it is written in an index."""
+    """Format a box as an index: "[z0:z1, y0:y1, x0:x1]"."""
     return "[" + ", ".join(f"{part.start}:{part.stop}" for part in box) + "]"
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume on disk; `volume[z0:z1, y0:y1, x0:x1]` reads a box of it as an array of its own."""
+    """A volume on disk; `volume[z0:z1, y0:y1, x0:x1]` reads a box into a new array."""
 
     path: Path
     shape: tuple[int, int, int]  # (D, H, W)
@@ -70,7 +70,7 @@ class Volume:
     _read: Callable[[Slices], np.ndarray] = field(repr=False)
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """Read a box; slices as numpy takes them, of step 1."""
+        """Read a box, given as numpy slices of step 1."""
         box = resolve_box(key, self.shape)
         with one_line_errors(self.path, f"read as {self.format} in {box_text(box)}"):
             return np.array(self._read(box), self.dtype, order="C", subok=False)
@@ -81,22 +81,22 @@ class SharedLevel(Volume):
     """One level of a shared volume: a Volume that is also written, in boxes of whole chunks."""
 
     chunk: tuple[int, int, int]  # (z, y, x)
-    factors: tuple[int, int, int]  # voxels of level 0 in one of this level, (z, y, x)
+    factors: tuple[int, int, int]  # voxels of level 0 per voxel of this level, (z, y, x)
     _write: Callable[[Slices, np.ndarray], None] = field(repr=False)
 
     def __setitem__(self, key: Any, array: np.ndarray) -> None:
-        """Write a box; it is on disk on return, and writing it again changes nothing.
+        """Write a box. It is on disk on return; writing it again changes nothing.
 
         Raises:
-          InputError: the box cuts a chunk, which two processes might then write at once; shape and
-            dtype are not the box's and the volume's; or writing failed.
+          InputError: the box cuts a chunk, which two processes might then write at once; the array
+            lacks the box's shape or the volume's dtype; or writing failed.
         """
         box, array = resolve_box(key, self.shape), np.asarray(array)
         check_fit(self.path, box, array, self.dtype)
         for part, edge, length in zip(box, self.chunk, self.shape, strict=True):
             if part.start % edge or (part.stop % edge and part.stop != length):
                 raise InputError(
-                    f"{self.path}: box: got {box_text(box)} of shape {self.shape}, "
+                    f"{self.path}: box: got {box_text(box)} in a level of {self.shape}, "
                     f"wanted whole chunks of {self.chunk}"
                 )
         with one_line_errors(self.path, f"written as {self.format} in {box_text(box)}"):
@@ -106,12 +106,12 @@ class SharedLevel(Volume):
 class VolumeWriter:
     """A volume being written: a context manager that takes `writer[z0:z1, y0:y1, x0:x1] = array`.
 
-    Boxes go to a hidden sibling, which becomes `path` when the context ends without an exception
-    and disappears when it ends with one.
+    Boxes are written to a hidden sibling. It is renamed to `path` when the context ends without an
+    exception, and deleted otherwise.
     """
 
     def __init__(self, path: Path, form: Format, layout: Layout) -> None:
-        """Take what `create_volume` has checked; nothing is written yet."""
+        """Store the arguments, which `create_volume` has checked; nothing is written yet."""
         self.path = path
         self.shape = layout.shape
         self.dtype = layout.dtype
@@ -133,9 +133,9 @@ class VolumeWriter:
         return self
 
     def __setitem__(self, key: Any, array: np.ndarray) -> None:
-        """Write a box; shape and dtype must be the box's and the volume's."""
+        """Write a box; the array must have the box's shape and the volume's dtype."""
         if self._writer is None:
-            raise InputError(f"{self.path}: not open for writing, wanted a `with` block")
+            raise InputError(f"{self.path}: got a write to a closed file, wanted a `with` block")
         box, array = resolve_box(key, self.shape), np.asarray(array)
         check_fit(self.path, box, array, self.dtype)
         with self._errors():
@@ -147,7 +147,7 @@ class VolumeWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Put the volume in its place, or take it away."""
+        """Rename the volume to its path, or delete it after an exception."""
         writer, self._writer = self._writer, None
         try:
             with self._errors():

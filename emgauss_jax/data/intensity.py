@@ -1,4 +1,4 @@
-"""Between a volume's grey levels and the unit interval the methods work in."""
+"""Convert between a volume's grey levels and the [0, 1] intensity that methods work with."""
 
 from dataclasses import dataclass
 
@@ -16,23 +16,23 @@ class IntensityRange:
 
     @property
     def span(self) -> np.float32:
-        """Grey levels from one to the other."""
+        """Grey levels from `low` to `high`."""
         return np.float32(self.high - self.low)
 
 
 def find_range(observed: np.ndarray, dtype: np.dtype | type | None = None) -> IntensityRange:
-    """Find the grey levels of the observed slices.
+    """Find the range of grey levels of the observed slices.
 
     Args:
-      observed: the valid observed slices alone, any shape. A held-out voxel must not count.
-      dtype: of the volume they come from, where it differs (means of uint8 slices are float32).
+      observed: only the valid observed slices, any shape; no held-out voxel may enter the range.
+      dtype: of the volume, where the slices have another one (means of uint8 are float32).
 
     Returns:
-      0 to 255 for uint8 whatever the content, else the least to the greatest value; one grey level
-      wide where all values are equal.
+      0 to 255 for uint8 whatever the values, else the least to the greatest value; one grey level
+      wide if all values are equal.
 
     Raises:
-      InputError: where values are NaN or infinite.
+      InputError: a value is NaN or infinite.
     """
     bad = observed.size - int(np.isfinite(observed).sum())
     if bad:
@@ -43,7 +43,7 @@ def find_range(observed: np.ndarray, dtype: np.dtype | type | None = None) -> In
 
 
 def spanning(low: float, high: float) -> IntensityRange:
-    """Span a range; one grey level wide where there is none."""
+    """Make the range from low to high; one grey level wide if they are equal."""
     return IntensityRange(low, high if high > low else low + 1.0)
 
 
@@ -52,7 +52,7 @@ def to_unit(values: np.ndarray, grey_range: IntensityRange) -> np.ndarray:
 
     Args:
       values: any shape, grey levels.
-      grey_range: what maps to 0 and 1; values beyond it leave [0, 1].
+      grey_range: the grey levels that map to 0 and 1; values beyond them leave [0, 1].
 
     Returns:
       f32, the same shape.
@@ -66,13 +66,13 @@ def from_unit(values: np.ndarray, grey_range: IntensityRange, dtype: np.dtype | 
     Args:
       values: any shape, unit intensities.
       grey_range: as given to `to_unit`.
-      dtype: of the result. Integers are rounded and clipped to its limits: nothing wraps.
+      dtype: of the result; integers are rounded and clipped to its limits, so nothing wraps.
 
     Returns:
       The same shape, `dtype`.
 
     Raises:
-      InputError: where values are NaN and `dtype` is an integer type, which cannot hold them.
+      InputError: a value is NaN and `dtype` is an integer type, which cannot hold it.
     """
     grey = np.multiply(values, grey_range.high - grey_range.low, dtype=np.float64)
     grey += grey_range.low

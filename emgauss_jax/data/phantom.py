@@ -3,7 +3,7 @@
 Letters: D H W volume, N neurites, M points along one neurite's centre line, P points kept.
 Neurites are winding tubes in random directions that fill space: a voxel belongs to the centre line
 of least power distance (squared distance minus squared radius). Everything is drawn in warped
-tissue coordinates, so no axis is special but for the lateral drift from slice to slice.
+tissue coordinates, so no axis is special except for the lateral drift from slice to slice.
 Lengths are in nm; `voxel_nm` turns them into voxels.
 """
 
@@ -14,14 +14,14 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-VOXEL_NM = 10.0  # by default
+VOXEL_NM = 10.0  # default edge of a voxel
 STEP = 30.0  # nm between the points of a centre line
 RADII = (70.0, 240.0)  # nm, thin axons to thick trunks
 MEMBRANE_SIGMA = 10.0  # nm, softness of a membrane
-MITO_SHARE = 0.6  # of the thicker neurites hold a mitochondrion
+MITO_SHARE = 0.6  # fraction of the thicker neurites with a mitochondrion
 CRISTA_PERIOD = 65.0  # nm
 VESICLE_RADIUS = 20.0  # nm
-CLUSTER_VOLUME = 4.5e7  # nm^3 of tissue to one cluster of vesicles
+CLUSTER_VOLUME = 4.5e7  # nm^3 of tissue per cluster of vesicles
 MEMBRANE_GREY, MATRIX_GREY, CYTOPLASM_GREY = 78.0, 100.0, 158.0
 NOISE_GREY = 5.0  # grey levels, readout
 
@@ -35,12 +35,12 @@ class Lines(NamedTuple):
 
 
 def tissue(shape: Sequence[int], seed: int = 0, voxel_nm: float = VOXEL_NM) -> np.ndarray:
-    """Grow a block of tissue as an isotropic microscope would image it.
+    """Generate a volume of tissue as an isotropic microscope would image it.
 
     Args:
       shape: D, H, W, voxels.
       seed: the same seed gives the same volume.
-      voxel_nm: edge of a voxel; neurites are about 0.1 to 0.5 micrometres thick.
+      voxel_nm: edge of a voxel, nm; neurites are about 0.1 to 0.5 micrometres thick.
 
     Returns:
       uint8[D, H, W]: light cytoplasm, dark membranes, mitochondria, vesicles, noise.
@@ -69,7 +69,7 @@ def _field(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np
 def _tissue_coordinates(
     rng: np.random.Generator, shape: tuple[int, ...], voxel_nm: float
 ) -> np.ndarray:
-    """Give each voxel its place in the tissue, f64[D H W, 3]: smooth warp, and drift along z."""
+    """Map each voxel to its place in the tissue, f64[D H W, 3]: a smooth warp, drift along z."""
     coords = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).astype(float)
     for axis in range(3):
         coords[..., axis] += 30.0 / voxel_nm * _field(rng, shape, 110.0 / voxel_nm)
@@ -81,7 +81,7 @@ def _tissue_coordinates(
 
 
 def _grow_lines(rng: np.random.Generator, shape: tuple[int, ...], voxel_nm: float) -> Lines:
-    """Let centre lines wind through a padded volume, as many as fill it."""
+    """Grow winding centre lines through a padded volume, enough to fill it."""
     low, high = (r / voxel_nm for r in RADII)
     pad = high
     size = np.array(shape) + 2 * pad

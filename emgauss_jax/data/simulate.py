@@ -2,7 +2,7 @@
 
 Letters: K observed slices, D planes of the reference, H W lateral size, k the factor.
 Depth z is in input-slice units: observed slice j lies at z = j. A plan is made before anything is
-read, and `read_observed` reads what the plan names: a held-out plane is never touched.
+read, and `read_observed` reads only the planes in the plan: no held-out plane is read.
 """
 
 import operator
@@ -21,16 +21,16 @@ DEGRADATIONS = ("subsample", "average")
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What is observed and what is scored. Planes are counted from the start of the crop."""
+    """Which planes are observed and which are scored, counted from the start of the crop."""
 
     depth: int  # planes of the crop
-    factor: int  # k; 0, nothing is simulated and there is no reference
+    factor: int  # k; 0: nothing is simulated and there is no reference
     profile: SliceProfile  # which planes a slice shows
-    sources: tuple[range, ...]  # [K], the planes that make each observed slice
+    sources: tuple[range, ...]  # [K], the planes averaged in each observed slice
     valid: np.ndarray  # bool[K], False where a slice is missing
     z_reference: np.ndarray  # f64[D], depth of each reference plane, input-slice units
     hidden: np.ndarray  # bool[D], True where a reference plane is scored
-    lost: np.ndarray  # bool[D], True where it belongs to a missing slice
+    lost: np.ndarray  # bool[D], True where a reference plane belongs to a missing slice
 
 
 def degrade_plan(
@@ -41,16 +41,16 @@ def degrade_plan(
     Args:
       depth: planes of the volume, or of its crop.
       factor: k. 0 observes every plane and has no reference (D = 0).
-      degradation: "subsample", planes 0, k, .. n k are observed and the reference is cut to
-        n k + 1 planes at z = i / k; "average", the means of k planes are observed and the n k
+      degradation: "subsample": planes 0, k, .. n k are observed and the reference is cut to
+        n k + 1 planes at z = i / k; "average": the means of k planes are observed and the n k
         reference planes lie at z = (i - (k - 1) / 2) / k.
-      missing: observed slices to treat as missing, indices into K.
+      missing: indices of observed slices to treat as missing.
 
     Returns:
-      The plan. Scored are all planes that are no valid observed slice; with "average", all.
+      The plan. It scores all planes except valid observed slices; with "average", all planes.
 
     Raises:
-      InputError: for settings that cannot work, naming the setting.
+      InputError: a setting cannot work; the message names it.
     """
     factor = _checked_factor(factor, degradation)
     profile, step = slice_profile(degradation, factor), max(factor, 1)
@@ -67,7 +67,7 @@ def degrade_plan(
     hidden, lost = np.ones(planes.shape, bool), np.zeros(planes.shape, bool)
     if factor:
         lost[np.concatenate(sources)] = np.repeat(~valid, width)
-        if profile.is_plane:  # a plane that is observed as it is has nothing to score
+        if profile.is_plane:  # an observed plane is not scored
             hidden[::factor] = ~valid
     return Plan(
         depth=depth,
@@ -82,7 +82,7 @@ def degrade_plan(
 
 
 def plan_part(plan: Plan, start: int, stop: int) -> Plan:
-    """Cut a plan to observed slices start to stop; scored are the planes from first to last.
+    """Cut a plan to the observed slices start:stop and the reference planes they span.
 
     Planes are still counted from the start of the crop, and depths from its first slice.
     """
@@ -128,11 +128,11 @@ def _valid_slices(count: int, missing: Sequence[int]) -> np.ndarray:
 
 
 def read_observed(volume: Any, plan: Plan, box: Box) -> np.ndarray:
-    """Read the observed slices of a box; held-out planes and missing slices stay unread.
+    """Read the observed slices of a box; held-out planes and missing slices are not read.
 
     Args:
       volume: anything with `dtype` whose `volume[z0:z1, y0:y1, x0:x1]` is a zyx array.
-      plan: made for the depth of the box.
+      plan: a plan for the depth of the box.
       box: the crop, or a lateral part of it, in voxels of the volume; its first plane is plane 0
         of the plan.
 
@@ -140,7 +140,7 @@ def read_observed(volume: Any, plan: Plan, box: Box) -> np.ndarray:
       [K, H, W] in the volume's dtype, float32 where slices are means; missing slices are 0.
 
     Raises:
-      InputError: where plan and box differ in depth.
+      InputError: plan and box differ in depth.
     """
     if box.shape[0] != plan.depth:
         raise InputError(f"box depth: got {box.shape[0]}, wanted {plan.depth}, as in the plan")
@@ -155,17 +155,17 @@ def read_observed(volume: Any, plan: Plan, box: Box) -> np.ndarray:
 
 
 def _runs(plan: Plan) -> list[np.ndarray]:
-    """Group the valid slices that are read in one call: neighbours, where nothing is simulated.
+    """Group the valid slices that one call reads: neighbours, where nothing is simulated.
 
-    One call a slice would open a compressed file as many times.
+    With one call per slice, a compressed file would be opened once per slice.
     """
     valid = np.flatnonzero(plan.valid)
-    step = 1 if plan.factor == 0 else 0  # what a neighbour in one run differs by
+    step = 1 if plan.factor == 0 else 0  # index difference of neighbours in one run
     return np.split(valid, np.flatnonzero(np.diff(valid) != step) + 1)
 
 
 def parse_crop(text: str, shape: Sequence[int]) -> Box:
-    """Read a crop written as "z0:z1,y0:y1,x0:x1".
+    """Parse a crop written as "z0:z1,y0:y1,x0:x1".
 
     Args:
       text: whole voxels; an empty end, axis or text means all of it.
@@ -175,7 +175,7 @@ def parse_crop(text: str, shape: Sequence[int]) -> Box:
       The box.
 
     Raises:
-      InputError: for anything else, or a range that is empty or leaves the volume.
+      InputError: the text has another form, or a range is empty or leaves the volume.
     """
     if not text.strip():
         return Box((0, 0, 0), tuple(int(n) for n in shape))

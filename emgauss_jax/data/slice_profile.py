@@ -1,10 +1,10 @@
-"""The slice profile: which depths an observed slice shows, and all that follows from it.
+"""The slice profile: which depths an observed slice shows, and the arithmetic that follows.
 
-A thin slice is a plane of the volume. An averaged slice is the mean of the planes over the whole
-distance to its neighbours. The profile is chosen once, where a stack is opened. What differs in
-arithmetic stands here; a module that needs a table per profile keys it by `name`, and `is_plane`
-says whether a slice can stand for a plane of the output.
-Letters: k planes for every slice, R rows (slices), M planes in one slice, P planes of all rows.
+A thin slice is one plane of the volume. An averaged slice is the mean of the planes over one slice
+distance. The profile is chosen once, where a stack is opened, and its arithmetic is in this module.
+Other modules key a table per profile by `name`; `is_plane` tells them whether a slice can be used
+as a plane of the output.
+Letters: k planes per slice, R rows (slices), M planes averaged in a slice, P planes of all rows.
 """
 
 import dataclasses
@@ -15,74 +15,74 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class SliceProfile:
-    """What both profiles have; hashable."""
+    """The interface of both profiles; hashable."""
 
-    name: str  # as `config.data.degradation` has it
-    offsets: tuple[float, ...]  # [M], of the planes it is the mean of, from its middle, slices
+    name: str  # the value of `config.data.degradation`
+    offsets: tuple[float, ...]  # [M], depths of a slice's planes from its middle, slices
     reach: float  # how far a slice reaches along z from its middle, input-slice units
     is_plane: bool  # a slice is one plane of the volume, and gaps lie between slices
-    interpolation: str  # the free one that agrees with the slices, see `methods.interpolate`
+    interpolation: str  # the kind in `methods.interpolate` that reproduces the slices
 
     def plane_offsets(self, k: int) -> np.ndarray:
-        """Give the depths f64[k] from a slice of the k planes to be drawn for it, in slices."""
+        """Return the depths f64[k] of a slice's k output planes from the slice, in slices."""
         return _offsets(k, self.reach)
 
     def plane_depths(self, rows: int, k: int) -> np.ndarray:
-        """Give the depths f64[P] of all planes of R rows that lie at 0, 1, 2, ..."""
+        """Return the depths f64[P] of all planes of R rows, which lie at 0, 1, 2, ..."""
         depths = np.arange(rows)[:, None] + self.plane_offsets(k)
         return depths.ravel()[: self.plane_count(rows, k)]
 
     def plane_count(self, rows: int, k: int) -> int:
-        """Count the planes of R rows."""
+        """Count the planes P of R rows."""
         raise NotImplementedError
 
     def rows_within(self, size: float, k: float) -> int:
-        """Count the rows that so many px hold, k px apart."""
+        """Count the rows, k px apart, that fit into `size` px."""
         raise NotImplementedError
 
     def planes_per_row(self, planes: int, rows: int) -> int:
-        """Give k, of the count of planes and of rows."""
+        """Return k, given the number of planes and of rows."""
         raise NotImplementedError
 
     def degrade(self, planes: Any, k: int) -> Any:
-        """Turn planes [P, ...] into the rows [R, ...] that would be observed of them."""
+        """Degrade planes [P, ...] to the rows [R, ...] that a stack of this profile shows."""
         raise NotImplementedError
 
     def agree(self, planes: Any, rows: Any, k: int) -> Any:
-        """Change planes f32[P, ...] so that f32[R, ...] would be observed of them."""
+        """Correct planes f32[P, ...] so that `degrade` turns them into the rows f32[R, ...]."""
         raise NotImplementedError
 
     def doubt(self, share: np.ndarray) -> np.ndarray:
-        """Give the standard deviation of a voxel that equals one of its two neighbours at random.
+        """Compute the standard deviation of a voxel that equals either neighbour slice at random.
 
-        It is in units of the difference of the two slices.
+        The unit is the difference of the two slices.
 
         Args:
-          share: f64[Q], where a plane lies between the slices around it; beyond [0, 1], outside.
+          share: f64[Q], place of a plane: 0 at the lower slice, 1 at the upper; others are outside.
         """
         raise NotImplementedError
 
     def coarsen(self, rows: Any) -> Any:
-        """Halve the resolution along z: [R, ...] to what a stack of half as many slices shows."""
+        """Halve the resolution along z: rows [R, ...] to those of a stack of half the slices."""
         raise NotImplementedError
 
     def held_out(self, z: np.ndarray) -> np.ndarray:
-        """Choose the slices that the stack coarsened along z does not contain: indices i64[N].
+        """Choose slices that the stack coarsened along z does not contain: indices i64[N].
 
         Args:
-          z: f[R], depths of the slices; what lies beside a missing slice is not chosen.
+          z: f[R], depths of the slices; a thin slice beside a missing one is not chosen.
         """
         raise NotImplementedError
 
     def coarse_depths(self, index: np.ndarray, k: int) -> np.ndarray:
-        """Give the depths f64[N, M] of the planes that held-out slices show, in coarse slices."""
+        """Return the depths f64[N, M] of the held-out slices' planes, in coarse slices."""
         raise NotImplementedError
 
     def seen_around(self, index: np.ndarray) -> np.ndarray:
-        """Give the first and the last slice that coarse ones beside a held-out one are made of.
+        """Find the first and last slice averaged in the coarse slices around a held-out slice.
 
         Args:
-          index: i64[N], all that `held_out` has chosen.
+          index: i64[N], the whole result of `held_out`.
 
         Returns:
           i64[2, N].
@@ -142,26 +142,26 @@ class _Averaged(SliceProfile):
         return (parts + (rows - parts.mean(axis=1))[:, None]).reshape(planes.shape)
 
     def doubt(self, share: np.ndarray) -> np.ndarray:
-        return np.full(len(share), 0.5)  # nothing is known of where in a slice a voxel lies
+        return np.full(len(share), 0.5)  # where in the slice a structure lies is unknown
 
     def coarsen(self, rows: Any) -> Any:
         pairs = len(rows) // 2 * 2
         return (rows[:pairs:2] + rows[1:pairs:2]) / 2
 
     def held_out(self, z: np.ndarray) -> np.ndarray:
-        # The coarse stack contains only means of two, so that all slices can be held out.
+        # The coarse stack contains only means of pairs, so all slices can be held out.
         return np.arange(len(z) // 2 * 2)
 
     def coarse_depths(self, index: np.ndarray, k: int) -> np.ndarray:
         return (index[:, None] + self.plane_offsets(k) - 0.5) / 2
 
     def seen_around(self, index: np.ndarray) -> np.ndarray:
-        first = index // 2 * 2 - 2  # of the pair before
+        first = index // 2 * 2 - 2  # first slice of the pair before
         return np.clip([first, first + 5], 0, index[-1])
 
 
 def _offsets(k: int, reach: float) -> np.ndarray:
-    """Spread k planes evenly: from a slice on, or, where it reaches half a distance, around it."""
+    """Spread k planes evenly: from a thin slice (reach 0) on, around an averaged one (0.5)."""
     return (np.arange(k) - (k - 1) * reach) / k
 
 
@@ -185,5 +185,5 @@ def slice_profile(degradation: str, k: int) -> SliceProfile:
 
 
 def every_second(count: int) -> np.ndarray:
-    """Choose every second of so many slices, each with a neighbour on both sides: i64[N]."""
+    """Choose slices 1, 3, 5, ... of `count`, each with a neighbour on both sides: i64[N]."""
     return np.arange(1, count - 1, 2)

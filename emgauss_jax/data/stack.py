@@ -1,4 +1,4 @@
-"""What a run is given: the observed slices of a volume, or of a part of it.
+"""The input of a run: the observed slices of a volume, or of a part of it.
 
 Letters: K observed slices, V valid ones, D H W volume. Depth z is in input-slice units.
 """
@@ -18,13 +18,13 @@ from emgauss_jax.data.simulate import Plan, degrade_plan, parse_crop, plan_part,
 from emgauss_jax.data.tiling import Box, block_grid
 from emgauss_jax.data.volume import is_chunked, open_volume, output_suffix
 
-PHANTOM = "phantom"  # as `data.path`: a procedural volume, no file
-SCAN = 2**25  # voxels held at once while grey levels are looked for
+PHANTOM = "phantom"  # the `data.path` of a procedural volume without a file
+SCAN = 2**25  # most voxels held in memory while a whole stack is read
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SliceStack:
-    """The observed slices of a crop, read when first asked for. Held-out planes are not read."""
+    """The observed slices of a crop, read on first access. Held-out planes are not read."""
 
     volume: Any  # sliceable, zyx
     box: Box  # the crop, voxels of the volume; in z all planes of the plan
@@ -33,7 +33,7 @@ class SliceStack:
     grey_range: IntensityRange  # of the whole run
     voxel_nm: tuple[float, float, float]  # of the observed slices: z is their distance
     suffix: str  # of an output in the same format
-    format: str | None  # of that output, where the suffix leaves it open
+    format: str | None  # of that output, where the suffix fits several
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -72,11 +72,11 @@ class SliceStack:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the volume, and so of every output."""
+        """The dtype of the volume and of every output."""
         return np.dtype(self.volume.dtype)
 
     def part(self, box: Box) -> "SliceStack":
-        """Cut out a part, to be read by itself.
+        """Cut out a part that is read on its own.
 
         Args:
           box: z in observed slices, y and x in px, from the start of this crop.
@@ -91,7 +91,7 @@ class SliceStack:
         )
 
     def reference(self) -> np.ndarray:
-        """Read all planes the plan scores against, f32[D, H, W] in [0, 1]."""
+        """Read all reference planes of the plan, f32[D, H, W] in [0, 1]."""
         (z, y, x), (_, height, width) = self.box.start, self.box.shape
         start = z + self.plan.sources[0].start
         stop = start + len(self.plan.z_reference)
@@ -101,15 +101,15 @@ class SliceStack:
 def open_stack(
     config: Any, grey_range: IntensityRange | None = None, volume: Any = None
 ) -> SliceStack:
-    """Open a volume; its voxels are looked at only to find their range, and not of uint8.
+    """Open a volume; its voxels are read only to find their range, and not if they are uint8.
 
     Args:
       config: the `data` section of a config.
-      grey_range: the range, where it is known already.
+      grey_range: the range, if it is known already.
       volume: an opened one, to be used in place of the config's path.
 
     Raises:
-      InputError: for every input that cannot be used, naming the setting.
+      InputError: an input cannot be used; the message names the setting.
     """
     observed = open_unmeasured(config, volume)
     return (
@@ -118,7 +118,7 @@ def open_stack(
 
 
 def open_unmeasured(config: Any, volume: Any = None) -> SliceStack:
-    """Open a volume without a look at its voxels: what is not uint8 has no range of its own yet."""
+    """Open a volume without reading voxels: unless it is uint8, its range is not measured yet."""
     volume = _open(config) if volume is None else volume
     form = volume.format if volume.format == "zarr2" else None
     box = parse_crop(config.crop, volume.shape)
@@ -132,7 +132,7 @@ def open_unmeasured(config: Any, volume: Any = None) -> SliceStack:
 
 
 def measured(observed: SliceStack) -> SliceStack:
-    """Give a volume its range of grey levels; all of it is read, unless it is uint8."""
+    """Return the stack with its range of grey levels measured; unless uint8, all of it is read."""
     if observed.dtype == np.uint8:
         return observed
     return dataclasses.replace(observed, grey_range=find_grey_range(observed))
@@ -152,10 +152,10 @@ def _open(config: Any) -> Any:
 
 
 def find_grey_range(observed: SliceStack) -> IntensityRange:
-    """Find the range of all valid slices, a bounded part of them at a time.
+    """Find the grey-level range of all valid slices, reading at most SCAN voxels at a time.
 
     Raises:
-      InputError: a voxel that is NaN or infinite.
+      InputError: a voxel is NaN or infinite.
     """
     found = [
         _extremes(part, box.start[0]) for box, part in scanned(observed) if part.plan.valid.any()
@@ -164,24 +164,24 @@ def find_grey_range(observed: SliceStack) -> IntensityRange:
 
 
 def _extremes(part: SliceStack, first: int) -> tuple[float, float]:
-    """Find the range of the valid slices of a part, or name those that have none."""
+    """Find the range of a part's valid slices, or raise naming the slices with NaN or infinity."""
     values = part.slices[part.plan.valid]
     bad = np.flatnonzero(part.plan.valid)[~np.isfinite(values).all(axis=(1, 2))]
     if bad.size:
         listed = ", ".join(str(first + i) for i in bad)
         raise InputError(
             f"{part.volume.path}: slices {listed}: got NaN or infinite voxels, wanted finite ones; "
-            "data.missing and --detect_missing leave slices out of data.path, --input_missing and "
-            "--input_detect_missing out of --input"
+            "leave slices out by data.missing or --detect_missing (of data.path), by "
+            "--input_missing or --input_detect_missing (of --input)"
         )
     return float(values.min()), float(values.max())
 
 
 def scanned(observed: SliceStack) -> Iterator[tuple[Box, SliceStack]]:
-    """Cut a volume into parts of SCAN voxels at most, along what its format stores together.
+    """Cut a stack into parts of SCAN voxels at most: whole planes, or boxes of chunked formats.
 
     Yields:
-      Where a part lies, z in observed slices, and the part, of which nothing is read yet.
+      The box of a part, z in observed slices, and the part, which is not read yet.
     """
     count, height, width = observed.shape
     if is_chunked(observed.volume.format):
@@ -198,8 +198,8 @@ def whole_factor(observed: SliceStack) -> int:
 
 
 def why_axes_differ(observed: SliceStack) -> str:
-    """Say why lateral images cannot be like xz and yz planes; "" where they can."""
+    """Say why lateral images cannot resemble xz and yz planes; "" if they can."""
     z_nm, y_nm, x_nm = observed.voxel_nm
     if whole_factor(observed) >= 2 and np.isclose(y_nm, x_nm, rtol=1e-3):  # float32 headers
         return ""
-    return f"voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm, wanted y = x and z 1.5 times that"
+    return f"voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm, wanted y = x and z 1.5 times y or more"

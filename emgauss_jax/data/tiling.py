@@ -1,9 +1,9 @@
 """Boxes with overlap that tile a volume, and the weights that blend them without seams.
 
-Letters: D H W volume, L length of one axis in voxels, P coordinates asked for.
-Along each axis block i is handed over to block i + 1 by one ramp inside their overlap. The weight
-of a block is the difference of the ramps at its two ends, so the weights of all blocks telescope
-to exactly 1 everywhere, also where more than two blocks overlap.
+Letters: D H W volume, L length of one axis in voxels, P coordinates.
+Along each axis block i fades into block i + 1 by one ramp inside their overlap. The weight of a
+block is the difference of the ramps at its two ends, so the weights of all blocks telescope to
+exactly 1 everywhere, also where more than two blocks overlap.
 """
 
 import itertools
@@ -15,7 +15,7 @@ import numpy as np
 
 from emgauss_jax.data.errors import InputError
 
-RIM = 4  # px of a block's border that blending never shows, where the overlap is wide enough
+RIM = 4  # px at a block's border with blending weight 0, where the overlap is wide enough
 
 
 class Box(NamedTuple):
@@ -35,7 +35,7 @@ class Box(NamedTuple):
         return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
 
     def moved(self, by: Sequence[int]) -> "Box":
-        """The same box, its start moved by (z, y, x) voxels."""
+        """Return the same box, moved by (z, y, x) voxels."""
         return Box(tuple(a + n for a, n in zip(self.start, by, strict=True)), self.shape)
 
 
@@ -51,7 +51,7 @@ def axis_starts(length: int, max_size: int, overlap: int) -> tuple[tuple[int, ..
       The start of every block, the first 0 and the last `length - size`, and the common size.
 
     Raises:
-      InputError: where no such blocks exist.
+      InputError: no such blocks exist.
     """
     if length < 1:
         raise InputError(f"axis length: got {length}, wanted 1 or more")
@@ -66,7 +66,7 @@ def axis_starts(length: int, max_size: int, overlap: int) -> tuple[tuple[int, ..
 
 
 class Grid(NamedTuple):
-    """Equal boxes in rows along the three axes; a grid, or neighbouring rows of one."""
+    """Boxes of equal size, one at every combination of starts: a whole grid or a part of it."""
 
     starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # of the boxes, z, y, x
     size: tuple[int, int, int]  # of every box, voxels
@@ -88,7 +88,7 @@ class Grid(NamedTuple):
         return Box(tuple(s[0] for s in self.starts), tuple(shape))
 
     def parts(self, most: Sequence[int]) -> tuple["Grid", ...]:
-        """Group neighbours, at most so many along z, y and x, as evenly as can be."""
+        """Group neighbouring boxes as evenly as possible, at most `most` along z, y, x."""
         groups = []
         for starts, limit in zip(self.starts, most, strict=True):
             count = -(-len(starts) // limit)
@@ -106,7 +106,7 @@ def block_grid(shape: Sequence[int], max_size: Sequence[int], overlap: Sequence[
       overlap: the least overlap of neighbours, z, y, x, voxels.
 
     Raises:
-      InputError: where an overlap does not fit its block.
+      InputError: an overlap does not fit its block.
     """
     axes = [axis_starts(*axis) for axis in zip(shape, max_size, overlap, strict=True)]
     return Grid(tuple(starts for starts, _ in axes), tuple(size for _, size in axes))
@@ -125,13 +125,13 @@ def _ramp(coords: np.ndarray, before: int, after: int, size: int, rim: int) -> n
 def axis_weight(
     coords: np.ndarray, start: int, starts: Sequence[int], size: int, rim: int = RIM
 ) -> np.ndarray:
-    """Weigh one block of an axis at any coordinates, whole or fractional.
+    """Compute the blending weight of one block along an axis at any, also fractional, coordinates.
 
     Args:
       coords: f[P], voxels (in z: slices) from the start of the axis.
       start: where this block starts, one of `starts`.
       starts: where all blocks of the axis start, ascending.
-      size: their common size.
+      size: the blocks' common size, voxels.
       rim: voxels at a block's inner border with weight exactly 0, at most a quarter of the overlap
         (the outermost voxel always has weight 0, the ramp starts there).
 
@@ -150,16 +150,16 @@ def axis_weight(
 def blend_weights(
     part: Grid, grid: Grid, coords: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give the blending weights of some boxes of a grid, one factor per axis.
+    """Compute the blending weights of some boxes of a grid, one factor per axis.
 
     Args:
-      part: neighbouring rows of `grid`; all of it, or a single box.
+      part: neighbouring boxes of `grid`: a single one, several or all.
       grid: the whole grid, from `block_grid`.
       coords: f[P] for each axis, voxels (in z: slices) from the start of the grid.
 
     Returns:
-      Three f64[P]: the weight of a voxel is the product. Over parts that make up the grid the sum
-      is 1 everywhere.
+      Three f64[P]; a voxel's weight is their product. The weights of parts that make up the grid
+      add up to 1 everywhere.
     """
     return tuple(
         sum(axis_weight(along, start, starts, size) for start in chosen)
@@ -178,7 +178,7 @@ def border_mask(grid: Grid, shape_yx: Sequence[int], within: int = 4) -> np.ndar
       within: px marked on each side of every border.
 
     Returns:
-      bool[H, W]; a border lies between two pixels, the volume's own edge is none.
+      bool[H, W]; a border lies between two pixels, and the volume's own edge does not count.
     """
     near = []
     for axis, length in zip((1, 2), shape_yx, strict=True):

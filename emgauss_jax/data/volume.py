@@ -1,7 +1,7 @@
-"""The one door for volumes: open_volume and create_volume.
+"""Open and create volumes of every format: open_volume and create_volume.
 
-Arrays are zyx, voxel sizes (z, y, x) in nm, whatever a format stores. The suffix or the files in a
-folder tell the format; each is one record of `formats.registry`.
+Arrays are zyx and voxel sizes (z, y, x) in nm, whatever a format stores. A format is recognised by
+the suffix or by the files in a folder, and is one record of `formats.registry`.
 """
 
 import math
@@ -52,10 +52,10 @@ def _format_of(path: Path) -> Format:
                 return form
         if by_suffix and by_suffix.contents:
             return by_suffix
-        raise InputError(f"{path}: got a folder without any of {', '.join(BY_CONTENTS)}")
+        raise InputError(f"{path}: got a folder, wanted one with any of {', '.join(BY_CONTENTS)}")
     if by_suffix is None or by_suffix.contents:
         wanted = [suffix for suffix, form in BY_SUFFIX.items() if not form.contents]
-        raise InputError(f"{path}: got a file, wanted one of {', '.join(wanted)}")
+        raise InputError(f"{path}: got a file, wanted one with suffix {', '.join(wanted)}")
     return by_suffix
 
 
@@ -67,14 +67,14 @@ def open_volume(
     Args:
       path: TIFF, OME-Zarr or zarr, N5, precomputed, HDF5, MRC or NPY.
       dataset: an array or level inside the container; "" is the format's own default.
-      voxel_nm: (z, y, x), nm; overrides what the file says.
+      voxel_nm: (z, y, x), nm; overrides the voxel size in the file.
 
     Returns:
-      The volume, singleton axes such as time and channel dropped.
+      The volume, without singleton axes such as time and channel.
 
     Raises:
-      InputError: no such file, not readable as what it seems to be, not three-dimensional, empty,
-        of another dtype than uint8, uint16 and float32, or without voxel size.
+      InputError: the file does not exist, cannot be read as its format, is not three-dimensional,
+        is empty, has a dtype other than uint8, uint16 and float32, or has no voxel size.
     """
     path = Path(path)
     if not path.exists():
@@ -89,23 +89,23 @@ def open_volume(
     dtype = checked_dtype(reader.dtype, path)
     if voxel is None:
         raise InputError(
-            f"{path}: got no voxel size, wanted one: --config.data.voxel_nm=z,y,x (nm), of "
-            "reconstruct --input_voxel_nm"
+            f"{path}: got no voxel size, wanted one in nm: --config.data.voxel_nm=z,y,x (train) or "
+            "--input_voxel_nm=z,y,x (reconstruct)"
         )
     return Volume(path, shape, dtype, checked_voxel(voxel, path), form.name, reader.read)
 
 
 def _format_for(path: Path, wanted: str | None) -> Format:
-    """Tell the format of a path to be written."""
+    """Choose the format of a path to be written."""
     suffix = path.suffix.lower()
     form = BY_NAME.get(wanted) if wanted else BY_SUFFIX.get(suffix)
     if form is None:
         known = ", ".join(BY_NAME if wanted else BY_SUFFIX)
         raise InputError(f"{path}: format: got {wanted or path.suffix!r}, wanted one of {known}")
-    # a folder is recognised by what it holds, a file by its suffix alone
+    # a folder is recognised by the files in it, a file by its suffix alone
     nameless_folder = suffix not in BY_SUFFIX and form.contents
     if suffix not in form.suffixes and not nameless_folder:
-        raise InputError(f"{path}: format: got {form.name}, wanted one that goes with the suffix")
+        raise InputError(f"{path}: format: got {form.name}, wanted one that has this suffix")
     return form
 
 
@@ -116,7 +116,7 @@ def plan_volume(
     voxel_nm: Sequence[float],
     format: str | None = None,
 ) -> tuple[str, Layout]:
-    """Check what a new volume is to be, as for `create_volume`; nothing is written.
+    """Check the arguments of `create_volume` and lay out the volume; nothing is written.
 
     Returns:
       The format's name, and the layout.
@@ -138,19 +138,19 @@ def create_volume(
     *,
     format: str | None = None,
 ) -> VolumeWriter:
-    """Prepare a new volume, to be written box by box.
+    """Prepare a new volume that is written box by box.
 
     Args:
-      path: where it is to stand; must not exist. Its parent folder is made.
-      shape: (D, H, W).
+      path: final path; must not exist. A missing parent folder is created.
+      shape: (D, H, W), voxels.
       dtype: uint8, uint16 or float32.
       voxel_nm: (z, y, x), nm. NPY cannot store it.
-      format: a `Volume.format`; by default what the suffix says, `.zarr` being zarr 3 (OME-Zarr
-        0.5) and "zarr2" OME-Zarr 0.4.
+      format: a `Volume.format`; by default the suffix decides. `.zarr` is zarr 3 (OME-Zarr 0.5);
+        "zarr2" is OME-Zarr 0.4.
 
     Returns:
       A context manager: `with create_volume(...) as writer: writer[z0:z1, y0:y1, x0:x1] = array`.
-      What no box covers is zero.
+      Voxels that no box covers are 0.
 
     Raises:
       InputError: the path exists, its suffix or the format is unknown, or shape, dtype or voxel
@@ -171,7 +171,7 @@ def is_chunked(format: str) -> bool:
 
 
 def output_suffix(volume: Volume) -> str:
-    """Name the suffix of an output that is like an input and carries a voxel size.
+    """Return the suffix of an output in the input's format, or in one that stores a voxel size.
 
     Args:
       volume: the input.

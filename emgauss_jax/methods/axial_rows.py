@@ -1,6 +1,6 @@
-"""Rows of an axial plane: interpolation between them, and the places of missing ones.
+"""Rows of an axial plane (xz or yz): interpolation between rows, and rows of missing slices.
 
-Observed rows lie at 0, 1, 2, ...; a missing slice leaves a row of a plane without values.
+Observed rows lie at 0, 1, 2, ...; a missing slice leaves one row of every plane without values.
 Letters: R rows, C columns, K slices, Q queried places, H W block size in px.
 """
 
@@ -17,11 +17,11 @@ from emgauss_jax.methods.interpolate import weights
 
 
 class Missing(NamedTuple):
-    """How many rows any block of a stack may lack; static: shapes never depend on data."""
+    """The most rows that a block of a stack may lack; static, as shapes never depend on data."""
 
-    before: int = 0  # the first slice
-    between: int = 0  # the first and the last
-    after: int = 0  # the last
+    before: int = 0  # rows before the first valid slice
+    between: int = 0  # rows between the first and the last valid slice
+    after: int = 0  # rows after the last valid slice
 
 
 class Stack(NamedTuple):
@@ -33,11 +33,11 @@ class Stack(NamedTuple):
 
 
 def stack_of(block: Block, missing: Missing) -> Stack:
-    """Give every slice of a block a row of its own.
+    """Lay out a block with one row per slice, missing slices included.
 
     Args:
-      block: its valid slices at whole depths, f32[K, H, W].
-      missing: what may lie around and between them; R is K and all of these.
+      block: the valid slices f32[K, H, W], at whole depths.
+      missing: the most slices that may be missing; R is K plus their sum.
     """
     first = block.z[0] - missing.before
     if not any(missing):
@@ -48,7 +48,7 @@ def stack_of(block: Block, missing: Missing) -> Stack:
 
 
 def fill(rows: jax.Array, valid: jax.Array) -> jax.Array:
-    """Interpolate linearly where rows of f32[R, C] are missing: bool[R] is False."""
+    """Fill missing rows of f32[R, C], where `valid` bool[R] is False, by linear interpolation."""
     index = jnp.arange(1.0 * len(rows))
     return _at(Block(rows[:, None], index, valid), index)[:, 0]
 
@@ -61,9 +61,9 @@ def _at(block: Block, depths: jax.Array) -> jax.Array:
 
 
 def between(grid: Any, place: Any) -> Any:
-    """Interpolate rows of f32[R, C, ...] linearly at f32[Q]; past an end, its row.
+    """Interpolate rows f32[R, C, ...] linearly at places f32[Q]; beyond an end, repeat its row.
 
-    In jax or numpy, as the rows are; of a memory-mapped array only the rows needed are read.
+    Rows may be a jax or a numpy array; of a memory-mapped one only the needed rows are read.
     """
     index, share = floor_and_share(place)
     share = share.astype(np.float32).reshape(-1, *[1] * (grid.ndim - 1))
@@ -72,9 +72,9 @@ def between(grid: Any, place: Any) -> Any:
 
 
 def mean_preserving(rows: jax.Array, place: jax.Array) -> jax.Array:
-    """Interpolate rows f32[R, C] that are means of an interval of 1, at f32[Q]; see "cubic_mean".
+    """Interpolate averaged rows f32[R, C] at places f32[Q], keeping their means: "cubic_mean".
 
-    The spline's derivative is a parabola in each interval, hence three weights say all of it.
+    The spline's derivative is a parabola in each interval, so three values per interval define it.
     """
     count = len(rows)
     at = np.arange(count)[:, None] + (-0.5, 0.0, 0.5)
@@ -91,5 +91,5 @@ INTERPOLATIONS = {"linear": between, "cubic_mean": mean_preserving}
 
 
 def interpolate(rows: jax.Array, place: jax.Array, profile: SliceProfile) -> jax.Array:
-    """Interpolate f32[R, C] at f32[Q] without a network: what one adds to."""
+    """Interpolate rows f32[R, C] at f32[Q]: the base to which a network adds its output."""
     return INTERPOLATIONS[profile.interpolation](rows, place)

@@ -1,4 +1,4 @@
-"""The contract every method keeps, and the block it is given.
+"""The contract of every method, and the block of slices it works on.
 
 Letters: K observed slices, L labels, Q queried planes, H W a block's lateral size in px.
 A method is written for ONE block; `training` adds the block axis with `jax.vmap`.
@@ -20,7 +20,7 @@ class Block(NamedTuple):
     slices: jax.Array  # f32[K, H, W], intensity in [0, 1]
     z: jax.Array  # f32[K], depth in input-slice units (0, 1, 2, ...)
     valid: jax.Array  # bool[K], False where a slice is missing or damaged
-    # Pseudo-labels: planes that other methods filled in, learned from like thin slices; None: none
+    # Pseudo-labels, if any: planes filled in by other methods; a fit learns them like thin slices
     labels: jax.Array | None = None  # f16[L, H, W]
     label_z: jax.Array | None = None  # f32[L], input-slice units
 
@@ -28,19 +28,19 @@ class Block(NamedTuple):
 class Method(NamedTuple):
     """A method as pure functions of pytrees.
 
-    `init(key, block) -> params`; of a shared network the same for any block, and for None
+    `init(key, block) -> params`; a shared network ignores the block, which may be None
     `loss(params, teacher, block, key, step, weights) -> (scalar, metrics)`
     `predict(params, block, z f32[Q]) -> f32[Q, H, W]` at any real z
-    `predict_with_error(params, block, z f32[Q])`: what `predict` gives, and its standard error,
-        f32[Q, H, W] each; None, the method does not know it.
+    `predict_with_error(params, block, z f32[Q])`: the planes of `predict` and their standard
+        error, f32[Q, H, W] each; None if the method cannot estimate it.
     `factors`: (least, most) lateral px from slice to slice that a network is trained for besides
-        its own stack's; None, its own alone.
+        those of its own stack; None if only for its own.
     `maintain(params, teacher, block, key, step) -> (params, teacher, fresh)`: upkeep without
-        gradients; shapes never change. `fresh` is a pytree like params of bool, broadcastable to
-        each leaf: where it is True the optimizer's moments start again.
-    `weights`: loss weights by their names in the method's config section; `loss` is given numbers
-        for them, traced, so that fits of one program may differ in them.
-    `per_block`: True, parameters carry a block axis and gradients stay local; False, one shared
+        gradients; shapes never change. `fresh` is a pytree of bool like params, broadcastable to
+        each leaf: where it is True the optimizer's moments are reset.
+    `weights`: loss weights, named as in the method's config section; `loss` gets them as traced
+        numbers, so that one compiled program serves fits with different weights.
+    `per_block`: True: parameters have a block axis and gradients stay local; False: one shared
         network, whose gradients are averaged over `batch` blocks drawn at every step.
     """
 
@@ -56,18 +56,18 @@ class Method(NamedTuple):
 
 
 def no_upkeep(params, teacher, block, key, step) -> tuple[Params, Params, Params]:
-    """Leave everything as it is: `maintain` of a method without upkeep."""
+    """Return params and teacher unchanged: `maintain` of a method without upkeep."""
     del block, key, step
     return params, teacher, jax.tree.map(lambda leaf: jnp.zeros((1,) * leaf.ndim, bool), params)
 
 
 def has_neighbours(valid: jax.Array) -> jax.Array:
-    """Mark the valid slices that lie between two other valid ones, bool[K]."""
+    """Mark the valid slices that lie between two other valid slices, bool[K]."""
     return valid & (valid.cumsum() > 1) & (valid[::-1].cumsum()[::-1] > 1)
 
 
 class Bracket(NamedTuple):
-    """Where a depth lies between its nearest valid slices."""
+    """The nearest valid slices around a depth, and the depth's place between them."""
 
     lower: jax.Array  # i32[], index of the nearest valid slice at or below z
     upper: jax.Array  # i32[], index of the nearest valid slice above z (lower itself at an end)
@@ -78,24 +78,24 @@ def shown(block: Block, offsets: tuple[float, ...], z: jax.Array) -> jax.Array:
     """Clamp depths to the range that the slices show: beyond it nothing can be learned.
 
     Args:
-      offsets: of the planes of a slice, ascending, input-slice units.
-      z: f32[...], likewise.
+      offsets: depths of a slice's planes from its middle, ascending, input-slice units.
+      z: f32[...], depths, input-slice units.
 
     Returns:
-      f32[...], the nearest depth within the first and the last slice.
+      f32[...], the nearest depth that the slices show.
     """
     return jnp.clip(z, block.z[0] + offsets[0], block.z[-1] + offsets[-1])
 
 
 def bracket(block: Block, z: jax.Array) -> Bracket:
-    """Find the valid slices around a depth; beyond the first or last one, clamp to it.
+    """Find the valid slices around a depth; clamp to the first and the last valid slice.
 
     Args:
       block: the observed slices; at least one must be valid.
       z: f32[], depth in input-slice units.
 
     Returns:
-      The bracket of z. A missing slice is nothing but a wider gap.
+      The bracket of z. A missing slice only makes the gap wider.
     """
     index = jnp.arange(block.z.shape[0])
     below = block.valid & (block.z <= z)
@@ -110,21 +110,21 @@ def bracket(block: Block, z: jax.Array) -> Bracket:
 
 
 def floor_and_share(place: Any) -> tuple[Any, Any]:
-    """Split places f[...] into the row below, i32[...], and how far beyond it; jax or numpy."""
+    """Split places f[...] into the row below, i32[...], and the rest, f[...]; jax or numpy."""
     floor = jnp.floor if isinstance(place, jax.Array) else np.floor
     lower = floor(place)
     return lower.astype(np.int32), place - lower
 
 
 def gap_around(place: Any, count: int) -> tuple[Any, Any]:
-    """Find the two of `count` rows, 0, 1, 2, ..., that each place lies between; jax or numpy.
+    """Find the gap between two of `count` rows, at 0, 1, 2, ..., that holds each place.
 
     Args:
-      place: f[...], counted in rows.
+      place: f[...], counted in rows; jax or numpy.
 
     Returns:
-      i32[...], the lower row, 0 to count - 2; f[...], 0 at the lower row and 1 at the next one,
-      beyond that before the first row and after the last.
+      i32[...], the gap's lower row, 0 to count - 2; f[...], 0 at the lower row and 1 at the next
+      row, below 0 before the first row and above 1 after the last row.
     """
     lower = floor_and_share(place)[0].clip(0, count - 2)
     return lower, place - lower

@@ -1,4 +1,4 @@
-"""Interpolation along z: the rivals every learned method is compared with.
+"""Interpolation along z: the baselines that every learned method is compared with.
 
 Letters: K observed slices, V valid ones, Q queried planes, H W lateral size in px.
 Every kind is linear in the slices, hence one matrix f64[Q, V]. This is host-side numpy, for blocks
@@ -15,23 +15,23 @@ from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.slice_profile import SliceProfile, every_second
 from emgauss_jax.methods.base import Block
 
-BLUR_CANDIDATES = (0.7, 1.0, 1.5, 2.0)
-DEFAULT_BLUR = 1.0  # where too few slices are valid to hide one
+BLUR_CANDIDATES = (0.7, 1.0, 1.5, 2.0)  # px
+DEFAULT_BLUR = 1.0  # px, if there are too few valid slices to hide one
 
 
 def weights(kind: str, z_valid: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Give the weight of every valid slice in every queried plane.
+    """Compute the weight of every valid slice in every queried plane.
 
     Args:
       kind: "nearest" (a tie goes to the lower slice), "linear", "cubic" (not-a-knot spline) or
         "cubic_mean" (for averaged slices: the mean of the result over a valid slice's own interval
         [z - 0.5, z + 0.5] is that slice).
       z_valid: f[V], depths of the valid slices, ascending, input-slice units (whole numbers).
-      z: f[Q], depths asked for. Beyond the end slices they are clamped to them; "cubic_mean" goes
-        on to the end of the end slices' intervals.
+      z: f[Q], depths of the planes; clamped to the end slices, with "cubic_mean" to the ends of
+        their intervals.
 
     Returns:
-      f64[Q, V], rows summing to 1. Where V is small the spline's order is the one possible.
+      f64[Q, V], rows summing to 1. With few slices the spline has the highest order they allow.
 
     Source: data protocol of the averaging task: the derivative of a cubic spline through the
       cumulative sum along z. A missing slice in the sum is filled linearly.
@@ -57,7 +57,7 @@ def _mean_preserving(z_valid: np.ndarray, z: np.ndarray) -> np.ndarray:
     filled = weights("linear", z_valid, every)
     edges = np.append(every - 0.5, every[-1] + 0.5)
     total = np.concatenate([np.zeros((1, len(z_valid))), filled.cumsum(axis=0)])
-    # Natural ends: the intensity levels out there. A not-a-knot spline overshoots, 0.3 dB worse.
+    # Natural ends let the intensity level out; a not-a-knot spline overshoots, 0.3 dB worse.
     spline = CubicSpline(edges, total, bc_type="natural")
     return spline(np.clip(z, edges[0], edges[-1]), 1)
 
@@ -73,7 +73,7 @@ def _combine(kind: str, slices: np.ndarray, z_valid: np.ndarray, z: np.ndarray) 
 
 
 def _blur_depth(z_valid: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give sqrt(d / (gap / 2)), 0 on a valid slice, at most 1; and the gap. Both f64[Q]."""
+    """Compute sqrt(d / (gap / 2)), 0 on a valid slice, at most 1; and the gap. Both f64[Q]."""
     gaps = np.diff(z_valid)
     gap = gaps[np.clip(np.searchsorted(z_valid, z) - 1, 0, len(gaps) - 1)]
     distance = np.abs(np.asarray(z)[:, None] - z_valid).min(axis=1)
@@ -81,7 +81,7 @@ def _blur_depth(z_valid: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _blur_planes(planes: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    """Blur each plane in itself by its own sigma, px; sigma 0 leaves it as it is."""
+    """Blur each plane laterally by its own sigma, px; sigma 0 leaves a plane unchanged."""
     blurred = [gaussian_filter(p, s) if s > 0 else p for p, s in zip(planes, sigmas, strict=True)]
     return np.stack(blurred) if blurred else planes
 
@@ -89,15 +89,15 @@ def _blur_planes(planes: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
 def between_slices(
     slices: np.ndarray, z_valid: np.ndarray, z: np.ndarray, profile: SliceProfile
 ) -> np.ndarray:
-    """Give the standard deviation of a voxel that is one of its two neighbours.
+    """Compute the standard deviation of a voxel that randomly equals either neighbouring slice.
 
-    The chance of either is its interpolation weight; in an averaged slice, whose planes are all
-    unknown, even. Beyond the end slices it grows as it does near a slice.
+    The probability of a slice is its interpolation weight; for averaged slices, whose planes are
+    all unknown, 1/2. Beyond the end slices the deviation grows as it does near a slice.
 
     Args:
       slices: f32[V, H, W], two or more.
-      z_valid: f32[V], their depths.
-      z: f64[Q].
+      z_valid: f32[V], depths of the slices, input-slice units.
+      z: f64[Q], depths of the planes, input-slice units.
       profile: of the slices.
 
     Returns:
@@ -110,12 +110,12 @@ def between_slices(
 
 
 def choose_blur(block: Block) -> float:
-    """Choose the blur of `linear_blur` on the observed slices alone.
+    """Choose the blur of `linear_blur` from the observed slices alone.
 
     Every second valid slice is hidden and interpolated from the others, across a gap about twice
-    the real one. What lies between two slices runs obliquely, so the uncertainty of its place
-    grows with the gap: s in the middle of a doubled gap serves 2 s there. A candidate is
-    therefore tried with sigma times (hidden gap / usual gap) and can be used as it is.
+    the real one. Structures run obliquely, so the uncertainty of their place grows with the gap: a
+    doubled gap needs twice the blur. Each candidate s is therefore tried with its sigma times
+    (hidden gap / median gap), and the best s is used unchanged on real gaps.
 
     Args:
       block: the observed slices.
@@ -145,7 +145,7 @@ def linear_blur(block: Block, z: np.ndarray, s: float) -> np.ndarray:
     Args:
       block: the observed slices.
       z: f[Q], depths, input-slice units.
-      s: px, of the middle of a gap.
+      s: px, the blur in the middle of a gap.
 
     Returns:
       f32[Q, H, W].
@@ -160,12 +160,12 @@ TABLE = ("nearest", "linear", "linear_blur", "cubic")
 
 
 def rivals(profile: SliceProfile) -> tuple[str, ...]:
-    """Name the interpolations that every score stands beside."""
+    """Name the interpolations that a report scores beside the method."""
     return tuple(dict.fromkeys((*TABLE, profile.interpolation)))
 
 
 def best_free(profile: SliceProfile) -> str:
-    """Name the best interpolation of slices of a profile."""
+    """Name the best interpolation that needs no learning, for slices of a profile."""
     return "linear_blur" if profile.interpolation == "linear" else profile.interpolation
 
 
@@ -178,7 +178,7 @@ def baselines(block: Block, z: np.ndarray, names: Sequence[str] = TABLE) -> dict
       names: kinds of `weights`, and "linear_blur".
 
     Returns:
-      f32[Q, H, W] under each name.
+      name -> f32[Q, H, W].
     """
     return {name: _interpolated(name, block, z) for name in names}
 

@@ -1,8 +1,8 @@
-"""Training pairs from lateral images alone: one lateral axis is degraded as z was.
+"""Training pairs from lateral images alone: one lateral axis is degraded like the z axis.
 
 Letters: R observed rows, k planes for every observed slice, C columns, K slices, H W block size.
-Both slice profiles are one grid of planes: slice i has k of them, plane i k + j lying at
-`profile.plane_offsets(k)[j]` from it. A stack of thin slices ends with the last slice itself.
+Both slice profiles share one grid of planes: slice i has k planes, and plane i k + j lies at
+`profile.plane_offsets(k)[j]` from slice i. A stack of thin slices ends at its last slice.
 """
 
 import jax
@@ -15,17 +15,17 @@ from emgauss_jax.methods.interpolate import weights
 
 
 def rows_of_image(most: int, size: int, factor: int, profile: SliceProfile) -> int:
-    """Count the observed rows of a training image: what is wanted, or what so many px hold."""
+    """Count the observed rows of a training image: at most `most`, and no more than fit."""
     return min(most, profile.rows_within(size, factor))
 
 
 def base_weights(rows: int, factor: int, profile: SliceProfile) -> np.ndarray:
-    """Give the interpolation a network adds to: f64[planes, R]."""
+    """Compute the weights f64[planes, R] of the interpolation to which a network adds."""
     return weights(profile.interpolation, np.arange(rows), profile.plane_depths(rows, factor))
 
 
 def contrast(block: Block) -> tuple[jax.Array, jax.Array]:
-    """Mean and standard deviation of the valid slices, f32[] each."""
+    """Compute mean and standard deviation of the valid slices, f32[] each."""
     share = block.valid / block.valid.sum() / block.slices[0].size
     mean = jnp.einsum("k,khw->", share, block.slices)
     return mean, jnp.sqrt(jnp.einsum("k,khw->", share, jnp.square(block.slices - mean))) + 1e-6
@@ -39,7 +39,7 @@ def halve(slices: jax.Array) -> jax.Array:
 
 
 def draw_image(key: jax.Array, slices: jax.Array, planes: int, columns: int) -> jax.Array:
-    """Cut a random piece out of a random slice, either lateral axis as its rows, either way up.
+    """Cut a random piece out of a random slice, transposed and mirrored at random.
 
     Args:
       key: PRNG key, consumed.

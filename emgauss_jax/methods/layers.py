@@ -1,4 +1,4 @@
-"""The layer that networks on image planes are made of. Letters: R rows, C columns, F features."""
+"""The convolution of networks on image planes. Letters: R rows, C columns, F features."""
 
 from collections.abc import Callable
 
@@ -10,10 +10,10 @@ REACH = (1, 2, 4, 8, 4, 2)
 
 
 def reach_of(block: int) -> int:
-    """Give the px between the taps along a row, in one of many residual blocks.
+    """Return the dilation along a row (px between taps) of one of many residual blocks.
 
-    From row to row structures move by several px: taps that are spread out see together what
-    belongs together.
+    Structures move by several px from row to row, so a kernel needs dilated taps to see the same
+    structure in neighbouring rows.
 
     Source: dilation as in IRCNN.
     """
@@ -21,21 +21,21 @@ def reach_of(block: int) -> int:
 
 
 def on_cpu() -> bool:
-    """Tell whether caches are small and a step of a loop costs nothing."""
+    """Tell whether jax runs on a CPU, where caches are small and a loop step costs nothing."""
     return jax.default_backend() == "cpu"
 
 
 class Conv3x3(nn.Module):
-    """A convolution as three matrix products of shifted copies.
+    """A 3 x 3 convolution as three matrix products of shifted copies.
 
-    Not `nn.Conv`: inside a loop, and a fit is one, XLA's convolution takes 30 times as long on a
-    CPU, where the product is level with the convolution outside of one.
+    Not `nn.Conv`: on a CPU, XLA's convolution takes 30 times as long inside a loop, such as a fit,
+    as outside a loop. The matrix products take as long as XLA's convolution outside.
     """
 
     features: int
-    start: Callable[..., jax.Array]  # of the kernel
-    reach: int = 1  # px between its taps along a row
-    border: str = "constant"  # zeros; "edge": the last px go on, and one intensity stays one
+    start: Callable[..., jax.Array]  # initializer of the kernel
+    reach: int = 1  # px between the kernel's taps along a row
+    border: str = "constant"  # zeros; "edge" repeats the last px, so a uniform image stays uniform
 
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:

@@ -1,7 +1,7 @@
 """Interpolation along motion: optical flow from slice to slice, found coarse to fine.
 
 Structures run obliquely through a stack, and from slice to slice they move by more px than they
-are wide: a gradient alone does not find such a motion, matching smoothed images first does.
+are wide. Gradients at full resolution miss such a motion, so coarse images are matched first.
 Letters: V valid slices, Q queried planes, H W lateral size in px.
 
 Source: TV-L1 flow, Zach, Pock and Bischof 2007, its total variation by Chambolle's projection.
@@ -16,21 +16,21 @@ from scipy.ndimage import gaussian_filter
 
 from emgauss_jax.methods.base import gap_around
 
-SMOOTHING = 2.0  # px, before matching: noise does not move along
-ATTACHMENT = 2.0  # weight of intensity, in units of its deviation, against smoothness
-TIGHTNESS = 0.3  # of the flow to its smoothed copy
+SMOOTHING = 2.0  # px, blur before matching, because noise does not follow the motion
+ATTACHMENT = 2.0  # weight of the intensity error (in standard deviations) against smoothness
+TIGHTNESS = 0.3  # of the tie between the flow and its smoothed copy
 STEP = 0.25  # of the projection: the largest that converges in two dimensions
 WARPS, STEPS, PROJECTIONS = 5, 10, 2
-SMALLEST = 16  # px a side, of the coarsest level
-SHARE = 0.8  # of a flow that is followed, because a motion found is not always there
-AT_ONCE = 4  # pairs or planes: what a CPU's caches hold
+SMALLEST = 16  # px, least side of the coarsest level
+SHARE = 0.8  # fraction of a flow that is followed, because a motion found is not always real
+AT_ONCE = 4  # pairs or planes computed together: what a CPU's caches hold
 
 
 class Flows(NamedTuple):
     """Where every pixel of a slice lies in its neighbour."""
 
     forth: jax.Array  # f32[V - 1, 2, H, W], px (y, x), from each slice to the next
-    back: jax.Array  # f32[V - 1, 2, H, W], from the next to each
+    back: jax.Array  # f32[V - 1, 2, H, W], from the next slice back to each
 
 
 def match(first: jax.Array, second: jax.Array) -> jax.Array:
@@ -80,7 +80,7 @@ def _refine(first: jax.Array, second: jax.Array, flow: jax.Array) -> jax.Array:
 
 
 def _smooth(rough: jax.Array, dual: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Bring f32[H, W] nearer to least total variation; also return its dual, f32[2, H, W]."""
+    """Reduce the total variation of f32[H, W]; also return its dual variable, f32[2, H, W]."""
     smooth = rough
     for _ in range(PROJECTIONS):
         gradient = jnp.stack(
@@ -96,7 +96,7 @@ def _smooth(rough: jax.Array, dual: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
-    """Take f32[H, W] at p + flow, f32[2, H, W] px; beyond the border its last px."""
+    """Sample f32[H, W] at p + flow, f32[2, H, W] px; beyond the border, repeat its last px."""
     places = jnp.indices(image.shape) + flow
     return jax.scipy.ndimage.map_coordinates(image, list(places), order=1, mode="nearest")
 
@@ -129,14 +129,14 @@ def along(flows: Flows, slices: jax.Array, place: jax.Array) -> tuple[jax.Array,
       place: f32[Q], depths counted in valid slices, 0 to V - 1.
 
     Returns:
-      f32[Q, H, W], and the standard deviation of voxels that are of one of the two slices.
+      f32[Q, H, W], and the standard deviation of voxels that randomly equal either slice.
     """
 
     def plane(place):
         lower, past = gap_around(place, len(slices))
         forth, back = SHARE * flows.forth[lower], SHARE * flows.back[lower]
         rest = 1 - past
-        # A flow is known at its own slice and taken for that of the plane: half of each.
+        # A flow is defined on its own slice but used on the plane, so both flows are averaged.
         below = (warp(slices[lower], -past * forth) + warp(slices[lower], past * back)) / 2
         above = (warp(slices[lower + 1], rest * forth) + warp(slices[lower + 1], -rest * back)) / 2
         deviation = jnp.sqrt(rest * past) * jnp.abs(above - below)

@@ -1,4 +1,4 @@
-"""From a config to a method: the one place that knows their names."""
+"""Build the method that a config names; the only module that knows all methods."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -32,8 +32,8 @@ def build_emgauss(config: Any, sampling: AxialSampling) -> Method:
     """Build EMGauss from the `emgauss` section of a config.
 
     Args:
-      config: mapping with the fields of `Settings`, its parts as sections of their own.
-      sampling: of the stack along z.
+      config: mapping with the fields of `Settings`; nested dataclasses are sections.
+      sampling: how the stack is sampled along z.
     """
     fields = dict(config)
     name = fields.pop("deformation")
@@ -41,7 +41,7 @@ def build_emgauss(config: Any, sampling: AxialSampling) -> Method:
     if name not in DEFORMATIONS:
         raise InputError(f"emgauss.deformation: got {name!r}, wanted one of {list(DEFORMATIONS)}")
     if not sampling.profile.is_plane:
-        fields["holdout_every"] = 0  # no gap lies between slices that could be blurred
+        fields["holdout_every"] = 0  # averaged slices leave no gap between them to blur
     settings = Settings(
         stages=Stages(**fields.pop("stages")),
         control=DensityControl(**fields.pop("control")),
@@ -54,7 +54,7 @@ def build_emgauss(config: Any, sampling: AxialSampling) -> Method:
 
 def build_niiv(config: Any, sampling: AxialSampling) -> Method:
     """Build niiv from the `niiv` section of a config, the fields of its `Settings`."""
-    factor = max(2, round(sampling.anisotropy))  # of training pairs; to any stack it can be applied
+    factor = max(2, round(sampling.anisotropy))  # of training pairs; the network fits any stack
     return niiv.build(niiv.Settings(factor, sampling.profile, sampling.missing, **config))
 
 
@@ -79,19 +79,19 @@ def build_linear(config: Any, sampling: AxialSampling) -> Method:
 
 
 def build_shared(asked_by: str, config: Any, sampling: AxialSampling) -> Method:
-    """Build the method of another run's config, one whose network serves any stack.
+    """Build the method of another run's config, if its shared network serves any stack.
 
     Args:
       asked_by: the setting or flag that names the run, for the message.
 
     Raises:
-      InputError: a method that fits every volume anew.
+      InputError: the method fits every volume anew.
     """
     method = build(config.method, config, sampling)
     if method.per_block:
         raise InputError(
             f"{asked_by}: got a workdir of {config.method}, which fits every volume anew, wanted "
-            "one of a network (niiv, emformer)"
+            "a workdir of a shared network (niiv, emformer)"
         )
     return method
 
@@ -110,16 +110,16 @@ def build(name: str, config: Any, sampling: AxialSampling) -> Method:
 
     Args:
       name: `config.method`.
-      config: the whole config; the section of the method's own name is its settings.
-      sampling: of the stack along z.
+      config: the whole config; the section named like the method holds its settings.
+      sampling: how the stack is sampled along z.
 
     Raises:
-      InputError: no such method, or settings that cannot work.
+      InputError: there is no such method, or a setting cannot work.
     """
     if name not in METHODS:
         raise InputError(f"method: got {name!r}, wanted one of {sorted(METHODS)}")
     if name not in config:
         raise InputError(
-            f"method: got {name!r} in a config without settings of it, wanted a config of {name}"
+            f"method: got {name!r} in a config without a section {name}, wanted a config of {name}"
         )
     return METHODS[name](config[name], sampling)

@@ -1,4 +1,4 @@
-"""The standard error of a network that sees a stack in several ways: how far these differ, scaled.
+"""The standard error of a network that predicts from several views: their spread, scaled.
 
 Letters: V views, K slices, Q queried planes, H W block size.
 """
@@ -21,10 +21,10 @@ Views = Callable[[Block, jax.Array], jax.Array]  # block, f32[Q] -> f32[V, Q, H,
 
 
 def predicting(views: Callable[..., jax.Array], settings: Any) -> dict[str, Callable]:
-    """Make `predict` and `predict_with_error` of a `Method` of what it sees.
+    """Make `predict` and `predict_with_error` of a `Method` from its views.
 
     Args:
-      views: views(settings, params, block, z).
+      views: views(settings, params, block, z) -> f32[V, Q, H, W].
       settings: a dataclass with `profile` and `missing`.
     """
     gapless = dataclasses.replace(settings, missing=Missing())
@@ -34,7 +34,7 @@ def predicting(views: Callable[..., jax.Array], settings: Any) -> dict[str, Call
         return views(settings, params, block, z).mean(axis=0)
 
     def predict_with_error(params: Any, block: Block, z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Draw the same, and tell its standard error."""
+        """Draw the same planes and their standard error, f32[Q, H, W] each."""
         planes = views(settings, params, block, z)
         judged = functools.partial(views, gapless, params)
         scale = error_by_spread(judged, block, settings.profile)
@@ -44,19 +44,19 @@ def predicting(views: Callable[..., jax.Array], settings: Any) -> dict[str, Call
 
 
 def error_by_spread(views: Views, block: Block, profile: SliceProfile) -> jax.Array:
-    """Measure the error by the spread of the views, both root mean squares.
+    """Measure the ratio error / spread of the views, both root mean squares.
 
-    The truth is known at half the resolution, see `SliceProfile.held_out`. Beside a gap none is
-    judged, unless all are: as if there were no gap, which has the error too large rather than too
-    small.
+    The truth is known at half the resolution, see `SliceProfile.held_out`. Slices beside a gap are
+    not judged. If all are beside gaps, all are judged as if there were none, which makes the error
+    too large rather than too small.
 
     Args:
-      views: of stacks without gaps.
+      views: views of a stack without gaps.
       block: the observed slices, all valid; some may be missing between them.
-      profile: of its slices.
+      profile: of the slices.
 
     Returns:
-      f32[]; 1 where too few slices are there to hide any.
+      f32[], the ratio; 1 if there are too few slices to hide any.
     """
     fine = lateral_pairs.halve(block.slices)
     coarse, hidden = profile.coarsen(fine), profile.held_out(np.arange(len(fine)))
@@ -73,11 +73,11 @@ def error_by_spread(views: Views, block: Block, profile: SliceProfile) -> jax.Ar
 
 
 def _gapless(z: jax.Array, around: np.ndarray) -> jax.Array:
-    """Weigh by 1 what has no gap around it, 0 else; by 1 all of it where all has.
+    """Give judged slices without a gap around them weight 1, others 0; all 1 if all have gaps.
 
     Args:
       z: f32[K], depths of slices.
-      around: i64[2, N], the first and the last slice that count.
+      around: i64[2, N], the first and the last slice around each judged slice.
 
     Returns:
       f32[N].

@@ -1,6 +1,6 @@
-"""Pseudo-labels: every source of a run fills in the planes between slices, and their mean is kept.
+"""Make pseudo-labels: every source fills in the planes between slices; their mean is kept.
 
-The mean is weighted by how near each source came to slices that were held out.
+The mean is weighted by the sources' errors on held-out slices.
 
 Letters: V valid slices, P planes, H W field in px.
 """
@@ -27,14 +27,14 @@ def generate(
     folder: pathlib.Path | None,
     watch: Watch = unwatched,
 ) -> Labels:
-    """Fit the sources, judge them and mix what they fill in, unless that has been done.
+    """Fit the sources, weigh them and mix their planes, or read the labels if they exist.
 
     Args:
-      template: of the run.
+      template: sources and settings of the run.
       observed: the slices of a region; they are read.
-      folder: of the region; gets prior/ with the labels, and the fits while they last. None:
-        nothing is written to disk.
-      watch: is told how many steps of a source's fit are done.
+      folder: of the region; gets prior/ with the labels and, until it is fitted, the sources' fits.
+        None: nothing is written to disk.
+      watch: is told after every dispatch how many steps of a source's fit are done.
     """
     z, plane_z = observed.z_valid, template.plane_z(observed)
     if folder and (found := read_labels(folder, plane_z, template.factor)):
@@ -70,14 +70,14 @@ def judge(
     folder: pathlib.Path | None,
     watch: Watch,
 ) -> SourceWeights:
-    """Measure how far to believe each source, at half the resolution, where the truth is observed.
+    """Weigh the sources by their errors at half the resolution, where the truth is observed.
 
     Args:
-      learned: by each source, from the stack.
+      learned: name -> what the source has learned from the stack.
       stack: V valid slices.
-      z: f32[V], their depths, input-slice units.
-      folder: for fits of sources that get used to that resolution first; None: none is kept.
-      watch: is told how far these are.
+      z: f32[V], depths of the slices, input-slice units.
+      folder: for the fits of sources that first train on at half the resolution; None: not kept.
+      watch: is told how many steps of these fits are done.
     """
     profile, sources = template.profile, template.sources
     fine = np.asarray(halve(stack.slices))
@@ -100,9 +100,9 @@ def fill_in(
     """Fill in planes by every source.
 
     Args:
-      learned: by each.
-      stack: valid slices, counted 0, 1, 2, ...
-      depths: f64[P], so counted.
+      learned: name -> what the source has learned.
+      stack: valid slices at depths 0, 1, 2, ...
+      depths: f64[P], counted in valid slices.
 
     Returns:
       name -> planes f32[P, H, W] and their spread.
@@ -114,7 +114,7 @@ def fill_in(
 
 
 def weights_along(depths: np.ndarray, z: np.ndarray, judged: SourceWeights) -> dict[str, Any]:
-    """Weigh each source at depths counted in valid slices, f32[P]."""
+    """Return the weight f32[P] of each source at depths counted in valid slices."""
     wide = _is_wide(depths, z)
     return {
         name: np.where(wide, judged.wide_weights.get(name, 0.0), weight).astype(np.float32)
@@ -123,6 +123,6 @@ def weights_along(depths: np.ndarray, z: np.ndarray, judged: SourceWeights) -> d
 
 
 def _is_wide(depths: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Find the depths, counted in valid slices, in a gap where a slice is missing, bool[P]."""
+    """Mark the depths, counted in valid slices, in a gap with a missing slice, bool[P]."""
     lower, _ = gap_around(depths, len(z))
     return np.diff(z)[lower] > 1

@@ -1,7 +1,7 @@
-"""All sources of pseudo-labels by name: the one place that knows them.
+"""All sources of pseudo-labels by name; the only module that knows all of them.
 
-`BASE` is asked in every gap; where no other source is asked it has all the weight. Weights, reports
-and folders use these names.
+`BASE` fills in every gap; where no other source does, it has all the weight. Weights, reports and
+folders use these names.
 """
 
 from emgauss_jax.pseudo_labels.sources import (

@@ -1,7 +1,7 @@
 """The contract of a source of pseudo-labels: one way of filling in the planes between slices.
 
-A new source is a file in `sources/` that exports a `SourceKind`, and its line in `registry.py`. It
-is judged on held-out slices beside the others, and weighed by how near it came.
+A new source is a file in `sources/` that exports a `SourceKind`, and a line in `registry.py`. All
+sources are judged on held-out slices, and weighted by their errors there.
 Letters: V valid slices, P planes, H W field in px.
 """
 
@@ -17,10 +17,10 @@ from emgauss_jax.training.metrics_log import Watch
 
 
 class Filled(NamedTuple):
-    """Planes, and how uncertain their source is of them."""
+    """Planes filled in by a source, and their uncertainty."""
 
     mean: np.ndarray  # f32[P, H, W], intensity
-    spread: np.ndarray  # f32[P, H, W], a standard deviation: how far its views differ
+    spread: np.ndarray  # f32[P, H, W], standard deviation among the source's views
 
 
 def _fit_nothing(stack: Block, folder: pathlib.Path | None, watch: Watch) -> None:
@@ -29,13 +29,13 @@ def _fit_nothing(stack: Block, folder: pathlib.Path | None, watch: Watch) -> Non
 
 
 def _adapt_nothing(learned: Any, coarse: Block, folder: pathlib.Path | None, watch: Watch) -> Any:
-    """Return what was learned: `adapt` of a source that need not train on."""
+    """Return `learned` unchanged: `adapt` of a source that does not train on."""
     del coarse, folder, watch
     return learned
 
 
 def _check_nothing() -> None:
-    """Need nothing: `check` of a source that reads no file."""
+    """Check nothing: `check` of a source that reads no file."""
 
 
 class Source(NamedTuple):
@@ -45,13 +45,13 @@ class Source(NamedTuple):
     f64[P] are counted likewise.
 
     `fill_in(learned, stack, depths) -> Filled`
-    `fit(stack, folder, watch) -> learned`: learn from the stack, and tell `watch` how far it is.
-        Killed and called again, go on with what is in the folder, which is deleted once the region
-        is fitted; None, keep nothing on disk.
+    `fit(stack, folder, watch) -> learned`: learn from the stack, and tell `watch(done, total)` the
+        steps. A call after a kill continues the fit in the folder, which is deleted once the region
+        is fitted; where it is None, nothing is written to disk.
     `adapt(learned, coarse, folder, watch) -> learned`: train on at half the resolution, on a stack
-        without the held-out slices, before being scored on those.
-    `check()`: raise InputError where something that it needs cannot be had.
-    `plain_gaps_only`: its planes weigh nothing in a gap in which a slice is missing.
+        without the held-out slices, before the source is scored on these slices.
+    `check()`: raise InputError if a file that the source needs cannot be used.
+    `plain_gaps_only`: the source has weight 0 in a gap with a missing slice.
     """
 
     fill_in: Callable[[Any, Block, np.ndarray], Filled]
@@ -62,11 +62,11 @@ class Source(NamedTuple):
 
 
 class SourceKind(NamedTuple):
-    """What the registry knows of a source before it is made.
+    """The functions by which the registry selects and makes a source.
 
-    `why_not(config, observed) -> str`: why a run does not ask it of a stack; "" where it does,
-        "off" where the config does not want it.
-    `make(config, observed) -> Source`: of the whole config; the stack's slices are not read.
+    `why_not(config, observed) -> str`: why a run does not use the source for a stack; "" if it
+        does, "off" if the config turns the source off.
+    `make(config, observed) -> Source`: takes the whole config; the stack's slices are not read.
     """
 
     why_not: Callable[[Any, SliceStack], str]

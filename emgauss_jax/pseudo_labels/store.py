@@ -1,4 +1,4 @@
-"""Pseudo-labels of a region, and how wrong they may be, in its folder.
+"""The files of a region's pseudo-labels, of their standard errors and of the sources' weights.
 
 Letters: P planes, H W field in px, k planes for every valid slice.
 """
@@ -15,7 +15,7 @@ from emgauss_jax.pseudo_labels.weights import SourceWeights
 from emgauss_jax.storage.files import read_json, write_json
 
 FOLDER = "prior"
-FITS = "fits"  # of the sources, inside it
+FITS = "fits"  # of the sources, inside FOLDER
 PLANES, SPREAD = "labels.npy", "spread.npy"
 WEIGHTS = "weights.json"  # written last
 
@@ -24,8 +24,8 @@ class Labels(NamedTuple):
     """Pseudo-labels of a whole field, k planes for every valid slice."""
 
     planes: np.ndarray  # f16[P, H, W], intensity
-    spread: np.ndarray  # f16[P, H, W], intensity, their standard error: how far all that enters
-    # them differs, scaled to the error on hidden slices
+    spread: np.ndarray  # f16[P, H, W], intensity, standard error: the spread among the sources'
+    # planes and views, scaled to the error on held-out slices
     z: np.ndarray  # f32[P], input-slice units
     per_slice: int  # k
     judged: SourceWeights
@@ -41,7 +41,7 @@ def half(values: np.ndarray) -> np.ndarray:
 
 
 def write_labels(workdir: pathlib.Path, labels: Labels) -> None:
-    """Write labels and their spread; they are there once all is."""
+    """Write the labels, their spread and, last, the weights."""
     folder = workdir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / PLANES, labels.planes)
@@ -50,15 +50,15 @@ def write_labels(workdir: pathlib.Path, labels: Labels) -> None:
 
 
 def read_labels(workdir: pathlib.Path, z: np.ndarray, per_slice: int) -> Labels | None:
-    """Read labels; blank ones once `forget` has taken them away, None where there are none yet.
+    """Read labels; their planes are 0 after `forget`. None if no labels were written.
 
     Args:
-      workdir: of the region.
-      z: f32[P], their depths, input-slice units.
+      workdir: folder of the region.
+      z: f32[P], depths of the labels, input-slice units.
       per_slice: k.
 
     Raises:
-      InputError: a damaged file.
+      InputError: a file is damaged.
     """
     folder, judged = workdir / FOLDER, read_weights(workdir)
     if judged is None:
@@ -69,15 +69,15 @@ def read_labels(workdir: pathlib.Path, z: np.ndarray, per_slice: int) -> Labels 
 
 
 def read_weights(workdir: pathlib.Path) -> SourceWeights | None:
-    """Read how far each source was believed; None where there are no labels."""
+    """Read the weights of the sources; None if there are no labels."""
     path = workdir / FOLDER / WEIGHTS
     return SourceWeights(**read_json(path)) if path.exists() else None
 
 
 def check_kept(workdir: pathlib.Path) -> None:
-    """Raise where a fitted region has pseudo-labels, but not the weights of their sources."""
+    """Raise InputError if a fitted region has pseudo-labels without the weights of the sources."""
     folder = workdir / FOLDER
-    if os.path.lexists(folder) and not (folder / WEIGHTS).exists():  # a link may lead nowhere
+    if os.path.lexists(folder) and not (folder / WEIGHTS).exists():  # or a broken link
         raise InputError(
             f"{workdir}: got a fit without its {FOLDER}/{WEIGHTS}, wanted both: it is of an older "
             "version, or damaged; fit again in a new workdir"
@@ -89,13 +89,13 @@ def _read_planes(path: pathlib.Path) -> np.ndarray:
         return np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
-            f"{path}: got a file that cannot be read ({type(error).__name__}), wanted one as train "
-            "writes it; delete the region's folder to fit it again"
+            f"{path}: got a file that cannot be read ({type(error).__name__}), wanted an array "
+            "written by train; delete the region's folder to fit it again"
         ) from error
 
 
 def forget(workdir: pathlib.Path) -> None:
-    """Delete what nothing needs once the blocks are fitted: the spread and the weights stay."""
+    """Delete labels and fits, unneeded after the blocks are fitted; keep spread and weights."""
     folder = workdir / FOLDER
     (folder / PLANES).unlink(missing_ok=True)
     shutil.rmtree(folder / FITS, ignore_errors=True)

@@ -1,10 +1,10 @@
-"""How wrong a reconstruction may be, voxel by voxel, as far as its pseudo-labels can tell.
+"""Estimate the standard error of every voxel of a reconstruction from its pseudo-labels.
 
-The standard error of a label is the spread of what enters it, between sources and within each (a
-network's views, the two slices of a flow, the two that are interpolated between), scaled to the
-error on held-out slices at half the resolution. Without labels it is the difference of the two
-slices around a plane, scaled over twice the gap, which makes it rather too large. Of averaged
-slices only means of planes can be judged, which makes it rather too small there.
+The standard error of a label is the spread among the sources and within each source (a network's
+views, or the two slices that a flow or an interpolation mixes), scaled to the error on held-out
+slices at half the resolution. Without labels it is the difference of the two slices around a plane,
+scaled on gaps twice as wide, which tends to make it too large. Of averaged slices only means of
+planes can be judged, which tends to make it too small.
 Letters: V valid slices, Q planes, H W field in px.
 """
 
@@ -26,11 +26,11 @@ def standard_error(
 
     Args:
       observed: the observed slices.
-      labels: of the prior, if there was one.
+      labels: the pseudo-labels, if there are any.
 
     Returns:
       A function of depths f64[Q], input-slice units, to f32[Q, H, W], intensity (the unit interval
-      is the data's range). A thin slice that is valid has 0: its own noise is not counted.
+      is the data's range). At a valid thin slice it is 0: the slice's own noise does not count.
     """
     slices, z_valid = observed.unit_valid, observed.z_valid
     scale = np.float32(scale_between_slices(slices, z_valid))
@@ -41,18 +41,18 @@ def standard_error(
             return rough
         index = np.interp(z, labels.z, np.arange(len(labels.z)))
         spread = between(labels.spread, index)
-        known = (z > labels.z[0] - 1e-4) & (z < labels.z[-1] + 1e-4)  # beyond, they say nothing
+        known = (z > labels.z[0] - 1e-4) & (z < labels.z[-1] + 1e-4)  # no labels beyond
         return np.where(known[:, None, None], spread, rough)
 
     return planes
 
 
 def scale_between_slices(slices: np.ndarray, z_valid: np.ndarray) -> float:
-    """Measure linear interpolation at hidden slices by what `between_slices` expects.
+    """Compare the error of linear interpolation at hidden slices with that of `between_slices`.
 
     Returns:
-      Error by expectation, both root mean squares; 1 where there is nothing to hide, or where
-      nothing is expected.
+      Error / expected error, both root mean squares; 1 if no slice can be hidden, or if the
+      expected error is next to 0.
     """
     squares, expected = 0.0, 0.0
     for i in every_second(len(slices)):

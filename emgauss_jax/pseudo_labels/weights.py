@@ -1,7 +1,7 @@
 """Weigh the sources by their errors on held-out slices.
 
-The stack is halved in y, x and z, so that these lie in gaps as many px wide as the real ones, and
-tissue moves by as many px across them.
+The stack is halved in y, x and z, so that held-out slices lie in gaps as many px wide as the real
+gaps, and tissue moves by as many px across a gap.
 Letters: V valid slices, P planes, H W field in px.
 """
 
@@ -18,17 +18,17 @@ FEWEST = 5  # valid slices: three of five thin ones are left where every second 
 
 
 class SourceWeights(NamedTuple):
-    """What held-out slices say of the sources."""
+    """Weights and scores of the sources, measured on held-out slices."""
 
-    weights: dict[str, float]  # of each in a plain gap; their sum is 1
-    scale: float  # error of that mixture by its spread, both root mean squares
-    wide_weights: dict[str, float]  # where a slice is missing
-    wide_scale: float
-    decibel: dict[str, float]  # PSNR of each, and of "all" as weighted
+    weights: dict[str, float]  # of each source in a gap without a missing slice; their sum is 1
+    scale: float  # error / spread of the mixture with these weights, both root mean squares
+    wide_weights: dict[str, float]  # of each source in a gap with a missing slice
+    wide_scale: float  # error / spread of the mixture with `wide_weights`
+    decibel: dict[str, float]  # PSNR of each source, and of "all", the mixture
 
 
 def judging_slices(z: np.ndarray, profile: SliceProfile) -> np.ndarray:
-    """Choose the slices that sources are judged on: indices of valid ones, none of too few.
+    """Choose the slices that sources are judged on: indices into V, none if V < FEWEST.
 
     Args:
       z: f32[V], depths of the valid slices.
@@ -38,11 +38,11 @@ def judging_slices(z: np.ndarray, profile: SliceProfile) -> np.ndarray:
 
 
 def mix(filled: Mapping[str, Filled], weights: Mapping[str, float | np.ndarray]) -> Filled:
-    """Mix planes: their weighted mean, and the deviation of everything that enters it.
+    """Mix planes: their weighted mean, and the standard deviation among and within sources.
 
     Args:
-      filled: by name.
-      weights: for each, one number or f32[P, 1, 1]; their sum is 1.
+      filled: name -> planes of the source.
+      weights: name -> one number or f32[P, 1, 1]; their sum is 1.
     """
     mean = sum(weights[name] * one.mean for name, one in filled.items())
     variance = sum(
@@ -58,9 +58,9 @@ def weigh(
     """Weigh sources by least squares, no weight below 0 and their sum 1.
 
     Args:
-      filled: the held-out slices as each source fills them in.
-      truth: f32[P, H, W], those slices.
-      plain_gaps_only: the sources that weigh nothing where a slice is missing; not all of them.
+      filled: name -> the held-out slices as the source fills them in.
+      truth: f32[P, H, W], the held-out slices.
+      plain_gaps_only: sources with weight 0 in a gap with a missing slice; not all sources.
     """
     rest = {name: one for name, one in filled.items() if name not in plain_gaps_only}
     weights, wide_weights = least_squares(filled, truth), least_squares(rest, truth)
@@ -78,9 +78,9 @@ def weigh(
 def least_squares(filled: Mapping[str, Filled], truth: np.ndarray) -> dict[str, float]:
     """Find the weights, none below 0 and their sum 1, of the mixture nearest to the truth."""
     errors = np.stack([(one.mean - truth).ravel() for one in filled.values()], axis=1, dtype=float)
-    # A row for each source, with the same norms and products as the errors.
+    # QR: a row for each source, with the same norms and products as the errors.
     triangle = np.linalg.qr(errors, mode="r")
-    # That the sum be 1 is one more row, weighted so heavily that it holds almost exactly.
+    # One more row asks for a sum of 1, weighted so heavily that it holds almost exactly.
     heavy = 1e4 * (np.abs(triangle).max() + 1e-12)
     rows = np.vstack([triangle, np.full(len(filled), heavy)])
     share = nnls(rows, np.append(np.zeros(len(triangle)), heavy))[0]
@@ -88,7 +88,7 @@ def least_squares(filled: Mapping[str, Filled], truth: np.ndarray) -> dict[str, 
 
 
 def _square(values: np.ndarray) -> float:
-    """Mean square, never quite 0."""
+    """Compute the mean square, at least 1e-12."""
     return max(float(np.square(values).mean()), 1e-12)
 
 
@@ -97,7 +97,7 @@ def _scale(mixed: Filled, truth: np.ndarray) -> float:
 
 
 def describe(judged: SourceWeights) -> str:
-    """Say in one line how much of each source enters the labels, and why."""
+    """Format the weights and scores of the sources in one line."""
     parts = ", ".join(f"{name} {weight:.2f}" for name, weight in judged.weights.items())
     scores = ", ".join(f"{name} {value:.2f}" for name, value in judged.decibel.items())
-    return f"{parts}; on hidden slices at half the resolution, dB: {scores}"
+    return f"{parts}; on held-out slices at half the resolution, dB: {scores}"

@@ -1,7 +1,7 @@
-"""Many configs, one table: from a file of configs/sweeps/ to trials, from trials to batches.
+"""Read the trials of a sweep from a file of configs/sweeps/, and group them into batches.
 
-Trials that differ in traced numbers alone (learning rates, loss weights, the EMA decay) make one
-batch: `trial_batch` fits them all in one program. A user calls them the rows and units of a sweep.
+Trials that differ only in traced numbers (learning rates, loss weights, the EMA decay) form one
+batch, which `trial_batch` fits in one program. Users know trials as rows and batches as units.
 """
 
 import functools
@@ -32,12 +32,12 @@ def read_trials(sweep: str | pathlib.Path, prefix: str, common: Mapping[str, str
     Args:
       sweep: a file of configs/sweeps/, or its name. Its `sweep(add)` calls
         add(name, config, changes) for each trial; a config is named as --config names it.
-      prefix: only trials whose name starts with it.
-      common: setting -> value, for every trial, over the trial's own.
+      prefix: read only trials whose name starts with it.
+      common: setting -> value, for every trial; overrides the trial's own changes.
 
     Raises:
-      InputError: no such file, no such trial, or names that cannot be folders beside each other.
-        A trial whose config is bad has it as its `problem`, and raises nothing.
+      InputError: there is no such file or trial, or names cannot be folders beside each other.
+        A trial with a bad config does not raise: its `problem` says what is wrong.
     """
     added: dict[str, tuple[str, Mapping[str, Any]]] = {}
 
@@ -53,12 +53,12 @@ def read_trials(sweep: str | pathlib.Path, prefix: str, common: Mapping[str, str
         runpy.run_path(str(file))["sweep"](add)
     except InputError:
         raise
-    except Exception as error:  # it is Python of the user's
+    except Exception as error:  # the file is the user's Python
         kind = type(error).__name__
         raise InputError(f"{sweep}: got {kind} {error}, wanted Python with sweep(add)") from error
     chosen = {name: own for name, own in added.items() if name.startswith(prefix)}
     if not chosen:
-        raise InputError(f"rows: got {prefix!r}, with which no row of {sweep} starts")
+        raise InputError(f"rows: got {prefix!r}, wanted the start of the name of a row in {sweep}")
     return [_read_trial(name, *own, common) for name, own in chosen.items()]
 
 
@@ -85,7 +85,7 @@ def read_config(name: str | pathlib.Path, changes: Mapping[str, str]) -> config_
       changes: setting -> value as in --config.KEY=VALUE.
 
     Raises:
-      InputError: there is no such file or setting, or a value is not of its kind.
+      InputError: there is no such file or setting, or a value has the wrong type.
     """
     argv = ["", f"--config={name}", *(f"--config.{key}={value}" for key, value in changes.items())]
     values = flags.FlagValues()
@@ -95,10 +95,10 @@ def read_config(name: str | pathlib.Path, changes: Mapping[str, str]) -> config_
 
 
 def hyper_of(config: config_dict.ConfigDict) -> Hyper:
-    """Take the traced numbers out of a config, as its problem would be `configured`.
+    """Take the traced numbers out of a config: those of `FitTemplate.configured`.
 
     Raises:
-      InputError: a setting that cannot work.
+      InputError: a setting cannot work.
     """
     settings = FitSettings(**config.train)
     method = registry.build(config.method, config, registry.AxialSampling())
@@ -107,14 +107,14 @@ def hyper_of(config: config_dict.ConfigDict) -> Hyper:
 
 
 def group(trials: Sequence[Trial], limit: int = 0) -> list[TrialBatch]:
-    """Put trials together that one program can fit.
+    """Group the trials that one program can fit into batches.
 
     Args:
-      trials: those with a problem are in no batch.
-      limit: the most trials of a batch; 0: none.
+      trials: trials with a problem are left out.
+      limit: the most trials in a batch; 0: no limit.
 
     Raises:
-      InputError: a limit below 0.
+      InputError: the limit is below 0.
     """
     if limit < 0:
         raise InputError(f"rows_per_unit: got {limit}, wanted 0 (all) or more")
@@ -132,7 +132,7 @@ def group(trials: Sequence[Trial], limit: int = 0) -> list[TrialBatch]:
 
 
 def static_part(config: config_dict.ConfigDict, hyper: Hyper) -> str:
-    """Write down a config without its traced numbers; equal texts make one program."""
+    """Serialize a config without its traced numbers; equal texts share one program."""
     plain = json.loads(config.to_json())
     del plain["train"]["ema_decay"]
     plain["optimizer"]["rates"] = sorted(hyper.rates)

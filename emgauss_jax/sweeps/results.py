@@ -1,4 +1,4 @@
-"""What came of the trials of a sweep: read, written, and tabulated."""
+"""The outcomes of a sweep's trials: read, written, and tabulated."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ OUTCOME = "outcome.json"
 
 
 class Outcome(NamedTuple):
-    """What came of a trial: scores, or why there are none."""
+    """The outcome of a trial: scores, or why there are none."""
 
-    scores: dict[str, dict[str, float | None]] | None = None  # as in metrics.json, its own last
+    scores: dict[str, dict[str, float | None]] | None = None  # as in metrics.json, the trial's last
     step: int | None = None  # at which the fit failed, if it did
     reason: str = ""
 
@@ -28,19 +28,19 @@ class Outcome(NamedTuple):
 
 
 def recall(workdir: pathlib.Path, trial: Trial) -> Outcome | None:
-    """Read what came of a trial.
+    """Read the outcome of a trial.
 
     Args:
       workdir: of the sweep.
-      trial: one without a problem.
+      trial: a trial without a problem.
 
     Returns:
-      Its scores, or why it cannot be done there; None where it is to be done, a failed one again.
+      Its scores, or why it cannot run in its folder; None if it has not run, or has failed.
     """
     folder = trial_folder(workdir, trial.name)
     try:
         if (folder / CONFIG).exists():
-            claim_workdir(folder, trial.config)  # it must be of the same config
+            claim_workdir(folder, trial.config)  # it must have the same config
         if (folder / OUTCOME).exists():
             outcome = Outcome(**read_json(folder / OUTCOME))
             return outcome if outcome.scores else None
@@ -50,7 +50,7 @@ def recall(workdir: pathlib.Path, trial: Trial) -> Outcome | None:
 
 
 def record(folder: pathlib.Path, outcome: Outcome) -> None:
-    """Write what came of a trial, unless its folder belongs to something else."""
+    """Write the outcome of a trial, if its folder is the workdir of a run."""
     if (folder / CONFIG).exists():
         write_json(folder / OUTCOME, outcome._asdict())
 
@@ -58,14 +58,14 @@ def record(folder: pathlib.Path, outcome: Outcome) -> None:
 def tabulate(
     trials: Sequence[Trial], outcomes: Mapping[str, Outcome | None], workdir: pathlib.Path
 ) -> list[Entry]:
-    """Write table.csv and table.html of what is known so far, and return the same."""
+    """Write table.csv and table.html of the outcomes so far, and return their rows."""
     entries, rivals = [], []
     for trial in trials:
         outcome = outcomes[trial.name] or Outcome(reason="not done yet")
         if not outcome.scores:
             entries.append(Entry(trial.name, trial.changes, failure=" ".join(str(outcome).split())))
             continue
-        *others, own = outcome.scores  # as metrics.json has them, its own last
+        *others, own = outcome.scores  # as in metrics.json, the trial's last
         rivals = rivals or [
             Entry(name, scores=outcome.scores[name]) for name in others if name in ROWS
         ]

@@ -1,4 +1,4 @@
-"""All batches of a sweep, described before they are run, or run and tabulated."""
+"""Describe all batches of a sweep without running them, or run and tabulate them."""
 
 import functools
 import pathlib
@@ -19,15 +19,15 @@ from emgauss_jax.sweeps.trials import Trial, TrialBatch, batch_folder, trial_fol
 def describe(
     batches: Sequence[TrialBatch], workdir: pathlib.Path
 ) -> tuple[list[str], dict[str, str]]:
-    """Open and check what batches would do, without doing it.
+    """Check the inputs of batches and describe their fits, without running them.
 
     Args:
       batches: of the sweep.
       workdir: of the sweep; only read.
 
     Returns:
-      Lines on the batches and their trials; trial -> what is wrong with it, for those that cannot
-      be.
+      Lines that describe the batches and their trials; trial -> what is wrong with it, for trials
+      that cannot run.
     """
     lines, problems = [], {}
     for batch in batches:
@@ -54,16 +54,16 @@ def run_sweep(
     workdir: pathlib.Path,
     work: Callable[..., Iterator[tuple[TrialBatch, Any]]],
 ) -> list[Entry]:
-    """Run what is not finished, and tabulate after every batch.
+    """Run the unfinished trials, and write the table after every batch.
 
     Args:
-      trials: all of them.
-      batches: of them.
+      trials: all trials of the sweep.
+      batches: the trials without a problem, grouped.
       workdir: gets rows/, units/, table.csv and table.html.
-      work: work(function, batches) yields each with what the function returned or its exception.
+      work: work(function, batches) yields each batch with the function's result or exception.
 
     Returns:
-      The table, the interpolations of the first trial that has scores first.
+      The rows of the table: first the interpolations, of the first trial with scores.
     """
     outcomes = {
         trial.name: Outcome(reason=trial.problem) if trial.problem else recall(workdir, trial)
@@ -84,7 +84,7 @@ def run_sweep(
 
 
 def _crashed(workdir: pathlib.Path, batch: TrialBatch, error: BaseException) -> dict[str, Outcome]:
-    """Keep the traceback of a batch that ended in a fault of ours, or was killed."""
+    """Keep the traceback of a batch that a bug ended, or that was killed."""
     path = batch_folder(workdir, batch) / "traceback.txt"
     write_text(path, "".join(traceback.format_exception(error)))
     reason = f"{type(error).__name__}, see units/{batch.key}/{path.name}"

@@ -1,4 +1,4 @@
-"""One batch of a sweep: trials that differ in traced numbers alone, fitted in one program."""
+"""One batch of a sweep: trials that differ only in traced numbers, fitted in one program."""
 
 import hashlib
 import json
@@ -23,15 +23,15 @@ from emgauss_jax.training.failures import Failure
 
 
 def run_batch(workdir: pathlib.Path, batch: TrialBatch) -> dict[str, Outcome]:
-    """Fit the trials of a batch at once and finish each; a killed one goes on where it stopped.
+    """Fit the trials of a batch together and finish each; a killed batch continues its fit.
 
     Args:
       workdir: of the sweep; gets units/KEY/ (the pseudo-labels, and the fit while it lasts) and
         rows/.
-      batch: trials to do.
+      batch: the trials to run.
 
     Returns:
-      Trial -> what came of it. One that fails has its reason; the others are not touched by it.
+      Trial -> its outcome. A failed trial has a reason, and does not affect the other trials.
     """
     keep_compiled()
     logging.set_verbosity(logging.WARNING)
@@ -52,7 +52,7 @@ def run_batch(workdir: pathlib.Path, batch: TrialBatch) -> dict[str, Outcome]:
             outcomes[trial.name] = Outcome(step=failure.step, reason=failure.reason)
         else:
             outcomes[trial.name] = _finish(run._replace(config=trial.config), folder, seconds)
-    # Written when all trials are through: until then, this very fit is gone on with.
+    # Written when all trials are finished: until then a restart continues this fit.
     for trial in batch.trials:
         record(trial_folder(workdir, trial.name), outcomes[trial.name])
     shutil.rmtree(_folder_of_fit(workdir, batch))
@@ -60,7 +60,7 @@ def run_batch(workdir: pathlib.Path, batch: TrialBatch) -> dict[str, Outcome]:
 
 
 def _fit(run: Run, workdir: pathlib.Path, batch: TrialBatch) -> dict[int, Failure]:
-    """Fit all trials, and leave in each one's folder what a fit of it alone would."""
+    """Fit all trials, and leave in each trial's folder the files of a fit of that trial alone."""
     folders = TrialFolders(
         shared=batch_folder(workdir, batch),
         fit=_folder_of_fit(workdir, batch),
@@ -71,21 +71,21 @@ def _fit(run: Run, workdir: pathlib.Path, batch: TrialBatch) -> dict[int, Failur
 
 
 def _folder_of_fit(workdir: pathlib.Path, batch: TrialBatch) -> pathlib.Path:
-    """Name the folder of a fit: it goes on for the very same trials alone."""
+    """Return the folder of a fit, which only a batch of exactly the same trials continues."""
     these = json.dumps([(trial.name, trial.hyper) for trial in batch.trials])
     digest = hashlib.sha256(these.encode()).hexdigest()[:12]
     return batch_folder(workdir, batch) / f"fit_{digest}"
 
 
 def _finish(run: Run, folder: pathlib.Path, fit_s: float | None) -> Outcome:
-    """Draw and report what has been fitted, which took so long; None, nobody knows."""
+    """Draw and report a fitted trial; `fit_s`: seconds of its fit, None if unknown."""
     try:
         path = reconstruction_path(run, folder)
         run_job(run, Job(str(folder), True, str(path), None, ""), alone())
         report_run(run, path, folder)
         metrics = folder / "report" / "metrics.json"
         if not metrics.exists():
-            raise InputError(f"{folder}: got a reference that cannot be scored with, wanted one")
+            raise InputError(f"{folder}: got no scores, wanted a reference that gives some")
         scores = read_json(metrics)["scores"]
         drawn = [line["seconds"] for line in read_log(folder) if line["phase"] != "fit"]
         scores[run.config.method] |= {"fit_s": fit_s and round(fit_s, 1), "draw_s": sum(drawn)}

@@ -10,27 +10,27 @@ from emgauss_jax.training.hyperparams import Hyper
 
 
 class Trial(NamedTuple):
-    """One config of a sweep, and so one row of its table."""
+    """One config of a sweep: one row of its table."""
 
     name: str
-    changes: Mapping[str, str]  # its own: setting -> value
+    changes: Mapping[str, str]  # setting -> value, what the trial changes in its config file
     config: config_dict.ConfigDict | None  # without references, so that it can be pickled
-    hyper: Hyper | None  # its traced numbers
-    problem: str = ""  # why there is neither; empty where there are
+    hyper: Hyper | None  # traced numbers of the config
+    problem: str = ""  # why config and hyper are None; empty if they are not
 
 
 class TrialBatch(NamedTuple):
-    """Trials of one program; can be pickled."""
+    """Trials that one program fits; can be pickled."""
 
-    key: str  # names its folder
+    key: str  # name of the batch's folder
     trials: tuple[Trial, ...]
 
 
 def trial_folder(workdir: pathlib.Path, name: str) -> pathlib.Path:
-    """Name the folder of a trial, a workdir like that of a train."""
+    """Return the folder of a trial, a workdir like that of a training."""
     return workdir / "rows" / name.replace(" ", "_")
 
 
 def batch_folder(workdir: pathlib.Path, batch: TrialBatch) -> pathlib.Path:
-    """Name the folder of what the trials of a batch have in common."""
+    """Return the folder of files that the trials of a batch share."""
     return workdir / "units" / batch.key

@@ -67,7 +67,7 @@ def test_a_network_that_cannot_teach(tmp_path):
     claim_workdir(tmp_path / "unfitted", tiny_niiv(first))
     for name, match in (
         ("nowhere", "got no fitted network"),
-        ("averaged", "learned from 'average', wanted 'subsample'"),
+        ("averaged", "trained on 'average' slices, wanted 'subsample'"),
         ("unfitted", "got no fitted network"),
     ):
         with pytest.raises(ValueError, match=match):

@@ -100,7 +100,7 @@ def test_rows_that_cannot_be_are_named(tmp_path):
     for names in (("a", "a/b"), ("a b", "a_b"), ("../a",), ("/a",), (" ",)):
         with pytest.raises(ValueError, match="a name of its own"):
             rows_of(tmp_path, {name: {} for name in names})
-    with pytest.raises(ValueError, match="with which no row"):
+    with pytest.raises(ValueError, match="the name of a row"):
         plan.read_trials(write(tmp_path / "rows.py", {"a": {}}), "b", SMALL)
     with pytest.raises(ValueError, match="wanted a file"):
         plan.read_trials(tmp_path / "none.py", "", SMALL)

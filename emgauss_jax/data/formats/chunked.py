@@ -10,8 +10,8 @@ import tensorstore as ts
 
 from emgauss_jax.data.formats.interface import Reader, Slices, Voxel, Writer, spatial_axes
 
-# Decoded chunks stay for the next read of this process: planes read one by one would each decode
-# all the chunks they cross. Of help as far as 64 planes fit: 2048 x 2048 px of uint8.
+# Decoded chunks are cached, otherwise planes read one by one would each decode every chunk they
+# cross. The cache helps while 64 planes fit into it: up to 2048 x 2048 px of uint8.
 _CACHE = ts.Context({"cache_pool": {"total_bytes_limit": 256 * 2**20}})
 
 
@@ -21,12 +21,12 @@ def _spec(driver: str, path: Path, members: dict[str, Any]) -> dict[str, Any]:
 
 
 def open_array(driver: str, path: Path, **members: Any) -> ts.TensorStore:
-    """Open an array for reading, metadata only; `members` are further ones of the spec."""
+    """Open an array for reading, metadata only; `members` are added to the tensorstore spec."""
     return ts.open(_spec(driver, path, members), read=True, context=_CACHE).result()
 
 
 def writable_array(driver: str, path: Path, create: bool, **members: Any) -> ts.TensorStore:
-    """Create an array, or open what was created with the same metadata, which are `members`."""
+    """Create an array with the metadata in `members`, or open one created with the same."""
     mode = {"create": True} if create else {"open": True}
     return ts.open(_spec(driver, path, members), read=True, write=True, **mode).result()
 
@@ -36,11 +36,11 @@ def chunked_reader(
     names: Sequence[str],
     voxel_nm: Callable[[tuple[int, ...]], Voxel | None],
 ) -> Reader:
-    """Present a store as a Reader, its axes brought to z, y, x.
+    """Wrap a store as a Reader with axes z, y, x.
 
     Args:
       store: axes in C order, origin 0.
-      names: a name for each axis, or nothing.
+      names: a name for each axis, or empty.
       voxel_nm: called with the indices of the z, y, x axes in `store`.
 
     Returns:
@@ -57,7 +57,7 @@ def chunked_reader(
 
 
 def chunked_writer(store: ts.TensorStore) -> Writer:
-    """Present a zyx store as a Writer; every write is on disk when it returns."""
+    """Wrap a zyx store as a Writer; every write is on disk when it returns."""
 
     def write(box: Slices, array: np.ndarray) -> None:
         store[box].write(array).result()

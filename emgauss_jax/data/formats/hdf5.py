@@ -28,7 +28,7 @@ def _h5py() -> ModuleType:
 
 
 def _find(file: Any, dataset: str) -> Any:
-    """Return the dataset asked for, `volumes/raw`, or the only one of three dimensions."""
+    """Return the named dataset, else `volumes/raw`, else the only one of three dimensions."""
     found = {}
 
     def note(name: str, node: Any) -> None:
@@ -74,10 +74,10 @@ def create(path: Path, layout: Layout) -> Writer:
 
     Args:
       path: the file to write.
-      layout: what to write, as `volumes/raw`.
+      layout: the volume to write, as `volumes/raw`.
 
     Returns:
-      The writer. `element_size_um` is written beside `resolution`: it is what Fiji reads.
+      The writer. `element_size_um` is written beside `resolution`, because Fiji reads it.
     """
     file = _h5py().File(path, "w")
     array = file.create_dataset(

@@ -1,8 +1,8 @@
-"""What a format hands to `data/volume.py`, which opens every file, and the rules all share.
+"""The contract between a file format and `data/volume.py`, and helpers that formats share.
 
-A format module gives one `Format` record, listed in registry.py. Boxes are three slices with a
-start and a stop, inside the volume; arrays are zyx. What a format itself finds wrong it raises as
-`VolumeError`, without the path: the door adds it.
+A format module exports one `Format` record, which registry.py lists. Boxes are three slices with a
+start and a stop inside the volume; arrays are zyx. A format raises `VolumeError` without the path,
+which `data/volume.py` adds.
 """
 
 import json
@@ -22,7 +22,7 @@ Voxel = tuple[float, float, float]
 
 
 class VolumeError(InputError):
-    """A file that is not what was wanted: one line, what was got and what was wanted."""
+    """A file or setting that a format cannot use: one line, "got .., wanted ..", no path."""
 
 
 class Reader(NamedTuple):
@@ -30,7 +30,7 @@ class Reader(NamedTuple):
 
     shape: tuple[int, int, int]  # (D, H, W)
     dtype: np.dtype  # any byte order
-    voxel_nm: Callable[[], Voxel | None]  # asked only when the caller names no voxel size
+    voxel_nm: Callable[[], Voxel | None]  # called only if the user gives no voxel size
     read: Callable[[Slices], np.ndarray]
 
 
@@ -46,7 +46,7 @@ class Level(NamedTuple):
 
     shape: tuple[int, int, int]  # (D, H, W)
     voxel_nm: Voxel  # (z, y, x)
-    factors: tuple[int, int, int]  # voxels of the volume in one of the level, (z, y, x)
+    factors: tuple[int, int, int]  # voxels of the volume per voxel of the level, (z, y, x)
 
     @property
     def chunk(self) -> tuple[int, int, int]:
@@ -56,17 +56,17 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """A volume to be written."""
+    """The metadata of a volume to be written."""
 
-    name: str  # the final file name; the file written first has another one
+    name: str  # the final file name, not that of the partial file
     shape: tuple[int, int, int]  # (D, H, W)
-    dtype: np.dtype  # uint8, uint16 or float32, native
+    dtype: np.dtype  # uint8, uint16 or float32, native byte order
     voxel_nm: Voxel  # (z, y, x)
     factors: tuple[tuple[int, int, int], ...] = ((1, 1, 1),)  # of every level, the volume first
 
     @property
     def levels(self) -> tuple[Level, ...]:
-        """The volume and the coarser levels below it; only chunked folders have such."""
+        """The volume and its coarser levels; only chunked formats have coarser ones."""
         return tuple(
             Level(
                 tuple(-(-length // f) for length, f in zip(self.shape, factors, strict=True)),
@@ -78,13 +78,13 @@ class Layout:
 
 
 class Format(NamedTuple):
-    """All the project knows about one format."""
+    """Everything the package knows about one format."""
 
-    name: str  # as `Volume.format` and `create_volume(format=...)` have it
-    suffixes: tuple[str, ...]  # it is recognised and written by, lower case
+    name: str  # the value of `Volume.format` and of `create_volume(format=...)`
+    suffixes: tuple[str, ...]  # of its files and folders, lower case
     read: Callable[[Path, str], Reader]  # (path, dataset), metadata only
-    create: Callable[[Path, Layout], Writer]  # (path, layout), nothing stands there yet
-    output_suffix: str  # of an output like an input of this format; it must carry a voxel size
+    create: Callable[[Path, Layout], Writer]  # (path, layout), the path does not exist yet
+    output_suffix: str  # of the output for an input of this format; must store a voxel size
     contents: tuple[str, ...] = ()  # files by which a folder is recognised; () for a single file
     # (path, layout, create=...) -> a zyx tensorstore for every level, written by many processes in
     # boxes of whole chunks; None where one process writes the file
@@ -92,23 +92,23 @@ class Format(NamedTuple):
 
     @property
     def is_chunked(self) -> bool:
-        """Whether many processes can write it at once, with a pyramid."""
+        """Whether many processes can write one volume at once, with a pyramid."""
         return self.levels is not None
 
 
 def spatial_axes(shape: Sequence[int], names: Sequence[str] = ()) -> tuple[int, ...]:
-    """Find the axes of an array that are z, y and x.
+    """Find which axes of an array are z, y and x.
 
     Args:
       shape: the array's shape, any number of axes.
-      names: a name for each axis, or nothing.
+      names: a name for each axis, or empty.
 
     Returns:
       The indices of z, y, x: by name where all three are named, else in stored order, singleton
       axes dropped from the front until three are left.
 
     Raises:
-      VolumeError: a further axis is longer than 1, or fewer than three are there.
+      VolumeError: another axis is longer than 1, or there are fewer than three axes.
     """
     names = [name.lower() for name in names]
     if len(names) == len(shape) and all(names.count(name) == 1 for name in "zyx"):
@@ -126,7 +126,7 @@ def spatial_axes(shape: Sequence[int], names: Sequence[str] = ()) -> tuple[int, 
 
 
 def array_reader(array: Any, voxel_nm: Callable[[tuple[int, ...]], Voxel | None]) -> Reader:
-    """Present anything that is sliced like an array as a Reader.
+    """Wrap anything that is sliced like an array as a Reader.
 
     Args:
       array: numpy memmap, h5py dataset or the like, axes in stored order.
@@ -148,7 +148,7 @@ def array_reader(array: Any, voxel_nm: Callable[[tuple[int, ...]], Voxel | None]
 
 
 def pick_axes(values: Any, ndim: int, axes: Sequence[int]) -> Voxel | None:
-    """Take the z, y, x entries of a per-axis attribute, or None where there are none.
+    """Pick the z, y, x entries of a per-axis attribute; None if it has another length.
 
     Args:
       values: one number for each of the ndim axes, or one for each of z, y, x.
@@ -162,13 +162,13 @@ def pick_axes(values: Any, ndim: int, axes: Sequence[int]) -> Voxel | None:
 
 
 def refuse_dataset(form: str, dataset: str) -> None:
-    """Raise when a dataset is named in a format that holds one volume only."""
+    """Raise VolumeError if a dataset is named in a format that holds one volume only."""
     if dataset:
         raise VolumeError(f"dataset: got {dataset!r}, wanted none: {form} holds one volume")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; an absent file is an empty one."""
+    """Read a JSON object; a missing file counts as an empty object."""
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if not isinstance(content, dict):
         raise VolumeError(f"{path.name}: got a JSON {type(content).__name__}, wanted an object")
@@ -176,6 +176,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON object, making the folders it lies in."""
+    """Write a JSON object, creating its parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

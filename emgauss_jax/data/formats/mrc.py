@@ -1,8 +1,8 @@
 """MRC: voxel size in angstrom, bytes signed.
 
-MRC mode 0 holds signed bytes. They are presented as uint8, 128 added, so -128 reads as 0 and 127 as
-255; a uint8 volume is written by taking 128 away, and a round trip is exact. Files in which IMOD
-declares its bytes unsigned are read as they are.
+MRC mode 0 holds signed bytes. They are read as uint8 with 128 added, so -128 becomes 0 and 127
+becomes 255; a uint8 volume is written with 128 subtracted, so a round trip is exact. Files in which
+IMOD declares its bytes unsigned are read unchanged.
 """
 
 from pathlib import Path
@@ -47,7 +47,7 @@ def _bytes_are_unsigned(header: Any) -> bool:
 def _voxel_nm(mrc: Any) -> Voxel | None:
     size = mrc.voxel_size
     angstrom = tuple(float(size[axis]) for axis in "zyx")
-    # a zero cell is how the format says that it does not know
+    # a zero cell means that the voxel size is unknown
     return tuple(to_nm(length, "angstrom") for length in angstrom) if any(angstrom) else None
 
 
@@ -79,15 +79,15 @@ def read(path: Path, dataset: str) -> Reader:
 
 
 def create(path: Path, layout: Layout) -> Writer:
-    """Create an MRC file: uint8 as mode 0 less 128, uint16 as mode 6, float32 as mode 2.
+    """Create an MRC file: uint8 as mode 0 minus 128, uint16 as mode 6, float32 as mode 2.
 
     Args:
       path: the file to write.
-      layout: what to write.
+      layout: the volume to write.
 
     Returns:
-      The writer, memory-mapped. The header gets the extremes of what was written, which is what
-      viewers take their contrast from; mean and deviation stay marked as unknown.
+      The writer, memory-mapped. The header gets the least and greatest value written, from which
+      viewers choose their contrast; mean and deviation stay marked as unknown.
     """
     mode = _MODES[layout.dtype.name]
     mrc = _mrcfile().new_mmap(path, shape=layout.shape, mrc_mode=mode, overwrite=True)
@@ -104,7 +104,7 @@ def create(path: Path, layout: Layout) -> Writer:
     def close() -> None:
         if extremes:
             low, high = (float(value) for value in extremes)
-            # below the smallest value: the format's mark of an unknown mean
+            # a mean below the smallest value marks the mean as unknown
             mrc.header.dmin, mrc.header.dmax, mrc.header.dmean = low, high, low - 1
         mrc.close()
 

@@ -52,7 +52,7 @@ def _stated(attributes: dict[str, Any], axes: tuple[int, ...], ndim: int) -> Vox
     else:
         lengths, units = attributes.get("resolution"), attributes.get("units")
     sizes = pick_axes(lengths and lengths[::-1], ndim, axes)
-    # `resolution` came without a unit first, and meant nm
+    # older files have a `resolution` without units, in nm
     units = pick_axes(units and units[::-1], ndim, axes) or ("nm",) * 3
     return sizes and tuple(to_nm(size, unit) for size, unit in zip(sizes, units, strict=True))
 
@@ -68,7 +68,7 @@ def _voxel_nm(array: Path, axes: tuple[int, ...], ndim: int) -> Voxel | None:
         }
         return sizes["z"], sizes["y"], sizes["x"]
     base = _stated(own, axes, ndim) or _stated(_attributes(array.parent), axes, ndim)
-    # the other dialects give the size of level 0, and each level its factors
+    # the other dialects state the voxel size of level 0 and the factors of each level
     factors = pick_axes(own.get("downsamplingFactors", [1] * ndim)[::-1], ndim, axes)
     return base and tuple(size * factor for size, factor in zip(base, factors, strict=True))
 
@@ -77,7 +77,7 @@ def read(path: Path, dataset: str) -> Reader:
     """Open an N5 array.
 
     Args:
-      path: the container's folder, or one inside it.
+      path: the container's folder, or a folder inside it.
       dataset: an array, or a group that holds `s0`; "" is the folder itself.
 
     Returns:
@@ -99,11 +99,11 @@ def levels(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ..
 
     Args:
       path: the container's folder.
-      layout: what it was or is created for.
-      create: whether they are to be created.
+      layout: the volume that the arrays hold.
+      create: True creates the arrays, False opens existing ones.
 
     Returns:
-      An array zyx for every level.
+      A zyx array for every level.
     """
     common = {"dataType": layout.dtype.name, "compression": {"type": "gzip", "level": 1}}
     stores = []
@@ -114,16 +114,16 @@ def levels(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ..
 
 
 def create(path: Path, layout: Layout) -> Writer:
-    """Create an N5 container with a group, the metadata of all levels.
+    """Create an N5 container: a group with the metadata and arrays of all levels.
 
     Args:
       path: the container's folder to write.
-      layout: what to write; the levels are `s0`, `s1`, ...
+      layout: the volume to write; the levels are `s0`, `s1`, ...
 
     Returns:
-      The writer of the first level. The first level's voxel size stands in the group and in its
-      array, in the two dialects that Fiji's N5 plugins and neuroglancer read, and in the arrays of
-      the other levels beside their factors, in Fiji's alone: the other one knows no factors there.
+      The writer of the first level. Group and first array state the first level's voxel size in
+      the dialects of Fiji's N5 plugins and of neuroglancer. The other arrays state the same size
+      and their factors in Fiji's dialect only, because neuroglancer's has no factors there.
     """
     xyz = list(layout.voxel_nm[::-1])
     fiji = {"axes": ["x", "y", "z"], "pixelResolution": {"dimensions": xyz, "unit": "nm"}}

@@ -30,7 +30,7 @@ def read(path: Path, dataset: str) -> Reader:
         old = version == (1, 0)
         header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
         shape, _, dtype = header(file)
-    # an empty array cannot be mapped, and the door wants its shape for the message
+    # an empty array cannot be memory-mapped, but `open_volume` names its shape in an error
     array = np.empty(shape, dtype) if 0 in shape else np.load(path, mmap_mode="r")
     return array_reader(array, lambda axes: None)
 
@@ -40,7 +40,7 @@ def create(path: Path, layout: Layout) -> Writer:
 
     Args:
       path: the file to write.
-      layout: what to write.
+      layout: the volume to write.
 
     Returns:
       The writer, memory-mapped.

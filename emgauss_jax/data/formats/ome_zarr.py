@@ -1,6 +1,6 @@
-"""OME-Zarr 0.4 (zarr 2) and 0.5 (zarr 3) written: the arrays of all levels and their metadata.
+"""Write OME-Zarr 0.4 (zarr 2) and 0.5 (zarr 3): the arrays of all levels and their metadata.
 
-Reading, which takes more than what is written here, is zarr.py.
+zarr.py reads these, and other zarr layouts.
 """
 
 from pathlib import Path
@@ -21,9 +21,9 @@ _CODECS = [
 
 
 def _entry(layout: Layout, level: Level, name: str) -> dict[str, Any]:
-    # scale and shift stand in the dataset: common viewers ignore what stands in the group
+    # scale and shift are stored per level, because common viewers ignore those of the group
     halves = zip(layout.voxel_nm, level.factors, strict=True)
-    # the first voxel's centre is the mean of those it was made of
+    # the first voxel's centre is the mean of the centres of the voxels it averages
     shift = [size * (factor - 1) / 2 for size, factor in halves]
     transforms = [
         {"type": "scale", "scale": list(level.voxel_nm)},
@@ -45,11 +45,11 @@ def levels_zarr2(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorSto
 
     Args:
       path: the container's folder.
-      layout: what it was or is created for.
-      create: whether they are to be created.
+      layout: the volume that the arrays hold.
+      create: True creates the arrays, False opens existing ones.
 
     Returns:
-      An array zyx for every level.
+      A zyx array for every level.
     """
     common = {
         "dtype": layout.dtype.newbyteorder("<").str,
@@ -65,11 +65,11 @@ def levels_zarr2(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorSto
 
 
 def create_zarr2(path: Path, layout: Layout) -> Writer:
-    """Create an OME-Zarr 0.4 image, the metadata of all levels.
+    """Create an OME-Zarr 0.4 image: the metadata and arrays of all levels.
 
     Args:
       path: the container's folder to write.
-      layout: what to write; the levels are "0", "1", ...
+      layout: the volume to write; the levels are "0", "1", ...
 
     Returns:
       The writer of the first level.
@@ -85,11 +85,11 @@ def levels_zarr3(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorSto
 
     Args:
       path: the container's folder.
-      layout: what it was or is created for.
-      create: whether they are to be created.
+      layout: the volume that the arrays hold.
+      create: True creates the arrays, False opens existing ones.
 
     Returns:
-      An array zyx for every level.
+      A zyx array for every level.
     """
     common = {
         "data_type": layout.dtype.name,
@@ -105,11 +105,11 @@ def levels_zarr3(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorSto
 
 
 def create_zarr3(path: Path, layout: Layout) -> Writer:
-    """Create an OME-Zarr 0.5 image, the metadata of all levels.
+    """Create an OME-Zarr 0.5 image: the metadata and arrays of all levels.
 
     Args:
       path: the container's folder to write.
-      layout: what to write; the levels are "0", "1", ...
+      layout: the volume to write; the levels are "0", "1", ...
 
     Returns:
       The writer of the first level.

@@ -30,7 +30,7 @@ def read(path: Path, dataset: str) -> Reader:
       dataset: the key of a scale; "" is the first one.
 
     Returns:
-      The volume, its first voxel at 0 whatever its `voxel_offset`.
+      The volume; its first voxel is at 0, whatever `voxel_offset` is.
     """
     scales = {scale["key"]: scale for scale in read_json(path / "info").get("scales", ())}
     key = dataset or next(iter(scales), "")
@@ -47,11 +47,11 @@ def levels(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ..
 
     Args:
       path: the volume's folder.
-      layout: what it was or is created for.
-      create: whether they are to be created.
+      layout: the volume that the arrays hold.
+      create: True creates the arrays, False opens existing ones.
 
     Returns:
-      An array zyx for every level.
+      A zyx array for every level.
     """
     image = {"type": "image", "data_type": layout.dtype.name, "num_channels": 1}
     stores = []
@@ -71,11 +71,11 @@ def levels(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ..
 
 
 def create(path: Path, layout: Layout) -> Writer:
-    """Create a precomputed volume, raw and unsharded, a scale a level.
+    """Create a precomputed volume, raw and unsharded, with one scale per level.
 
     Args:
       path: the folder to write.
-      layout: what to write; the key of a scale is its resolution.
+      layout: the volume to write; the key of a scale is its resolution.
 
     Returns:
       The writer of the first level.

@@ -1,4 +1,4 @@
-"""The levels of a pyramid: how far each is reduced, in which pieces, and its voxels as means."""
+"""The levels of a pyramid: their downsampling factors, their tasks, and the mean over voxels."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -9,13 +9,13 @@ import tensorstore as ts
 
 from emgauss_jax.data.formats.interface import CHUNK, Slices
 
-# Voxels along an edge of a task. A layer of its chunks is made of at most 128 x 512 x 512 voxels of
-# the level before, which takes 110 MiB in uint8 and 440 MiB in float32, copies and all.
+# Voxels along an edge of a task. A layer of its chunks averages at most 128 x 512 x 512 voxels of
+# the next finer level, which takes 110 MiB in uint8 and 440 MiB in float32, copies included.
 TASK_EDGE = 4 * CHUNK
 
 
 class PyramidTask(NamedTuple):
-    """A piece of a level, made at once; no two share a chunk."""
+    """A box of a level that one process writes; no two tasks share a chunk."""
 
     name: str  # for the journal
     level: int
@@ -25,19 +25,19 @@ class PyramidTask(NamedTuple):
 def level_factors(
     shape: Sequence[int], voxel_nm: Sequence[float]
 ) -> tuple[tuple[int, int, int], ...]:
-    """Choose the levels of a pyramid, isotropic first.
+    """Choose the levels of a pyramid, which first become isotropic and then coarser on all axes.
 
-    From a level to the next those axes are halved whose voxel size is within a factor of sqrt(2)
-    of the smallest, so that sizes approach each other as far as halving can bring them, and all
-    axes are halved from there. An axis of one voxel is left alone.
+    Each level halves the axes of the level before whose voxel size is within a factor of sqrt(2)
+    of the smallest. So the sizes approach each other as far as halving allows, and then all axes
+    are halved. An axis of one voxel is never halved.
 
     Args:
       shape: (D, H, W) of the volume.
       voxel_nm: (z, y, x), nm.
 
     Returns:
-      Voxels of the volume in one voxel of each level, (z, y, x). The first level is the volume;
-      the last is the first whose longest side is at most one chunk.
+      Voxels of the volume per voxel of each level, (z, y, x). The first level is the volume; the
+      last level is the first one whose longest side is at most one chunk.
     """
     levels = [(1, 1, 1)]
     while True:
@@ -57,11 +57,11 @@ def level_tasks(level: int, shape: Sequence[int]) -> tuple[PyramidTask, ...]:
     """Cut a level into tasks.
 
     Args:
-      level: its number, for the names.
-      shape: its (D, H, W).
+      level: number of the level, used in the tasks' names.
+      shape: (D, H, W) of the level, voxels.
 
     Returns:
-      The tasks, x fastest; together they are the level.
+      The tasks, x fastest; together they cover the level.
     """
     starts = product(*(range(0, length, TASK_EDGE) for length in shape))
     return tuple(
@@ -75,13 +75,13 @@ def level_tasks(level: int, shape: Sequence[int]) -> tuple[PyramidTask, ...]:
 
 
 def mean_over(array: np.ndarray, factors: Sequence[int]) -> np.ndarray:
-    """Average boxes of voxels; where a box is cut off at the end, what there is of it.
+    """Average boxes of voxels; a box cut off at the array's end averages the voxels it has.
 
     Args:
       array: [D, H, W], starting with a whole box.
-      factors: edges of a box, (z, y, x).
+      factors: edges of a box, (z, y, x), voxels.
 
     Returns:
-      [D / z, H / y, W / x], rounded up, of the array's dtype; halves go to the even integer.
+      [D / z, H / y, W / x], rounded up, of the array's dtype; halves round to the even integer.
     """
     return ts.downsample(ts.array(array), list(factors), "mean").read().result()

@@ -1,6 +1,6 @@
-"""All formats, a line each, and how one is found: by its name, by a suffix, by what a folder holds.
+"""All formats, and tables that find a format by its name, its suffix, or the files in a folder.
 
-A new format is a module of this folder with one record of its own, imported and listed here.
+A new format is a module of this folder that exports one `Format`; it is imported and listed here.
 """
 
 from emgauss_jax.data.formats import (
@@ -13,7 +13,7 @@ from emgauss_jax.data.formats import (
     tiff,
 )
 
-# Where two have a suffix in common, or a folder holds contents of several, the first one is meant.
+# If two formats share a suffix, or a folder holds files of several, the first in this list is used.
 FORMATS = (
     tiff.FORMAT,
     ome_zarr.ZARR3,

@@ -1,7 +1,7 @@
 """TIFF: OME, ImageJ and plain stacks.
 
 The voxel size is OME's PhysicalSize (micrometres unless a unit is given), or ImageJ's resolution
-and spacing. A plain TIFF says nothing about z, so it has none.
+and spacing. A plain TIFF states no size along z, so it has no voxel size.
 """
 
 from collections.abc import Iterator
@@ -95,9 +95,9 @@ def _check_codec(page: tifffile.TiffPage) -> None:
 
 
 def _read_pages(path: Path, shape: tuple[int, int, int], box: Slices) -> np.ndarray:
-    """Decode the pages of a box, or all of the stack where its pages are no planes.
+    """Decode the pages of a box, or the whole stack if a page is not one plane.
 
-    The file is opened anew each time, so that boxes may be read from several threads.
+    Each call opens the file, so that several threads can read boxes.
     """
     with _opened(path) as (_, series):
         if len(series.pages) != shape[0] or series.keyframe.size != shape[1] * shape[2]:
@@ -107,7 +107,7 @@ def _read_pages(path: Path, shape: tuple[int, int, int], box: Slices) -> np.ndar
             page = series.pages[z]
             if page is None:
                 raise VolumeError(f"slice {z} is listed in the metadata, but no page holds it")
-            page.parent.filehandle.open()  # it may lie in another file of the same image
+            page.parent.filehandle.open()  # the page may be in another file of the image
             result[plane] = page.asarray().reshape(shape[1:])[box[1:]]
         return result
 
@@ -144,8 +144,8 @@ def create(path: Path, layout: Layout) -> Writer:
 
     Args:
       path: the file to write.
-      layout: what to write. A name in `.ome.tif` or `.ome.tiff` gets OME metadata, any other
-        ImageJ's, unless it passes 4 GiB: ImageJ's metadata do not go with BigTIFF, OME's do.
+      layout: the volume to write. A name in `.ome.tif` or `.ome.tiff` gets OME metadata, any other
+        ImageJ's, but above 4 GiB always OME's: a BigTIFF cannot hold ImageJ's.
 
     Returns:
       The writer.

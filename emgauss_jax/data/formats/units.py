@@ -40,8 +40,8 @@ def to_nm(value: float, unit: str) -> float:
     factor = _FACTOR.get(_plain(unit))
     if factor is None:
         raise VolumeError(
-            f"voxel size: got unit {unit!r}, wanted a length such as nm, or "
-            "--config.data.voxel_nm=z,y,x (of reconstruct --input_voxel_nm)"
+            f"voxel size: got unit {unit!r}, wanted a length such as nm, or in nm "
+            "--config.data.voxel_nm=z,y,x (train), --input_voxel_nm=z,y,x (reconstruct)"
         )
-    # a division where it is exact: 45 angstrom are 4.5 nm, not 4.500000000000001
+    # divide where division is exact: 45 angstrom are 4.5 nm, not 4.500000000000001
     return float(value) / round(1 / factor) if factor < 1 else float(value) * factor

@@ -1,7 +1,7 @@
-"""Zarr 2 and 3 read, with OME-Zarr metadata of any version where there is some.
+"""Read zarr 2 and 3, with OME-Zarr metadata of any version if there are any.
 
-A group with `multiscales` holds the levels of one image; level 0 is taken unless `dataset` names
-another. A dataset path may lead into the middle of a container: "volumes/raw", "volumes/raw/1".
+A group with `multiscales` holds the levels of one image; level 0 is read unless `dataset` names
+another. A dataset may be deep inside a container: "volumes/raw", "volumes/raw/1".
 """
 
 import math
@@ -21,7 +21,7 @@ _DRIVERS = {"zarr2": "zarr", "zarr3": "zarr3"}
 
 
 class _Found(NamedTuple):
-    """Where an array lies, and what its group says about it."""
+    """The path of an array, and the OME-Zarr metadata of its group."""
 
     path: Path
     multiscale: dict[str, Any]  # {} for a bare array
@@ -104,7 +104,7 @@ def read_zarr2(path: Path, dataset: str) -> Reader:
       dataset: a level or an array inside it; "" is level 0, or the folder itself.
 
     Returns:
-      The volume; without OME metadata, without voxel size.
+      The volume; it has no voxel size without OME metadata.
     """
     return _read(path, dataset, "zarr2")
 
@@ -117,6 +117,6 @@ def read_zarr3(path: Path, dataset: str) -> Reader:
       dataset: a level or an array inside it; "" is level 0, or the folder itself.
 
     Returns:
-      The volume; without OME metadata, without voxel size.
+      The volume; it has no voxel size without OME metadata.
     """
     return _read(path, dataset, "zarr3")

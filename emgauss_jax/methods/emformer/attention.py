@@ -1,4 +1,4 @@
-"""Attention within windows: of a window to itself, and of each of its two frames to the other.
+"""Attention within windows: self-attention, and mutual attention of a window's two frames.
 
 Letters: D frames, R rows, C columns, F features, N windows, T tokens of a window, h heads.
 """
@@ -10,7 +10,7 @@ import numpy as np
 
 from emgauss_jax.methods.emformer.windows import areas, cut, join, windows_of
 
-NEVER = -1e9  # added to a score, leaves it no weight
+NEVER = -1e9  # added to a score to give it no weight
 
 
 def attend(
@@ -25,7 +25,7 @@ def attend(
     Args:
       query, key, value: f32[..., T, h, F / h].
       bias: f32[h, T, T], added to the scores.
-      mask: bool[..., T, T], who may be seen; None, all may. Who sees nobody gets 0.
+      mask: bool[..., T, T], keys that a query may see; None: all. A query without any gets 0.
 
     Returns:
       f32[..., T, F].
@@ -35,7 +35,7 @@ def attend(
         scores = scores + bias
     if mask is not None:
         scores = scores + jnp.where(mask, 0.0, NEVER)[..., None, :, :]
-    # Softmax; divided by its sum after the product, which is smaller than the scores.
+    # Softmax, normalized after the product with the values, which is smaller than the scores.
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
     seen = jnp.einsum("...hqk,...khf->...hqf", weights, value)
     seen = jnp.moveaxis(seen / weights.sum(axis=-1, keepdims=True), -3, -2)
@@ -47,9 +47,9 @@ def attend(
 class WindowAttention(nn.Module):
     """Attention within the windows of a grid, shifted or not.
 
-    Source: VRT without flow, as in IsoVEM. Differences: padding is not attended to; a pair of
-      frames that a shift brings together from opposite ends does not see each other; the bias of a
-      window that is smaller than the table is that of its own distances.
+    Source: VRT without flow, as in IsoVEM. Differences: padding is not attended to; two frames
+      that a shift brings together from opposite ends do not see each other; a window smaller than
+      the bias table uses the entries of its own distances.
     """
 
     heads: int
@@ -59,7 +59,7 @@ class WindowAttention(nn.Module):
 
     @nn.compact
     def __call__(self, grid: jax.Array) -> jax.Array:
-        """Map f32[D, R, C, F] to the same."""
+        """Map f32[D, R, C, F] to the same shape."""
         features = grid.shape[-1]
         windows = windows_of(grid.shape[:3], self.window, self.shifted)
         tokens, area = cut(grid, windows), areas(windows)
@@ -75,7 +75,7 @@ class WindowAttention(nn.Module):
             crossed = None
             if mask is not None:
                 crossed = jnp.stack([mask[:, half:, :half], mask[:, :half, half:]], axis=1)
-            # In a frame's place stands what the other frame asks of it.
+            # At a frame's place is the answer to the queries of the other frame.
             other = attend(query[:, ::-1], key, value, mask=crossed)
             seen = jnp.concatenate([other.reshape(tokens.shape), seen], axis=-1)
         return join(nn.Dense(features, name="joined")(seen), windows)
@@ -99,14 +99,14 @@ class WindowAttention(nn.Module):
 
 
 def sine_code(table: tuple[int, int], size: tuple[int, int], features: int) -> np.ndarray:
-    """Code rows and columns of a window, f32[rows * columns, features].
+    """Encode rows and columns of a window by sines, f32[rows * columns, features].
 
     Args:
       table: rows and columns of the largest window.
-      size: those of this one.
+      size: rows and columns of this window.
       features: a multiple of 4; half of them for rows.
 
-    Source: DETR, normalized, as VRT has it.
+    Source: DETR, normalized as in VRT.
     """
     half = features // 2
     wavelength = 10_000.0 ** (2 * (np.arange(half) // 2) / half)

@@ -1,4 +1,4 @@
-"""What makes fine rows of a row, and draws from them at any place.
+"""The head of the network: it makes fine rows of each row, and interpolates them at any place.
 
 Letters: D frames, R rows, C columns, F features, Q queried rows.
 """
@@ -11,7 +11,7 @@ from emgauss_jax.methods.axial_rows import between
 
 
 def double(grid: jax.Array) -> jax.Array:
-    """Make two rows of one, of every second feature each: f32[D, R, C, 2 F] to [D, 2 R, C, F]."""
+    """Split each row into two of alternate features: f32[D, R, C, 2 F] to f32[D, 2 R, C, F]."""
     D, R, C, F = grid.shape
     parts = grid.reshape(D, R, C, F // 2, 2).transpose(0, 1, 4, 2, 3)
     return parts.reshape(D, 2 * R, C, F // 2)
@@ -20,11 +20,11 @@ def double(grid: jax.Array) -> jax.Array:
 class Last(nn.Module):
     """Interpolate fine rows at the px of the output and convolve there.
 
-    All of it is linear: one sum for each of the kernel's three rows, then an interpolation of it.
+    Both are linear, so each kernel row is summed on the fine rows first and then interpolated.
     """
 
-    fine: int  # rows for each of the input's
-    first: float  # distance of the first of them from it
+    fine: int  # fine rows per input row
+    first: float  # distance of the first fine row from its input row, fine rows
 
     @nn.compact
     def __call__(self, grid: jax.Array, place: jax.Array, step: jax.Array) -> jax.Array:

@@ -1,15 +1,15 @@
-"""EMformer: a video transformer that makes slices between slices, and slices that are missing.
+"""EMformer: a video transformer that draws planes between slices, and planes of missing slices.
 
-Observed rows of some frames of axial planes are restored as a video is, at any factor, whether all
-rows are there or not. It learns from lateral images, one axis of which is degraded as z was; then
-frames are xz or yz planes of the stack, seen in 8 orientations. One network serves all blocks, and
-stacks that were never seen.
+Several axial planes are the frames of a video; the network restores all rows from observed rows, at
+any factor and with missing rows. It learns from lateral images with one axis degraded like z. In
+prediction, frames are xz or yz planes of the stack, in 8 orientations. One network serves all
+blocks, and stacks that it was not trained on.
 Letters: D frames, R rows, C columns, P px of a piece, K slices, Q queried planes, H W block size.
 
 Source: IsoVEM (bioRxiv 2023), of which EMformer is the published code. Differences: see
 `network.py` and `patches.py`; rows have zero mean and unit variance, and the absolute error is in
-these units; frames that are drawn together are as far apart as slices are, as in training; an
-average of the network is used.
+these units; frames that are drawn together are one slice distance apart, as in training; the
+moving average of the network is used.
 """
 
 import dataclasses
@@ -43,12 +43,12 @@ class Settings:
 
     factor: float  # lateral px from slice to slice
     profile: SliceProfile  # of the slices
-    missing: Missing
+    missing: Missing  # slices that a block may lack
     network: Sizes
-    batch: int  # pieces a step, each of a block of its own
-    frames: int  # D, of a piece; less where the block has fewer
-    rows: int  # R, likewise
-    columns: int  # C, px, likewise
+    batch: int  # pieces per step, one from each drawn block
+    frames: int  # D, of a piece; fewer if the block has fewer
+    rows: int  # R, of a piece; fewer if the block has fewer
+    columns: int  # C, of a piece; fewer if the block has fewer px
     ssim_weight: float  # of 1 - SSIM beside the absolute error
 
     def __post_init__(self):
@@ -62,16 +62,16 @@ class Settings:
 
     @property
     def model(self) -> Network:
-        """The network; its fine rows lie around an averaged row, and from a thin one on."""
+        """The network; its fine rows are centred on an averaged row, and start at a thin one."""
         return Network(self.network, 0.0 - (self.network.fine - 1) * self.profile.reach)
 
 
 def init(settings: Settings, key: jax.Array, block: Block | None) -> Any:
-    """Start the network; it adds nothing to an interpolation yet.
+    """Initialize the network, which adds nothing to an interpolation yet.
 
     Args:
       key: PRNG key, consumed.
-      block: not looked at.
+      block: not used.
     """
     del block
     n = settings.network.multiple
@@ -89,17 +89,17 @@ def restore(
     step: jax.Array,
     keep: jax.Array | None = None,
 ) -> jax.Array:
-    """Draw rows of some frames at any place.
+    """Draw rows of several frames at any place.
 
     Args:
-      rows: f32[D, R, C], of zero mean and unit variance; sensible values where none is valid.
-      valid: bool[R].
+      rows: f32[D, R, C], of zero mean and unit variance; missing rows are interpolated.
+      valid: bool[R], False where a row is missing.
       place: f32[Q], counted in rows.
-      step: f32[], rows from px to px.
-      keep: f32[blocks, 2], halves of blocks that count; None, all.
+      step: f32[], rows from one px of the output to the next.
+      keep: f32[blocks, 2], see `kept_blocks`; None: keep all.
 
     Returns:
-      f32[D, Q, C]: an interpolation and what the network adds to it.
+      f32[D, Q, C]: an interpolation plus the output of the network.
     """
     base = jax.vmap(interpolate, (0, None, None))(rows, place, settings.profile)
     keep = jnp.ones((settings.network.blocks, 2)) if keep is None else keep
@@ -119,16 +119,16 @@ def loss(
     step: jax.Array,
     weights: Mapping[str, jax.Array],
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Compare a restored piece of the block with the piece itself.
+    """Degrade a piece of the block, restore it, and compare it with the original piece.
 
     Args:
       params: of the network.
       block: the observed slices, all valid.
       key: PRNG key, consumed.
-      weights: f32[], of 1 - SSIM.
+      weights: `ssim_weight` f32[], of 1 - SSIM.
 
     Returns:
-      f32[], absolute error in units of the block's deviation, and weighed 1 - SSIM; metrics.
+      f32[], absolute error / standard deviation of the block, plus weighted 1 - SSIM; metrics.
     """
     del teacher, step
     piece_key, keep_key = jax.random.split(key)
@@ -139,7 +139,7 @@ def loss(
     stack = (block.slices - mean) / deviation
     factors = (low, high, settings.factor)
     piece = draw_piece(piece_key, stack, shape, factors, settings.profile)
-    rows = jax.vmap(fill, (0, None))(piece.rows, piece.valid)  # also those beyond the piece
+    rows = jax.vmap(fill, (0, None))(piece.rows, piece.valid)  # also rows beyond the piece
     keep = kept_blocks(keep_key, settings.network)
     drawn = restore(settings, params, rows, piece.valid, piece.place, piece.step, keep)
     known = piece.known[:, None].astype(drawn.dtype)
@@ -158,7 +158,7 @@ def views(settings: Settings, params: Any, block: Block, z: jax.Array) -> jax.Ar
 
     Args:
       params: of the network.
-      block: the observed slices, some may be missing between them.
+      block: the observed slices; some may be missing between them.
       z: f32[Q], input-slice units.
 
     Returns:
@@ -169,7 +169,7 @@ def views(settings: Settings, params: Any, block: Block, z: jax.Array) -> jax.Ar
     stack = (slices - mean) / deviation
     draw = functools.partial(draw_turned, settings, params, valid=valid, place=z - first)
     ways = jnp.array([(False, False), (False, True), (True, False), (True, True)])
-    # In training frames are slices, here they are planes along z: one exchange of axes more.
+    # In training frames are slices, here they are axial planes: one more exchange of axes.
     straight = jax.lax.map(lambda way: draw(stack, way, True), ways)
     exchanged = jax.lax.map(lambda way: draw(stack.swapaxes(1, 2), way, False), ways)
     planes = jnp.concatenate([straight, exchanged.swapaxes(2, 3)])
@@ -185,7 +185,7 @@ def draw_turned(
     valid: jax.Array,
     place: jax.Array,
 ) -> jax.Array:
-    """Turn a stack f32[R, H, W], draw planes f32[Q, H, W] at places f32[Q], and turn them back.
+    """Flip a stack f32[R, H, W], draw planes f32[Q, H, W] at places f32[Q], and flip them back.
 
     Args:
       way, exchanged: see `reversals`.
@@ -203,7 +203,7 @@ def draw_turned(
 def draw_frames(
     settings: Settings, params: Any, frames: jax.Array, valid: jax.Array, place: jax.Array
 ) -> jax.Array:
-    """Restore all frames f32[H, R, W] of a stack, those together that are a slice distance apart.
+    """Restore all frames f32[H, R, W] of a stack; frames one slice distance apart form a video.
 
     Returns:
       f32[H, Q, W].

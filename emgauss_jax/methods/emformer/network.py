@@ -1,4 +1,4 @@
-"""The network: frames of observed rows to a finer grid of rows, as a video is restored.
+"""The network: it restores frames of observed rows to a finer grid of rows, like a video.
 
 Letters: D frames, R rows, C columns, F features, Q queried rows.
 """
@@ -27,13 +27,13 @@ class Sizes:
     features: int  # of the U-shaped stages
     deep_features: int  # of the groups behind them
     scales: int  # of the U, each half as fine as the one before
-    stage_blocks: int  # of attention in a stage, three of four with mutual attention
-    groups: int  # of two blocks; the last two see one frame alone
+    stage_blocks: int  # attention blocks in a stage, three of four with mutual attention
+    groups: int  # of two blocks; the last two groups attend within one frame only
     heads: int
     window: tuple[int, int, int]  # frames, rows, columns
     head_features: int
     doublings: int  # of the rows in the head
-    drop: float  # of a block, at the last; rising from 0 (stochastic depth)
+    drop: float  # probability to drop the last block, rising from 0 (stochastic depth)
 
     def __post_init__(self):
         fields = dataclasses.asdict(self)
@@ -53,17 +53,17 @@ class Sizes:
 
     @property
     def blocks(self) -> int:
-        """Blocks of attention in all."""
+        """Number of attention blocks."""
         return (2 * self.scales - 1) * self.stage_blocks + 2 * self.groups
 
     @property
     def multiple(self) -> int:
-        """Rows and columns come in multiples of this."""
+        """The number of which R and C must be multiples."""
         return 2 ** (self.scales - 1)
 
     @property
     def fine(self) -> int:
-        """Rows that the head makes of one."""
+        """Fine rows that the head makes of each row."""
         return 2**self.doublings
 
 
@@ -79,7 +79,7 @@ def kept_blocks(key: jax.Array, sizes: Sizes) -> jax.Array:
 
 
 class TransformerBlock(nn.Module):
-    """Attention and a gated perceptron, each added to what comes in."""
+    """Attention and a gated perceptron, each added to its input."""
 
     heads: int
     window: tuple[int, int, int]
@@ -88,7 +88,7 @@ class TransformerBlock(nn.Module):
 
     @nn.compact
     def __call__(self, grid: jax.Array, keep: jax.Array) -> jax.Array:
-        """Map f32[D, R, C, F] to the same; keep: f32[2], what the two halves count."""
+        """Map f32[D, R, C, F] to the same shape; keep f32[2] scales the two halves."""
         features = grid.shape[-1]
         attention = WindowAttention(self.heads, self.window, self.shifted, self.mutual)
         grid = grid + keep[0] * attention(nn.LayerNorm(epsilon=1e-5)(grid))
@@ -99,14 +99,14 @@ class TransformerBlock(nn.Module):
 
 
 def gelu(values: jax.Array) -> jax.Array:
-    """Weigh values by the normal distribution below them: flax's by erfc takes longer."""
+    """Apply the exact GELU by erf, which is faster than flax's by erfc."""
     return values * (0.5 + 0.5 * jax.lax.erf(values * np.float32(np.sqrt(0.5))))
 
 
 class Group(nn.Module):
-    """Blocks, every second one with shifted windows, then a layer, added to what comes in."""
+    """Blocks, every second one with shifted windows, and a dense layer, added to the input."""
 
-    first: int  # number of the first block: those of odd numbers have shifted windows
+    first: int  # number of the first block; blocks of odd numbers have shifted windows
     count: int
     heads: int
     window: tuple[int, int, int]
@@ -114,7 +114,7 @@ class Group(nn.Module):
 
     @nn.compact
     def __call__(self, grid: jax.Array, keep: jax.Array) -> jax.Array:
-        """Map f32[D, R, C, F] to the same; keep: f32[count, 2]."""
+        """Map f32[D, R, C, F] to the same shape; keep: f32[count, 2]."""
         inner = grid
         for i in range(self.count):
             inner = TransformerBlock(
@@ -124,14 +124,14 @@ class Group(nn.Module):
 
 
 class Stage(nn.Module):
-    """A scale of the U: a change of scale, mutual attention, attention."""
+    """A stage of the U: a change of scale, blocks with mutual attention, blocks without."""
 
     sizes: Sizes
     change: str  # of scale: "none", "down", "up"
 
     @nn.compact
     def __call__(self, grid: jax.Array, keep: jax.Array) -> jax.Array:
-        """Map f32[D, R, C, F] to its scale; keep: f32[stage_blocks, 2]."""
+        """Map f32[D, R, C, F] to the stage's scale; keep: f32[stage_blocks, 2]."""
         sizes, mutual = self.sizes, 3 * self.sizes.stage_blocks // 4
         if self.change != "none":
             grid = merge(grid) if self.change == "down" else split(grid)
@@ -158,16 +158,16 @@ def split(grid: jax.Array) -> jax.Array:
 
 
 class Network(nn.Module):
-    """Observed rows to what is to be added to an interpolation of them.
+    """Map observed rows to the correction that is added to an interpolation of them.
 
     Source: IsoVEM (EMformer), a VRT without flow. Differences: a second channel says which rows are
-      valid (360 parameters at its sizes); borders go on as they end; the head's fine rows are
-      interpolated at any place, so that one network serves any factor; it adds nothing at first;
-      shifted and other windows alternate throughout a stage.
+      valid (360 parameters at IsoVEM's sizes); borders repeat their last px; the head's fine rows
+      are interpolated at any place, so that one network serves any factor; the correction starts
+      at 0; shifted and unshifted windows alternate throughout a stage.
     """
 
     sizes: Sizes
-    first_fine: float  # of a row's fine rows: its distance from the row, in fine rows
+    first_fine: float  # distance of the first fine row of a row from that row, fine rows
 
     @nn.compact
     def __call__(
@@ -200,7 +200,7 @@ class Network(nn.Module):
         return Conv3x3(features, nn.initializers.lecun_normal(), border="edge")
 
     def _stages(self, grid: jax.Array, keep: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Go down and up the U; what is on the way down is added on the way up."""
+        """Run down and up the U with skip connections; also return `keep` of the blocks left."""
         each, down = self.sizes.stage_blocks, []
         for i in range(self.sizes.scales):
             grid = Stage(self.sizes, "down" if i else "none")(grid, keep[:each])

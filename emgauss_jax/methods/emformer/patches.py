@@ -1,6 +1,6 @@
-"""Training pieces: some slices on top of each other, one lateral axis degraded as z was.
+"""Training pieces: a few neighbouring slices, one lateral axis of which is degraded like z.
 
-Unlike those of other networks they are of any factor, and some of their rows are missing.
+Unlike the training images of other networks they have any factor, and may lack rows.
 Letters: D frames, R rows, P px of a piece along its rows, C columns, K slices, H W block size.
 """
 
@@ -14,13 +14,13 @@ from emgauss_jax.methods.base import gap_around
 from emgauss_jax.methods.emformer.rotations import reversals, turn
 
 LEAST, MOST = 2, 12  # px from row to row: the factors that are learned
-OWN = 0.75  # of the pieces: those of the stack's own factor
-GAPS = 0.25  # of the pieces: those that lack rows
-LONGEST = 3  # missing rows beside each other
+OWN = 0.75  # fraction of pieces with the stack's own factor
+GAPS = 0.25  # fraction of pieces with missing rows
+LONGEST = 3  # most missing rows beside each other
 
 
 class Shape(NamedTuple):
-    """Of a piece; hashable."""
+    """The shape of a piece; hashable."""
 
     frames: int
     rows: int
@@ -29,30 +29,30 @@ class Shape(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """What is given, and what is to be found."""
+    """The degraded rows of a piece, and the original that the network is to restore."""
 
-    rows: jax.Array  # f32[D, R, C]; of no meaning where they are not valid
-    valid: jax.Array  # bool[R], False where a row is missing, or to be thought so
-    target: jax.Array  # f32[D, P, C]
-    place: jax.Array  # f32[P], in rows
+    rows: jax.Array  # f32[D, R, C]; meaningless where they are not valid
+    valid: jax.Array  # bool[R], False where a row is beyond the field or treated as missing
+    target: jax.Array  # f32[D, P, C], the original
+    place: jax.Array  # f32[P], places of the target's px, in rows
     known: jax.Array  # bool[P], whether the place lies among the rows
-    step: jax.Array  # f32[], rows from px to px
+    step: jax.Array  # f32[], rows from one px of the target to the next
 
 
 def shape_of_piece(
     slices: tuple[int, int, int], most: Shape, factor: float, profile: SliceProfile
 ) -> tuple[Shape, tuple[float, float]]:
-    """Fit a piece into a block.
+    """Choose the shape of a piece that fits into a block.
 
     Args:
       slices: K, H, W.
-      most: the piece that is wanted; its `size` is not looked at.
+      most: the largest shape; its `size` is not used.
       factor: lateral px from slice to slice, of the stack.
       profile: of the rows.
 
     Returns:
-      The piece, with as many rows as the field holds at the stack's own factor; and the least and
-      the largest factor of pieces. At larger ones than its own, rows beyond the field are missing.
+      The shape, with as many rows as the field holds at the stack's own factor; and the least and
+      the largest factor to draw. At factors above the own one, rows beyond the field are missing.
     """
     field = min(slices[1:])
     rows = min(most.rows, profile.rows_within(field, factor))
@@ -69,7 +69,7 @@ def draw_piece(
     factors: tuple[float, float, float],
     profile: SliceProfile,
 ) -> Piece:
-    """Draw a piece, its factor, the way it is turned, and which of its rows are missing.
+    """Draw a random piece, its factor, its orientation, and which of its rows are missing.
 
     Args:
       key: PRNG key, consumed.
@@ -91,7 +91,7 @@ def draw_piece(
 
 
 def _cut(key: jax.Array, slices: jax.Array, shape: Shape) -> jax.Array:
-    """Cut f32[D, P, C] out of slices, turned as z lets it be turned: 8 ways."""
+    """Cut f32[D, P, C] out of slices, in one of 8 orientations that keep the z axis."""
     corner_key, turn_key = jax.random.split(key)
     corner = jax.random.uniform(corner_key, (3,))
     exchanged, *way = jax.random.bernoulli(turn_key, shape=(3,))
@@ -109,11 +109,11 @@ def _cut(key: jax.Array, slices: jax.Array, shape: Shape) -> jax.Array:
 
 
 def average(target: jax.Array, rows: int, factor: jax.Array) -> tuple[jax.Array, ...]:
-    """Average f32[D, P, C] over every `factor` px, whole or not.
+    """Average f32[D, P, C] over every `factor` px, which may be fractional.
 
     Returns:
-      f32[D, R, C]; f32[P], places of the px in rows; bool[P], whether rows reach so far; bool[R],
-      whether the px reach as far as the row.
+      f32[D, R, C], the rows; f32[P], places of the px in rows; bool[P], True for px that the rows
+      cover; bool[R], True for rows that the px cover.
     """
     count = target.shape[1]
     sums = jnp.cumsum(jnp.pad(target, ((0, 0), (1, 0), (0, 0))), axis=1)
@@ -129,10 +129,10 @@ def average(target: jax.Array, rows: int, factor: jax.Array) -> tuple[jax.Array,
 
 
 def pick(target: jax.Array, rows: int, factor: jax.Array) -> tuple[jax.Array, ...]:
-    """Pick one px of f32[D, P, C] every `factor` px: where that is not whole, the nearest.
+    """Pick one px of f32[D, P, C] every `factor` px, rounded to the nearest px.
 
     Returns:
-      As `average` does.
+      The same as `average`.
     """
     count = target.shape[1]
     px = jnp.arange(count)
@@ -144,10 +144,10 @@ def pick(target: jax.Array, rows: int, factor: jax.Array) -> tuple[jax.Array, ..
 
 
 def draw_valid(key: jax.Array, rows: int) -> jax.Array:
-    """Draw a run of missing rows, up to LONGEST of them, also at the ends; mostly none.
+    """Draw a run of up to LONGEST missing rows, also at the ends; most draws have none.
 
     Returns:
-      bool[R]; two rows or more are valid.
+      bool[R], False in the run; two rows or more are valid.
     """
     gap_key, length_key, start_key = jax.random.split(key, 3)
     longest = max(0, min(LONGEST, rows - 2))

@@ -12,7 +12,7 @@ def reversals(way: jax.Array, exchanged: jax.Array | bool) -> tuple[jax.Array, .
     """Tell which of three axes are reversed, bool[] each.
 
     Args:
-      way: bool[2], of the first two; the third follows.
+      way: bool[2], whether the first and the second axis are reversed; the third follows.
       exchanged: whether two lateral axes were exchanged before.
     """
     first, second = way

@@ -12,22 +12,22 @@ import numpy as np
 
 
 class Windows(NamedTuple):
-    """How a grid is cut; hashable."""
+    """How a grid is cut into windows; hashable."""
 
     shape: tuple[int, int, int]  # D, R, C
     size: tuple[int, int, int]  # of a window, none larger than the grid
-    shift: tuple[int, int, int]  # tokens the windows start after the grid's first
+    shift: tuple[int, int, int]  # tokens from the grid's first one to the first window
 
     @property
     def padded(self) -> tuple[int, ...]:
-        """The shape made a multiple of the windows."""
+        """The shape rounded up to whole windows."""
         return tuple(-(-n // w) * w for n, w in zip(self.shape, self.size, strict=True))
 
 
 def windows_of(shape: tuple[int, int, int], size: tuple[int, int, int], shifted: bool) -> Windows:
-    """Choose windows for a grid: no larger than it, and shifted by half where that is asked.
+    """Choose windows for a grid: no larger than the grid, and shifted by half if `shifted`.
 
-    Frames keep their window: a pair is needed, if need be with a frame that is not there.
+    A window keeps its two frames, because mutual attention needs a pair; one may be padding.
     """
     fitting = (size[0], min(size[1], shape[1]), min(size[2], shape[2]))
     halves = (w // 2 if shifted and w < n else 0 for n, w in zip(shape, fitting, strict=True))
@@ -35,7 +35,7 @@ def windows_of(shape: tuple[int, int, int], size: tuple[int, int, int], shifted:
 
 
 def cut(grid: jax.Array, windows: Windows) -> jax.Array:
-    """Cut f32[D, R, C, F] into f32[N, T, F]; what is beyond the grid is 0."""
+    """Cut f32[D, R, C, F] into f32[N, T, F]; tokens beyond the grid are 0."""
     extra = [(0, p - n) for p, n in zip(windows.padded, windows.shape, strict=True)]
     padded = jnp.pad(grid, [*extra, (0, 0)])
     return _tokens(jnp.roll(padded, [-n for n in windows.shift], axis=(0, 1, 2)), windows)
@@ -58,16 +58,16 @@ def join(parts: jax.Array, windows: Windows) -> jax.Array:
 
 @functools.cache
 def areas(windows: Windows) -> np.ndarray | None:
-    """Number the area every token belongs to, i32[N, T]: it may see its own; None, there is one.
+    """Number the area of every token, i32[N, T]; tokens see only their own area. None: one area.
 
-    A shift brings together what lies at opposite ends, and padding is nothing to be seen, not even
-    by padding: nobody asks anything of a frame without a partner.
+    A shift brings together tokens of opposite ends of an axis, which must not see each other. Each
+    padding token is an area of its own, so that no other token sees it.
     """
     if windows.padded == windows.shape and not any(windows.shift):
         return None
     places = np.stack(np.meshgrid(*map(np.arange, windows.padded), indexing="ij"), axis=-1)
     real = (places < windows.shape).all(axis=-1)
-    # What a shift has wrapped around an axis is of another area than what stands beside it.
+    # Tokens that a shift has wrapped around an axis are another area than the tokens beside them.
     wrapped = (places < windows.shift) @ (1, 2, 4)
     alone = 8 + np.arange(real.size).reshape(real.shape)
     number = np.where(real, wrapped, alone)[..., None]

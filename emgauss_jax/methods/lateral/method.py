@@ -1,8 +1,8 @@
-"""Lateral prior: what lateral images look like, learned to fill in axial ones.
+"""Lateral network: it learns from a stack's lateral images how to fill in its axial planes.
 
-Trained on this stack's own lateral images, degraded along one axis as z was, a small network is
-then shown the stack's xz and yz planes. It assumes that tissue looks alike in all directions;
-`emgauss_jax.pseudo_labels.weights` measures how far that holds before anything is taught with it.
+A small network is trained on the stack's own lateral images, degraded along one axis like z, and
+then applied to the stack's xz and yz planes. It assumes that tissue looks alike in all directions;
+`emgauss_jax.pseudo_labels.weights` measures how far that holds before its planes become labels.
 Letters: R observed rows, k planes for every observed slice, K observed slices, Q queried planes,
 H W block size in px, P planes of the whole stack.
 
@@ -40,8 +40,8 @@ class Settings:
     features: int = 32
     blocks: int = 6  # of two convolutions
     batch: int = 4  # images a step
-    rows: int = 13  # R, of a training image; less where the field is smaller
-    columns: int = 64  # px, likewise
+    rows: int = 13  # R, of a training image; fewer if the field is smaller
+    columns: int = 64  # px, of a training image; fewer if the field is smaller
 
     def __post_init__(self):
         smallest = min(self.features, self.blocks, self.batch, self.columns)
@@ -58,11 +58,11 @@ def _network(settings: Settings) -> LateralNet:
 
 
 def init(settings: Settings, key: jax.Array, block: Block) -> Any:
-    """Start the network: it adds nothing yet.
+    """Initialize the network, which adds nothing to an interpolation yet.
 
     Args:
       key: PRNG key, consumed.
-      block: the observed slices.
+      block: not used.
     """
     del block
     return {"network": _network(settings).init(key, jnp.zeros((3, 3)))["params"]}
@@ -76,7 +76,7 @@ def add(settings: Settings, params: Any, rows: jax.Array) -> jax.Array:
       rows: f32[R, C], of zero mean and unit variance.
 
     Returns:
-      f32[planes, C], an interpolation and what the network adds to it.
+      f32[planes, C], an interpolation plus the output of the network.
     """
     base = jnp.asarray(
         lateral_pairs.base_weights(len(rows), settings.factor, settings.profile), rows.dtype
@@ -95,7 +95,7 @@ def loss(
     step: jax.Array,
     weights: Mapping[str, jax.Array],
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Compare filled-in pieces of lateral images with the pieces themselves.
+    """Degrade pieces of lateral images, fill them in, and compare them with the originals.
 
     Args:
       params: of the network.
@@ -129,22 +129,22 @@ def predict(settings: Settings, params: Any, block: Block, z: jax.Array) -> jax.
 def fill_in(
     settings: Settings, params: Any, block: Block, z: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Fill in planes at any depth, and tell how far four views of them differ.
+    """Fill in planes at any depth, and measure how far four views of them differ.
 
     Args:
-      block: the observed slices, all valid; gaps are taken for equally wide.
+      block: the observed slices, all valid; all gaps are treated as equally wide.
       z: f32[Q], input-slice units.
 
     Returns:
-      f32[Q, H, W] mean and standard deviation of the views, linear between the k planes of every
-      slice.
+      f32[Q, H, W] mean and standard deviation of the views, interpolated linearly between the k
+      planes of every slice.
     """
     factor = settings.factor
     seen = views(settings, params, block)
     mean = sum(seen) / len(seen)
     spread = jnp.sqrt(sum(jnp.square(view - mean) for view in seen) / len(seen))
     place = jnp.interp(z, block.z, jnp.arange(len(block.z), dtype=jnp.float32))
-    place += z - jnp.clip(z, block.z[0], block.z[-1])  # averaged slices go on beyond
+    place += z - jnp.clip(z, block.z[0], block.z[-1])  # averaged slices reach beyond
     index = (place - settings.profile.plane_offsets(factor)[0]) * factor
     index = jnp.clip(index, 0, len(mean) - 1)
     return between(mean, index), between(spread, index)
@@ -154,8 +154,8 @@ def views(settings: Settings, params: Any, block: Block) -> list[jax.Array]:
     """Fill in the whole stack four ways.
 
     Returns:
-      f32[P, H, W] each: from xz and yz planes, upright and turned by half a turn. All agree with
-      what was observed.
+      f32[P, H, W] each: from xz and yz planes, as they are and with all axes reversed. All
+      reproduce the observed slices.
     """
     mean, deviation = lateral_pairs.contrast(block)
     stack = (block.slices - mean) / deviation

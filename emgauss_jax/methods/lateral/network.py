@@ -1,4 +1,4 @@
-"""The network: an axial plane as it was observed, to the same plane with all of its rows.
+"""The network: it maps the observed rows of an axial plane to all rows of the plane.
 
 Letters: R observed rows, k planes for every observed slice, C columns, F features.
 """
@@ -12,12 +12,12 @@ from emgauss_jax.methods.layers import Conv3x3, reach_of
 class LateralNet(nn.Module):
     """Residual convolutions on the observed grid; the last gives every row its k planes at once.
 
-    All work is done at the observed resolution, where a pixel costs a k-th of what it costs on
-    the isotropic grid. From row to row structures move by several px: taps are spread out along
-    the rows, so that what belongs together is seen together. The last kernel starts at zero, so
-    that nothing is added at the start.
+    The network works at the observed resolution, at a k-th of the cost of the isotropic grid.
+    Structures move by several px from row to row, so taps are dilated along the rows to see the
+    same structure in neighbouring rows. The last kernel starts at 0, so the network adds nothing
+    at first.
 
-    Source: EDSR without batch norm, as niiv's encoder; planes as channels as in ESPCN; dilation
+    Source: EDSR without batch norm, like niiv's encoder; planes as channels as in ESPCN; dilation
     as in IRCNN.
     """
 

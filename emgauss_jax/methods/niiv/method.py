@@ -1,14 +1,14 @@
-"""niiv: a network learns from lateral images to undo what z suffered, for any stack like them.
+"""niiv: a network learns from lateral images to restore axial planes, for any similar stack.
 
-A lateral image is degraded along one axis as z was; an encoder makes a latent grid of its rows, a
-decoder the intensity at any place between them. xz and yz planes of a stack are then decoded at
-any depth. One network serves all blocks, and stacks that were never seen.
+A lateral image is degraded along one axis like z; an encoder maps its rows to a latent grid, and a
+decoder gives the intensity at any place between rows. xz and yz planes of a stack are then decoded
+at any depth. One network serves all blocks, and stacks that it was not trained on.
 Letters: R observed rows, C columns, k planes for every observed slice, K slices, Q queried planes,
 H W block size in px.
 
 Source: niiv (arXiv 2024). Differences: see `network.py`; rows have zero mean and unit variance; the
-loss is the absolute error alone, as in the published code (the paper adds DISTS), on some rows of a
-piece, turned and mirrored at random; an average of the network is used.
+loss is the absolute error alone, as in the published code (the paper adds DISTS), on random rows of
+a piece, transposed and mirrored at random; the moving average of the network is used.
 """
 
 import dataclasses
@@ -39,15 +39,15 @@ class Settings:
 
     factor: int  # k of the training pairs, lateral px from slice to slice
     profile: SliceProfile  # of the slices
-    missing: Missing  # slices of a block that is drawn
+    missing: Missing  # slices that a drawn block may lack
     features: int  # of the latent grid
     blocks: int  # of two convolutions, in the encoder
     width: int  # of the decoder's layers
     layers: int
-    batch: int  # training images a step, each of a block of its own
-    rows: int  # R, of a training image; less where the field is smaller
-    columns: int  # C, px, likewise
-    queries: int  # rows asked for, of each training image
+    batch: int  # training images per step, one from each drawn block
+    rows: int  # R, of a training image; fewer if the field is smaller
+    columns: int  # C, of a training image; fewer if the field is smaller
+    queries: int  # rows decoded of each training image
 
     def __post_init__(self):
         counts = {name: n for name, n in vars(self).items() if isinstance(n, int)}
@@ -63,11 +63,11 @@ def _networks(settings: Settings) -> tuple[Encoder, Decoder]:
 
 
 def init(settings: Settings, key: jax.Array, block: Block | None) -> Any:
-    """Start both networks; they add nothing to an interpolation yet.
+    """Initialize both networks, which add nothing to an interpolation yet.
 
     Args:
       key: PRNG key, consumed.
-      block: not looked at.
+      block: not used.
     """
     del block
     keys, (encoder, decoder) = jax.random.split(key), _networks(settings)
@@ -80,7 +80,7 @@ def init(settings: Settings, key: jax.Array, block: Block | None) -> Any:
 
 
 def decode(settings: Settings, params: Any, rows: jax.Array, place: jax.Array) -> jax.Array:
-    """Give any rows of a plane.
+    """Decode rows of a plane at any place.
 
     Args:
       params: of the networks.
@@ -88,7 +88,7 @@ def decode(settings: Settings, params: Any, rows: jax.Array, place: jax.Array) -
       place: f32[Q], counted in rows.
 
     Returns:
-      f32[Q, C]: an interpolation and what the networks add to it.
+      f32[Q, C]: an interpolation plus the output of the networks.
     """
     encoder, decoder = _networks(settings)
     latents = encoder.apply({"params": params["encoder"]}, rows)
@@ -105,7 +105,7 @@ def loss(
     step: jax.Array,
     weights: Mapping[str, jax.Array],
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Compare decoded rows of a piece of a lateral image with the piece itself.
+    """Degrade a piece of a lateral image, decode some of its rows, and compare with the original.
 
     Args:
       params: of the networks.
@@ -137,7 +137,7 @@ def views(settings: Settings, params: Any, block: Block, z: jax.Array) -> jax.Ar
 
     Args:
       params: of the networks.
-      block: the observed slices; where one is missing between them, it is interpolated.
+      block: the observed slices; missing slices between them are interpolated.
       z: f32[Q], input-slice units.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The networks: a plane's observed rows to a latent grid, and any row of it to intensities.
+"""The networks: an encoder of a plane's observed rows to a latent grid, a decoder at any place.
 
 Letters: R observed rows, C columns, F features of the latent grid, Q queried rows.
 """
@@ -17,10 +17,10 @@ OCTAVES = 2
 class Encoder(nn.Module):
     """Residual convolutions without batch norm on the observed grid.
 
-    Borders go on as they end, so that a plane of one intensity has one latent everywhere.
+    Borders repeat their last px, so that a uniform plane has the same latent everywhere.
 
-    Source: EDSR, as niiv has it: no upsampling, residual scale 1, one global skip. Difference: taps
-      are spread out along the rows.
+    Source: EDSR as in niiv: no upsampling, residual scale 1, one global skip. Difference: taps are
+      dilated along the rows.
     """
 
     features: int
@@ -45,14 +45,14 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Attention over the 3 x 3 latents around a query, then a perceptron.
 
-    Query, key and value are linear in the latent, and a query lies between two rows of one column:
-    they are made once for every latent and interpolated, which is the same as making them of
-    interpolated latents, for each of nine neighbours.
+    A query lies between two rows of one column. Query, key and value are linear in the latent, so
+    they are computed once per latent and then interpolated, which equals computing them from
+    interpolated latents for each of nine neighbours.
 
-    Source: niiv. Differences: the neighbours are those in space (a reshape scrambles them in the
-      published code), the positional code is of the place between two rows and not in the whole
-      image, so that it means the same at any size, and the output is added to an interpolation,
-      from nothing at the start, in place of a sigmoid.
+    Source: niiv. Differences: the neighbours are spatial ones (a reshape scrambles them in the
+      published code); the positional code is relative to the two rows, not to the whole image, so
+      that it means the same at any image size; the output starts at 0 and is added to an
+      interpolation, in place of a sigmoid.
     """
 
     width: int
@@ -75,9 +75,9 @@ class Decoder(nn.Module):
 def attend(query: jax.Array, key: jax.Array, value: jax.Array, place: jax.Array) -> jax.Array:
     """Attend from places f32[Q] to the 3 x 3 around each: f32[R, C, F] to f32[Q, C, F].
 
-    What lies around a place is interpolated between four rows. Here the scores and the weights are,
-    which is the same, and a number each instead of F. On a CPU, whose caches hold no more, row by
-    row of the output. Together six times as fast there.
+    The neighbours of a place lie between four rows. Interpolating scores and weights equals
+    interpolating keys and values, but takes one number each instead of F. A CPU draws output rows
+    one by one, to fit into its caches. Together this is six times as fast on a CPU.
     """
     rows, columns, features = query.shape
     keys, values = (jnp.pad(grid, ((0, 0), (1, 1), (0, 0)), "edge") for grid in (key, value))
@@ -103,7 +103,7 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, place: jax.Array)
 
 
 def positional_code(place: jax.Array) -> jax.Array:
-    """Code places f32[Q] between their rows, f32[Q, 8]; queried columns always lie on one."""
+    """Encode places f32[Q] between rows as f32[Q, 8]; along columns a query is never between."""
     coordinates = jnp.stack([place, jnp.zeros_like(place)], axis=-1)
     angles = coordinates[..., None] * (2 * np.pi * 2.0 ** np.arange(OCTAVES))
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(len(place), -1)

@@ -1,6 +1,6 @@
-"""SIREN: one perceptron a block, from a place to its intensity; what niiv is compared with.
+"""SIREN: one perceptron per block maps a position to its intensity; a baseline of the niiv paper.
 
-Letters: K observed slices, M planes averaged in one slice, P points of a step, Q queried planes,
+Letters: K observed slices, M planes averaged in one slice, P points per step, Q queried planes,
 H W block size in px.
 
 Source: SIREN (Sitzmann et al. 2020), as the niiv paper's baseline. Difference: an averaged slice is
@@ -33,7 +33,7 @@ class Settings:
     profile: SliceProfile  # of the slices
     width: int
     layers: int
-    points: int  # P, looked at in a step
+    points: int  # P, sampled in each step
 
     def __post_init__(self):
         if min(self.width, self.layers, self.points) < 1:
@@ -44,11 +44,11 @@ class Settings:
 
 
 def init(settings: Settings, key: jax.Array, block: Block) -> Any:
-    """Start the network.
+    """Initialize the network.
 
     Args:
       key: PRNG key, consumed.
-      block: the observed slices.
+      block: not used.
     """
     del block
     network = Siren(settings.width, settings.layers)
@@ -58,17 +58,17 @@ def init(settings: Settings, key: jax.Array, block: Block) -> Any:
 def draw(
     settings: Settings, params: Any, block: Block, z: jax.Array, y: jax.Array, x: jax.Array
 ) -> jax.Array:
-    """Give the intensity at places.
+    """Compute the intensity at positions.
 
     Args:
       params: of the network.
-      block: whose size the coordinates are scaled by, alike along all axes.
-      z: f32[...], input-slice units; beyond what the slices show, the nearest depth they do.
+      block: its size scales the coordinates, equally along all axes.
+      z: f32[...], input-slice units; clamped to the depths that the slices show.
       y: f32[...], px.
       x: f32[...], px.
 
     Returns:
-      f32[...].
+      f32[...], intensity.
     """
     height, width = block.slices.shape[1:]
     middle = (block.z[0] + block.z[-1]) / 2
@@ -87,7 +87,7 @@ def loss(
     step: jax.Array,
     weights: Mapping[str, jax.Array],
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Compare the network with the slices at random pixels of valid ones.
+    """Compare the network with random pixels of valid slices.
 
     Returns:
       f32[], mean squared error, and metrics.

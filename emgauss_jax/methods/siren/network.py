@@ -1,4 +1,4 @@
-"""The network: a place in a block to its intensity."""
+"""The network: it maps a position in a block to its intensity."""
 
 from collections.abc import Callable
 
@@ -7,18 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-OMEGA = 30.0  # of every layer
+OMEGA = 30.0  # frequency factor of every layer
 
 
 def even(limit: float) -> Callable[..., jax.Array]:
-    """Start weights evenly between -limit and limit."""
+    """Initialize weights uniformly between -limit and limit."""
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
         key, shape, dtype, -limit, limit
     )
 
 
 def linear(features: int, limit: float, inputs: int) -> nn.Dense:
-    """A layer whose weights start within a limit, its biases within 1 / sqrt(inputs)."""
+    """Make a layer whose weights start within `limit`, and biases within 1 / sqrt(inputs)."""
     return nn.Dense(features, kernel_init=even(limit), bias_init=even(inputs**-0.5))
 
 
@@ -26,7 +26,7 @@ class Siren(nn.Module):
     """A perceptron with sines.
 
     Source: SIREN (Sitzmann et al. 2020), section 3.2: the first layer starts within 1 / inputs,
-      every other one within sqrt(6 / inputs) / omega (niiv's code starts all as first ones).
+      every other layer within sqrt(6 / inputs) / omega (niiv's code starts all like the first).
     """
 
     width: int
@@ -34,7 +34,7 @@ class Siren(nn.Module):
 
     @nn.compact
     def __call__(self, places: jax.Array) -> jax.Array:
-        """Map places f32[..., 3], in halves of the block's longer side, to f32[...]."""
+        """Map positions f32[..., 3], in halves of the block's longer side, to f32[...]."""
         hidden = places
         for i in range(self.layers):
             inputs = hidden.shape[-1]

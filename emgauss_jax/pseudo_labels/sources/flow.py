@@ -1,4 +1,4 @@
-"""Interpolation along the optical flow from slice to slice as a source."""
+"""A source of pseudo-labels: interpolation along the optical flow from slice to slice."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from emgauss_jax.pseudo_labels.source import Filled, Source, SourceKind
 
 
 def why_not(config: Any, observed: SliceStack) -> str:
-    """Say why the flow is not asked: it leads from plane to plane."""
+    """Say why the flow is not used: it is off, or the slices are averaged."""
     if not config.prior.flow:
         return "off"
     if not observed.plan.profile.is_plane:

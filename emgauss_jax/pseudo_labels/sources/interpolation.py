@@ -1,4 +1,4 @@
-"""Interpolation as a source: what is believed where nothing else is."""
+"""A source of pseudo-labels: interpolation, the fallback where no other source has weight."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from emgauss_jax.pseudo_labels.source import Filled, Source, SourceKind
 
 
 def make(config: Any, observed: SliceStack) -> Source:
-    """Make the source: the best of the interpolations that cost nothing."""
+    """Make the source: the best interpolation that needs no learning."""
     del config
     profile = observed.plan.profile
     name = best_free(profile)

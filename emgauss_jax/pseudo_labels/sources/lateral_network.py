@@ -1,6 +1,6 @@
-"""The lateral network as a source: it learns from the stack's own lateral images.
+"""A source of pseudo-labels: the lateral network, trained on the stack's own lateral images.
 
-It is one more fit of `training`, with the whole region as its only block.
+`training.fit` fits it, with the whole region as its only block.
 """
 
 import functools
@@ -28,10 +28,10 @@ from emgauss_jax.training.problem import (
 
 
 def why_not(config: Any, observed: SliceStack) -> str:
-    """Say why the network is not asked: it has no steps.
+    """Say why the network is not used: its steps are 0.
 
     Raises:
-      InputError: numbers that cannot work.
+      InputError: a number cannot work.
     """
     del observed
     steps, probe_steps = config.prior.steps, config.prior.probe_steps
@@ -51,7 +51,7 @@ def make(config: Any, observed: SliceStack) -> Source:
     """Make the source.
 
     Raises:
-      InputError: a setting that cannot work.
+      InputError: a setting cannot work.
     """
     settings = lateral.Settings(
         factor=whole_factor(observed), profile=observed.plan.profile, **config.lateral
@@ -77,7 +77,7 @@ _views = jax.jit(lateral.fill_in, static_argnums=0)
 
 
 def _template(config: Any, shape: tuple[int, ...], method: Any, steps: int) -> FitTemplate:
-    """Make a template of so many steps for stacks like one of (V, H, W)."""
+    """Make a template of a fit with `steps` steps to a stack of shape (V, H, W)."""
     z = np.zeros(shape[0], np.float32)
     stack = Block(np.broadcast_to(np.float32(0), shape), z, np.ones(shape[0], bool))
     changes = {"steps": steps, "ema_decay": config.prior.ema_decay}
@@ -94,7 +94,7 @@ def _template(config: Any, shape: tuple[int, ...], method: Any, steps: int) -> F
 def _fit_only_block(
     template: FitTemplate, stack: Block, folder: pathlib.Path | None, watch: Watch
 ) -> Any:
-    """Fit one block, or read its fit: parameters without the block axis."""
+    """Fit one block, or read its finished fit; return parameters without the block axis."""
     blocks = jax.tree.map(lambda leaf: leaf[None], stack)
     return jax.tree.map(lambda leaf: leaf[0], fit(Problem(template, blocks), folder, watch))
 

@@ -1,4 +1,4 @@
-"""A network that has learned from other stacks, in a workdir of its own, as a source."""
+"""A source of pseudo-labels: a network of another workdir, trained on other stacks."""
 
 import functools
 import pathlib
@@ -15,16 +15,16 @@ from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.pseudo_labels.source import Filled, Source, SourceKind
 from emgauss_jax.storage import network_file
 
-SLAB = 64  # planes asked of it at once: all of a region would not fit
+SLAB = 64  # planes drawn at once: those of a whole region would not fit into memory
 
 
 def place_of(config: Any) -> str:
-    """Name the workdir of the network, or its file; "": none."""
+    """Return the workdir of the network, or its file; "" for none."""
     return config.prior.network
 
 
 def make(config: Any, observed: SliceStack) -> Source:
-    """Make the source; its network is opened when it is first asked."""
+    """Make the source; its network is opened on first use."""
     sampling = registry.AxialSampling(float(whole_factor(observed)), observed.plan.profile)
     opened = functools.partial(_drawing, place_of(config), sampling)
 
@@ -43,7 +43,7 @@ def make(config: Any, observed: SliceStack) -> Source:
 
 @functools.lru_cache(1)
 def _drawing(place: str, sampling: registry.AxialSampling) -> Callable[..., Any]:
-    """Open the network: a compiled function of a stack and depths."""
+    """Open the network as a compiled function of a stack and depths."""
     method, params = open_network(pathlib.Path(place), sampling)
     return functools.partial(jax.jit(method.predict_with_error), params)
 
@@ -52,18 +52,18 @@ def open_network(place: pathlib.Path, sampling: registry.AxialSampling) -> tuple
     """Open the network of another run for a stack.
 
     Args:
-      place: the workdir of its run, or its file.
-      sampling: of the stack; its slices have the profile of those the network has learned from.
+      place: the workdir of its training, or its file.
+      sampling: of the stack along z; its slice profile must be that of the training stacks.
 
     Raises:
-      InputError: there is no network, or one that has learned from slices of another profile.
+      InputError: there is no network, or it was trained on slices of another profile.
     """
     config = network_file.read_config(place)
     method = registry.build_shared("prior.network", config, sampling)
     if sampling.profile.name != config.data.degradation:
         raise InputError(
-            f"prior.network: got one that has learned from {config.data.degradation!r}, wanted "
-            f"{sampling.profile.name!r} as here"
+            f"prior.network: got a network trained on {config.data.degradation!r} slices, wanted "
+            f"{sampling.profile.name!r} as in this stack"
         )
     return method, network_file.read(place, method.init)
 
