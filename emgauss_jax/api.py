@@ -15,6 +15,7 @@ import numpy as np
 from emgauss_jax.data.array_volume import ArrayVolume, of_array
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.volume import open_volume
+from emgauss_jax.evaluation.compare import evaluate_volumes
 from emgauss_jax.evaluation.run_report import report_fits
 from emgauss_jax.execution.config_file import changed, load_config
 from emgauss_jax.pipeline.fit_file import load_fit, save_fit
@@ -205,6 +206,45 @@ def load(path: str | os.PathLike) -> Fit:
     fitting = fitting_of(run.template.method)
     fitting.check_fitted(run, place)
     return Fit(run, fitting.fits_in(run, place))
+
+
+def evaluate(
+    prediction: Any,
+    reference: Any,
+    *,
+    observed_every: int,
+    degradation: str = "subsample",
+    missing: Sequence[int] = (),
+    uncertainty: Any = None,
+    voxel_nm: Sequence[float] = (1.0, 1.0, 1.0),
+    report: str | os.PathLike | None = None,
+) -> dict[str, Any]:
+    """Score a volume that was made of every k-th plane of a reference, beside interpolations.
+
+    Args:
+      prediction: [n k + 1, H, W], of the reference's dtype; further planes are not scored.
+      reference: [D, H, W], isotropic.
+      observed_every: k; planes 0, k, 2 k, ... were observed, the others are scored.
+      degradation: "subsample", or "average" where means of k planes were observed.
+      missing: observed slices, counted from 0, that the prediction was made without.
+      uncertainty: float32, standard errors of the prediction in grey levels, to be judged.
+      voxel_nm: (z, y, x), the unit in which the resolution along z is told.
+      report: new folder for metrics.json and report.html; None: nothing is written.
+
+    Returns:
+      What metrics.json holds; `["scores"]["prediction"]["psnr"]` is one of the scores, and
+      `["scores"]["linear"]` has those of linear interpolation.
+
+    Raises:
+      InputError: volumes that do not belong together.
+    """
+    named = {"prediction": prediction, "reference": reference, "uncertainty": uncertainty}
+    volumes = {n: of_array(v, voxel_nm, n) for n, v in named.items() if v is not None}
+    folder = None if report is None else pathlib.Path(report)
+    return evaluate_volumes(
+        volumes["prediction"], volumes["reference"], observed_every, folder, degradation, missing,
+        volumes.get("uncertainty"),
+    )  # fmt: skip
 
 
 def _prepared(stack: Any, voxel_nm: Any, config: Any, overrides: dict[str, Any]) -> Run:

@@ -57,7 +57,7 @@ def of_array(array: Any, voxel_nm: Sequence[float], name: str = "stack") -> Arra
     if len(array.shape) != 3 or 0 in array.shape:
         raise InputError(f"{name}: got shape {tuple(array.shape)}, wanted (z, y, x) voxels")
     checked_dtype(_dtype_of(array), name)
-    return ArrayVolume(array, checked_voxel(voxel_nm, name))
+    return ArrayVolume(array, checked_voxel(voxel_nm, name), f"an array ({name})")
 
 
 def _dtype_of(array: Any) -> Any:

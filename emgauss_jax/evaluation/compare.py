@@ -20,7 +20,7 @@ def evaluate_volumes(
     prediction: Volume,
     reference: Volume,
     observed_every: int,
-    folder: pathlib.Path,
+    folder: pathlib.Path | None = None,
     degradation: str = "subsample",
     missing: Sequence[int] = (),
     uncertainty: Volume | None = None,
@@ -31,7 +31,7 @@ def evaluate_volumes(
       prediction: [n k + 1, H, W], or [n k, H, W] if made of means; further planes are not scored.
       reference: [D, H, W], isotropic; planes that only one of the two volumes has are not scored.
       observed_every: k.
-      folder: for metrics.json and report.html; must not exist.
+      folder: for metrics.json and report.html; must not exist. None: no file is written.
       degradation: "subsample" or "average".
       missing: indices of observed slices, from 0, that the prediction was made without.
       uncertainty: of the prediction's shape, its standard errors, in grey levels.
@@ -43,7 +43,8 @@ def evaluate_volumes(
       InputError: the folder exists, k is less than 2, the volumes differ in lateral shape, voxel
         size or dtype, or the uncertainty is not an array of standard errors.
     """
-    check_absent(folder)
+    if folder is not None:
+        check_absent(folder)
     if observed_every < 2:
         raise InputError(f"observed_every: got {observed_every}, wanted 2 or more")
     _check_alike(prediction, reference, uncertainty)
@@ -63,7 +64,7 @@ def evaluate_volumes(
     return report_beside_rivals(
         folder, block, plan, ours, truth, METHOD,
         voxel_nm=reference.voxel_nm,
-        title=f"{prediction.path.name} against {reference.path.name}",
+        title=" against ".join(pathlib.Path(v.path).name for v in (prediction, reference)),
         notes=notes | missing_note(sorted(missing)),
         expected=None if uncertainty is None else _read_errors(uncertainty, depth, grey_range),
     )  # fmt: skip

@@ -23,7 +23,7 @@ MARGINS = {
 
 
 def write_report(
-    folder: str | Path,
+    folder: str | Path | None,
     reference: np.ndarray,
     predictions: dict[str, np.ndarray],
     hidden: np.ndarray,
@@ -38,7 +38,7 @@ def write_report(
     """Score predictions and write metrics.json and report.html.
 
     Args:
-      folder: made if absent; both files are replaced whole.
+      folder: made if absent; both files are replaced whole. None: no file is written.
       reference: f32[D, H, W], intensity, data range 1.
       predictions: name -> f32[D, H, W]; in the tables interpolations come first, the method last.
       hidden: bool[D], the planes that were not observed and are scored.
@@ -71,6 +71,8 @@ def write_report(
         error = predictions[method] - reference
         result["expected_error"] = calibrate(expected[hidden], error[hidden])
     result = _plain(result | {"notes": notes})
+    if folder is None:
+        return result
     columns = {"input (nearest)": predictions.get("nearest"), "linear": predictions.get("linear")}
     columns |= {method: predictions[method], "reference": reference}
     planes = page.draw_planes(columns, (method, "reference"), hidden, voxel_nm, expected)

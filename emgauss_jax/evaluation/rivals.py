@@ -21,7 +21,7 @@ def missing_note(missing: Sequence[int]) -> dict[str, str]:
 
 
 def report_beside_rivals(
-    folder: pathlib.Path,
+    folder: pathlib.Path | None,
     slices: Block,
     plan: Plan,
     ours: np.ndarray,
@@ -32,7 +32,7 @@ def report_beside_rivals(
     """Score planes, and every interpolation of the slices they were made from.
 
     Args:
-      folder: for metrics.json and report.html.
+      folder: for metrics.json and report.html; None: no file is written.
       slices: the observed slices, missing ones included.
       plan: which planes of the reference are hidden or lost, and where they lie.
       ours: f32[D, H, W], the planes to score, intensity.
