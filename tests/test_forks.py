@@ -34,9 +34,11 @@ def files_of(patch):
     return re.findall(r"^\+\+\+ b/(\S+)", (PATCHES / f"{patch}.patch").read_text(), re.M)
 
 
-@pytest.mark.parametrize("name", ["deformation", "format", "source"])
-def test_a_fork_touches_two_files_at_most(name):
-    assert 1 <= len(files_of(name)) <= 2
+@pytest.mark.parametrize(
+    ("name", "most"), [("deformation", 2), ("format", 2), ("source", 2), ("schedule", 1)]
+)
+def test_a_fork_touches_few_files(name, most):
+    assert 1 <= len(files_of(name)) <= most
 
 
 def run(folder, *args):
@@ -79,5 +81,33 @@ with create_volume("a.raw", values.shape, values.dtype, (40, 8, 8)) as writer:
     writer[:, :, :] = values
 volume = open_volume("a.raw")
 assert volume.voxel_nm == (40, 8, 8) and (volume[:, :, :] == values).all()
+"""
+    run(fork, "-c", script)
+
+
+@pytest.mark.parametrize("fork", ["schedule"], indirect=True)
+def test_a_schedule_of_a_fork_sets_every_step_of_a_fit(fork):
+    """Under a constant gradient Adam steps by the rate. Two of 20 steps are warm-up."""
+    script = """
+import jax, jax.numpy as jnp, numpy as np
+from emgauss_jax.methods.base import Block, Method, no_upkeep
+from emgauss_jax.training.optimizer import schedule
+from emgauss_jax.training.problem import FitSettings, Problem, make_template, shapes_of, start_chunk
+method = Method(
+    init=lambda key, block: {"x": jnp.zeros(1)},
+    loss=lambda params, *others: (-params["x"].sum(), {"x": params["x"].sum()}),
+    predict=None, maintain=no_upkeep, weights={}, per_block=True,
+)
+block = Block(np.zeros((2, 3, 4), np.float32), np.arange(2.0), np.ones(2, bool))
+settings = FitSettings(20, 0.0, 20, 20, 1, 0.0)
+rates = {"x": (0.1, 0.5)}
+template = make_template(method, shapes_of(block), jax.random.key(0), rates, {}, settings)
+problem = Problem(template, jax.tree.map(lambda leaf: leaf[None], block))
+_, metrics = template.program.advance(20, 1).run(*start_chunk(problem, [0]))
+x = np.asarray(metrics["x"])[:, 0]  # before each step
+np.testing.assert_allclose(np.diff(x[:4]), [0, 0.05, 0.1], atol=1e-5)
+np.testing.assert_allclose(x[12] - x[11], 0.075, atol=1e-5)  # half-way down to 0.5 of the rate
+late = schedule(0.1, 0.5, 10, 30)
+np.testing.assert_allclose([late(n) for n in (0, 10, 12, 21, 30)], [0, 0, 0.1, 0.075, 0.05])
 """
     run(fork, "-c", script)

@@ -14,9 +14,10 @@ import numpy as np
 
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.methods.base import Block, Method
-from emgauss_jax.training import optimizer, parallel
+from emgauss_jax.training import parallel
 from emgauss_jax.training.block_axis import block_axis
 from emgauss_jax.training.hyperparams import Hyper, check_like, stack
+from emgauss_jax.training.optimizer import Optimizer, ends, optimizer_of
 from emgauss_jax.training.state import State, init_params, init_state
 from emgauss_jax.training.step import Step, make_advance, make_step
 
@@ -67,14 +68,14 @@ class FitTemplate:
     shapes: Block  # of the data of one fit, leaves jax.ShapeDtypeStruct [1, ...]
     key: jax.Array  # of the run; each block folds its own number in
     rates: Mapping[str, Any]  # learning rates, see `training.optimizer`
+    optimizer: Optimizer  # of one fit
     settings: FitSettings
     program: Program
 
     @property
     def configured(self) -> Hyper:
         """The hyper-parameters that the run's own config names."""
-        rates = optimizer.ends(self.rates)
-        return Hyper(rates, dict(self.method.weights), self.settings.ema_decay)
+        return Hyper(ends(self.rates), dict(self.method.weights), self.settings.ema_decay)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -133,21 +134,22 @@ def make_template(
       start: first iteration of a group of parameters, see `training.optimizer`.
 
     Raises:
-      InputError: a rate that no parameter has, or settings that the method cannot work with.
+      InputError: a rate that no parameter has, a start that no rate has, or settings that the
+        method cannot work with.
     """
     axis = block_axis(method)
     shapes = jax.eval_shape(axis.fits_of, block_shapes)
     init = jax.jit(functools.partial(init_params, method))
     params = jax.eval_shape(init, shapes, jax.random.split(key, 1))
-    descend = optimizer.make_descend(params, rates, start, settings.steps)
+    optimizer = optimizer_of(params, rates, start, settings.steps)
 
     @functools.cache
     def advance(count: int, devices: int) -> parallel.DeviceMap:
-        step = make_step(method, descend, devices)
+        step = make_step(method, optimizer, devices)
         return axis.spread(make_advance(step, count), devices)
 
-    program = Program(init, make_step(method, descend), advance)
-    return FitTemplate(method, shapes, key, rates, settings, program)
+    program = Program(init, make_step(method, optimizer), advance)
+    return FitTemplate(method, shapes, key, rates, optimizer, settings, program)
 
 
 def param_shapes(template: FitTemplate) -> Any:
@@ -163,9 +165,11 @@ def check(template: FitTemplate) -> None:
       InputError: from the optimizer, the method or the rasterizer, naming the setting.
     """
     settings, keys = template.settings, jax.random.split(template.key, 1)
-    state = jax.eval_shape(init_state, param_shapes(template))
+    hyper = stack([template.configured])
+    start = functools.partial(init_state, template.optimizer)
+    state = jax.eval_shape(start, param_shapes(template), hyper.rates)
     run = template.program.advance(min(settings.steps_per_dispatch, settings.steps), 1).run
-    jax.eval_shape(run, state, template.shapes, keys, stack([template.configured]))
+    jax.eval_shape(run, state, template.shapes, keys, hyper)
 
 
 def start_chunk(problem: Problem, indices: Sequence[int]) -> tuple[State, Block, jax.Array, Hyper]:
@@ -183,4 +187,5 @@ def start_chunk(problem: Problem, indices: Sequence[int]) -> tuple[State, Block,
     blocks = jax.tree.map(lambda leaf: jnp.asarray(leaf[block]), problem.blocks)
     hyper = jax.tree.map(jnp.asarray, stack([hypers[i] for i in which]))
     params = problem.template.program.init(blocks, pairs[:, 0])
-    return init_state(params), blocks, pairs[:, 1], hyper
+    state = init_state(problem.template.optimizer, params, hyper.rates)
+    return state, blocks, pairs[:, 1], hyper

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.training.block_axis import block_axis
-from emgauss_jax.training.optimizer import ADAM
+from emgauss_jax.training.optimizer import Optimizer, Rates
 
 
 class State(NamedTuple):
@@ -16,7 +16,7 @@ class State(NamedTuple):
     step: jax.Array  # i32[], iterations done
     params: Any  # the student, every leaf [S, ...]
     teacher: Any  # its exponential moving average, like params
-    opt_state: Any  # optax's, moments like params, every leaf [S, ...]
+    opt_state: Any  # what optax's transformation keeps, every leaf [S, ...]
 
 
 def init_params(method: Method, blocks: Block, keys: jax.Array) -> Any:
@@ -32,7 +32,16 @@ def init_params(method: Method, blocks: Block, keys: jax.Array) -> Any:
     return jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), params)
 
 
-def init_state(params: Any) -> State:
-    """Start a fit of S blocks; the teacher starts as a copy of the student."""
-    moments = jax.vmap(ADAM.init)(params)
-    return State(jnp.int32(0), params, jax.tree.map(jnp.copy, params), moments)
+def init_state(optimizer: Optimizer, params: Any, rates: Rates) -> State:
+    """Start a fit of S blocks; the teacher starts as a copy of the student.
+
+    A fit donates its state, so that no two leaves may share memory: some transformations keep the
+    parameters or a rate as they are given them.
+
+    Args:
+      optimizer: of one fit.
+      params: the student, every leaf [S, ...].
+      rates: of each fit, f32[S].
+    """
+    opt_state = jax.vmap(lambda params, rates: optimizer(rates).init(params))(params, rates)
+    return State(jnp.int32(0), params, *jax.tree.map(jnp.copy, (params, opt_state)))

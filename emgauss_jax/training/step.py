@@ -14,20 +14,18 @@ import optax
 from emgauss_jax.methods.base import Block, Method
 from emgauss_jax.training.block_axis import block_axis
 from emgauss_jax.training.hyperparams import Hyper
-from emgauss_jax.training.optimizer import ADAM
+from emgauss_jax.training.optimizer import Optimizer, restart
 from emgauss_jax.training.state import State
 
 Step = Callable[[State, Block, jax.Array, Hyper], tuple[State, dict[str, jax.Array]]]
 
 
-def make_step(
-    method: Method, descend: Callable[..., tuple[Any, optax.OptState]], devices: int = 1
-) -> Step:
+def make_step(method: Method, optimizer: Optimizer, devices: int = 1) -> Step:
     """Build the pure step of a method.
 
     Args:
       method: written for one block, or for one network of all of them, see `minibatch`.
-      descend: from `training.optimizer`, for one block.
+      optimizer: from `training.optimizer`, of one fit.
       devices: how many share one fit: 1, or more where one network serves all blocks.
 
     Returns:
@@ -35,7 +33,7 @@ def make_step(
     """
     axis = block_axis(method)
     over_devices = functools.partial(axis.reduce, devices=devices)
-    one = functools.partial(_learn, axis.one_fit(method, devices), descend, over_devices)
+    one = functools.partial(_learn, axis.one_fit(method, devices), optimizer, over_devices)
 
     def step(state, blocks, keys, hyper):
         learned = (state.params, state.teacher, state.opt_state)
@@ -46,20 +44,20 @@ def make_step(
     return step
 
 
-def _learn(method, descend, over_devices, step, learned, block, key, hyper):
-    """Step one block: gradient, Adam, teacher, upkeep."""
-    params, teacher, moments = learned
+def _learn(method, optimizer, over_devices, step, learned, block, key, hyper):
+    """Step one block: gradient, optimizer, teacher, upkeep."""
+    params, teacher, opt_state = learned
+    transformation = optimizer(hyper.rates)
     loss_key, upkeep_key = jax.random.split(jax.random.fold_in(key, step))
     grad = jax.grad(method.loss, has_aux=True)
     grads, metrics = over_devices(grad(params, teacher, block, loss_key, step, hyper.weights))
-    params, moments = descend(params, grads, moments, step, hyper.rates)
+    updates, opt_state = transformation.update(grads, opt_state, params)
+    params = optax.apply_updates(params, updates)
     teacher = optax.incremental_update(params, teacher, 1.0 - hyper.ema_decay)
     params, teacher, fresh = method.maintain(params, teacher, block, upkeep_key, step)
-    moments = optax.tree_map_params(
-        ADAM, lambda moment, new: jnp.where(new, 0.0, moment), moments, fresh
-    )
+    opt_state = restart(transformation, opt_state, params, fresh)
     metrics = metrics | {"nonfinite": (~_finite(params)).astype(jnp.float32)}
-    return (params, teacher, moments), metrics
+    return (params, teacher, opt_state), metrics
 
 
 def _finite(params: Any) -> jax.Array:

@@ -8,16 +8,19 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from emgauss_jax.methods.base import Block, Method
-from emgauss_jax.training import fit, metrics_log, optimizer, parallel
+from emgauss_jax.training import fit, metrics_log, parallel
 from emgauss_jax.training.failures import Failure
 from emgauss_jax.training.hyperparams import Hyper, check_like, stack
+from emgauss_jax.training.optimizer import optimizer_of
 from emgauss_jax.training.state import init_params, init_state
 from emgauss_jax.training.step import make_advance, make_step
 
-RATES = {"x": (0.1, 1.0)}
+PARAMS = {"x": jnp.zeros(2)}
+OPTIMIZER = optimizer_of(PARAMS, {"x": (0.1, 1.0)}, {}, 10)
 KEY = jax.random.key(0)
 
 
@@ -53,12 +56,13 @@ def hyper(ema_decay=0.9, rate=0.1, goal=1.0):
     return Hyper({"x": (rate, 1.0)}, {"goal": goal}, ema_decay)
 
 
-def start(method, count, *hypers):
+def start(method, count, *hypers, optimizer=OPTIMIZER):
     """The state, the step, and what the step is given beside the state."""
     keys = jax.random.split(jax.random.key(0), count)
     params = init_params(method, blocks(count), keys)
-    step = make_step(method, optimizer.make_descend(params, RATES, {}, 10))
-    return init_state(params), step, (blocks(count), keys, stack(hypers or [hyper()] * count))
+    stacked = jax.tree.map(jnp.asarray, stack(hypers or [hyper()] * count))
+    state = init_state(optimizer, params, stacked.rates)
+    return state, make_step(method, optimizer), (blocks(count), keys, stacked)
 
 
 def test_the_teacher_is_the_moving_average():
@@ -118,6 +122,21 @@ def test_fresh_places_start_their_moments_again():
         moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if np.shape(leaf) == (2, 2)]
         assert len(moments) == 2
         assert all(bool((leaf == 0).all()) == want_zero for leaf in (m[1] for m in moments))
+
+
+def test_another_transformation_takes_the_place_of_the_default():
+    """This one keeps the rate in its state, which a dispatch donates; the rate itself is kept."""
+
+    def injected(rates):
+        return optax.inject_hyperparams(optax.sgd)(rates["x"][0])
+
+    state, step, given = start(toy(), 2, hyper(rate=0.1), hyper(rate=0.2), optimizer=injected)
+    mapping = parallel.map_blocks(make_advance(step, 2), 1)
+    for _ in range(2):
+        state, _ = mapping.run(state, *given)
+    assert mapping.run._cache_size() == 1
+    # of goal 1, the second block's mean, is left 1 - 2 * 0.2 after each step
+    np.testing.assert_allclose(state.params["x"][1], 1 - 0.6**4, rtol=1e-5)
 
 
 def test_many_steps_in_one_dispatch_equal_single_ones():
@@ -188,8 +207,9 @@ def shared(count, batch, devices=1):
     method = toy()._replace(per_block=False, batch=batch)
     stacked, keys = jax.tree.map(lambda leaf: leaf[None], blocks(count)), jax.random.split(KEY, 1)
     params = init_params(method, stacked, keys)
-    step = make_step(method, optimizer.make_descend(params, RATES, {}, 10), devices)
-    return init_state(params), step, (stacked, keys, stack([hyper()]))
+    numbers = stack([hyper()])
+    state = init_state(OPTIMIZER, params, numbers.rates)
+    return state, make_step(method, OPTIMIZER, devices), (stacked, keys, numbers)
 
 
 def test_a_shared_network_learns_from_all_blocks():
