@@ -63,8 +63,10 @@ def get_config() -> config_dict.ConfigDict:
     config.emgauss.depth_noise = 0.0
     config.emgauss.depth_noise_end = 20_000
     config.emgauss.deformation = "spline"  # or "mlp"
-    config.emgauss.spline = dict(fields=("opacity_logits",))  # what changes with depth
-    config.emgauss.mlp = dict(layers=8, width=256, octaves=10)
+    config.emgauss.spline = dict(fields=("amplitudes",))  # what changes with depth
+    config.emgauss.mlp = dict(
+        layers=8, width=256, octaves=10, fields=("means", "log_scales", "angles", "amplitudes")
+    )
     config.emgauss.render = dict(blend="sum", backend="binned", cutoff=3.5, capacity=512)
     steps = config.train.get_oneway_ref("steps")
     config.emgauss.stages = config_dict.ConfigDict()
@@ -81,8 +83,8 @@ def get_config() -> config_dict.ConfigDict:
     config.optimizer = config_dict.ConfigDict()
     # (learning rate, its fraction left at the end); what is not named is frozen
     config.optimizer.rates = dict(
-        canonical=dict(means=(0.02, 0.05), log_scales=(5e-3, 0.05), opacity_logits=(0.01, 0.05)),
-        deformation=dict(opacity_logits=(0.02, 0.05)),
+        canonical=dict(means=(0.02, 0.05), log_scales=(5e-3, 0.05), amplitudes=(0.01, 0.05)),
+        deformation=dict(amplitudes=(0.02, 0.05)),
         gap_blur=(0.02, 0.05),
     )
     config.optimizer.start = dict(deformation=config.emgauss.stages.get_oneway_ref("warmup"))

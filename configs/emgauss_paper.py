@@ -29,6 +29,8 @@ def get_config() -> config_dict.ConfigDict:
 
     config.prior.steps, config.prior.flow = 0, False
     config.emgauss.deformation = "mlp"
+    config.emgauss.mlp.fields = ("means", "log_scales", "angles", "opacity_logits")
+    config.emgauss.spline.fields = ("opacity_logits",)
     config.emgauss.rotation = True
     config.emgauss.render.blend = "alpha"
     config.emgauss.render.backend = "tiled"

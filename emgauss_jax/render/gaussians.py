@@ -8,16 +8,29 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+MIN_SCALE = 0.5  # px, as in GaussianImage
+
 
 class Gaussians(NamedTuple):
-    """Learned planar Gaussians, before activation."""
+    """Learned planar Gaussians that are added up, before activation."""
 
     means: jax.Array  # f32[N, 2], (y, x), px
     log_scales: jax.Array  # f32[N, 2], log px, along the Gaussian's own axes
     angles: jax.Array  # f32[N], rad, from y towards x
-    opacity_logits: jax.Array  # f32[N], logit when blended as alpha, the gain itself in a sum
-    intensities: jax.Array  # f32[N], grey, 1 is white
+    # Signed: a sum of positive Gaussians cannot draw an edge sharper than themselves.
+    amplitudes: jax.Array  # f32[N], grey that is added at the mean
     alive: jax.Array  # f32[N], 1 or 0: a dead one is not drawn and waits to be used again
+
+
+class AlphaGaussians(NamedTuple):
+    """Learned planar Gaussians for alpha blending, before activation."""
+
+    means: jax.Array  # f32[N, 2], (y, x), px
+    log_scales: jax.Array  # f32[N, 2], log px, along the Gaussian's own axes
+    angles: jax.Array  # f32[N], rad, from y towards x
+    opacity_logits: jax.Array  # f32[N]
+    intensities: jax.Array  # f32[N], grey, 1 is white
+    alive: jax.Array  # f32[N], 1 or 0, as in `Gaussians`
 
 
 class Splats(NamedTuple):
@@ -26,24 +39,21 @@ class Splats(NamedTuple):
     means: jax.Array  # f32[N, 2], (y, x), px
     scales: jax.Array  # f32[N, 2], standard deviation, px
     angles: jax.Array | None  # f32[N], rad; None when all are axis-aligned
-    opacities: jax.Array  # f32[N]
-    intensities: jax.Array  # f32[N]
+    opacities: jax.Array  # f32[N]; in a sum the amplitudes
+    intensities: jax.Array  # f32[N]; in a sum 1
 
 
 def activate(
-    gaussians: Gaussians,
+    gaussians: Gaussians | AlphaGaussians,
     *,
-    blend: str,
-    min_scale: float,
-    rotated: bool,
+    min_scale: float = MIN_SCALE,
+    rotated: bool = False,
     blur: jax.Array | float = 0.0,
 ) -> Splats:
     """Turn learned values into drawable ones.
 
     Args:
-      gaussians: N Gaussians before activation.
-      blend: "alpha", opacity is sigmoid(logit); "sum", opacity is a signed gain, since a sum of
-        non-negative Gaussians cannot draw an edge sharper than themselves.
+      gaussians: N Gaussians before activation; the type says how they are blended.
       min_scale: px, added to the scale in quadrature: no footprint falls between two pixels.
       rotated: whether angles are used.
       blur: f32[], px, the sigma of a Gaussian blur of the whole plane: a sum is blurred exactly,
@@ -52,21 +62,22 @@ def activate(
     Returns:
       The N splats; dead Gaussians have opacity 0.
 
-    Source: 3DGS (activations); the floor is GaussianImage's 0.5 px, here a setting.
+    Source: 3DGS (activations); the floor is GaussianImage's, here a setting.
     """
-    opacity = gaussians.opacity_logits
-    if blend == "alpha":
-        opacity = jax.nn.sigmoid(opacity)
     sharp = jnp.exp(2 * gaussians.log_scales) + min_scale**2
     scales = jnp.sqrt(sharp + blur**2)
-    if blend == "sum":
-        opacity = opacity * jnp.sqrt(jnp.prod(sharp, axis=-1)) / jnp.prod(scales, axis=-1)
+    if isinstance(gaussians, AlphaGaussians):
+        opacity, intensities = jax.nn.sigmoid(gaussians.opacity_logits), gaussians.intensities
+    else:
+        mass = gaussians.amplitudes * jnp.sqrt(jnp.prod(sharp, axis=-1))
+        opacity = mass / jnp.prod(scales, axis=-1)
+        intensities = jnp.ones_like(opacity)
     return Splats(
         means=gaussians.means,
         scales=scales,
         angles=gaussians.angles if rotated else None,
         opacities=jnp.where(gaussians.alive > 0.5, opacity, 0.0),
-        intensities=gaussians.intensities,
+        intensities=intensities,
     )
 
 

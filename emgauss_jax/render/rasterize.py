@@ -48,10 +48,13 @@ class RenderSettings:
             raise InputError(f"backend {self.backend} draws blend 'sum' only: got {self.blend!r}")
 
 
+DEFAULT = RenderSettings()
+
+
 def rasterize(
     splats: Splats,
     shape: tuple[int, int],
-    settings: RenderSettings,
+    settings: RenderSettings = DEFAULT,
     background: jax.Array | float = 0.0,
 ) -> tuple[jax.Array, jax.Array]:
     """Draw splats on one plane.

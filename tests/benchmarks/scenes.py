@@ -96,7 +96,6 @@ def splats_at(run: Run, params: Any, block: Block, z: float) -> Splats:
     gaussians, _ = deform(settings, deformation, params, block, jnp.float32(z))
     return activate(
         gaussians,
-        blend=settings.render.blend,
         min_scale=settings.min_scale,
         rotated=settings.rotation or settings.deform_rotation,
         blur=params.gap_blur * uncertainty(block, z),

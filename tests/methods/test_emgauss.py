@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.slice_profile import THIN, averaged
+from emgauss_jax.methods import registry
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.emgauss import density, method, model, schedule
-from emgauss_jax.methods.emgauss.deformation import Deformation, Offsets, mlp, spline
-from emgauss_jax.render.gaussians import Gaussians, activate
+from emgauss_jax.methods.emgauss.deformation import Deformation, mlp, spline
+from emgauss_jax.render.gaussians import AlphaGaussians, Gaussians, activate
 from emgauss_jax.render.rasterize import RenderSettings
 from emgauss_jax.render.reference import reference
 from tests import tiny_runs
@@ -24,8 +26,7 @@ ALPHA = RenderSettings(blend="alpha", backend="tiled", capacity=128)
 
 
 def settings(**changes):
-    made = model.Settings(STAGES, density.DensityControl(), RenderSettings())
-    return dataclasses.replace(made, **changes)
+    return model.Settings(**{"stages": STAGES, "holdout_every": 0} | changes)
 
 
 def block(slices=5, seed=0, missing=()):
@@ -43,7 +44,53 @@ def stirred(params, size=0.05):
     return params._replace(canonical=params.canonical._replace(alive=alive))
 
 
-DEFORMATIONS = [spline(), mlp(layers=3, width=16, octaves=4)]
+FIELDS = ("means", "log_scales", "angles", "amplitudes")
+BUILDS = [spline, functools.partial(mlp, layers=3, width=16, octaves=4)]
+DEFORMATIONS = [build(fields=FIELDS) for build in BUILDS]
+BLENDS = [(RenderSettings(), FIELDS), (ALPHA, (*FIELDS[:3], "opacity_logits"))]
+
+
+def configured(config, deformation):
+    """Build the method of a config of configs/ with one of its deformations."""
+    config = tiny_runs.default(config)
+    config.emgauss.deformation = deformation
+    return registry.build("emgauss", config, registry.AxialSampling())
+
+
+@pytest.mark.parametrize("name", ["spline", "mlp"])
+def test_defaults_are_those_of_the_default_config(name):
+    made, deformation = configured("emgauss", name).predict.args  # bound by `method.build`
+    assert made == model.Settings()
+    started, wanted = (
+        jax.eval_shape(lambda d=d: d.init(jax.random.key(0), 3, 2))
+        for d in (deformation, {"spline": spline, "mlp": mlp}[name]())
+    )
+    assert started == wanted
+
+
+@pytest.mark.parametrize("name", ["spline", "mlp"])
+@pytest.mark.parametrize(
+    ("config", "kind"), [("emgauss", Gaussians), ("emgauss_paper", AlphaGaussians)]
+)
+def test_both_deformations_fit_the_gaussians_of_a_config(config, kind, name):
+    made = configured(config, name)
+    params = jax.eval_shape(made.init, jax.random.key(0), block())
+    assert isinstance(params.canonical, kind)
+    assert jax.eval_shape(made.predict, params, block(), jnp.zeros(3)).shape == (3, *SHAPE)
+
+
+def test_an_offset_of_a_field_that_is_not_there_is_refused():
+    made = method.build(settings(render=ALPHA), spline())
+    params = jax.eval_shape(made.init, jax.random.key(0), block())
+    with pytest.raises(InputError, match=r"got offsets of \['amplitudes'\] with blend 'alpha'"):
+        jax.eval_shape(made.predict, params, block(), jnp.zeros(3))
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=["spline", "mlp"])
+@pytest.mark.parametrize("fields", [(), ("colour",)])
+def test_fields_that_do_not_exist_are_refused(build, fields):
+    with pytest.raises(InputError, match=r"\.fields: got .*, wanted some of \['means'"):
+        build(fields=fields)
 
 
 @pytest.mark.parametrize("deformation", DEFORMATIONS, ids=["spline", "mlp"])
@@ -56,10 +103,11 @@ def test_deformation_is_the_identity_at_the_start(deformation):
             np.testing.assert_array_equal(a, want)
 
 
-@pytest.mark.parametrize("deformation", DEFORMATIONS, ids=["spline", "mlp"])
-def test_what_may_change_with_depth(deformation):
-    b = block()
-    params = stirred(model.init(settings(), deformation, jax.random.key(0), b))
+@pytest.mark.parametrize("build", BUILDS, ids=["spline", "mlp"])
+@pytest.mark.parametrize(("render", "fields"), BLENDS, ids=["sum", "alpha"])
+def test_what_may_change_with_depth(build, render, fields):
+    b, deformation, made = block(), build(fields=fields), settings(render=render)
+    params = stirred(model.init(made, deformation, jax.random.key(0), b))
 
     def at(made, z):
         return model.deform(made, deformation, params, b, jnp.float32(z))[0]
@@ -67,13 +115,11 @@ def test_what_may_change_with_depth(deformation):
     def differs(made, name):
         return bool(jnp.any(getattr(at(made, 0.3), name) != getattr(at(made, 2.6), name)))
 
-    made = settings()
-    names = ("means", "log_scales", "opacity_logits")
-    assert all(differs(made, name) for name in names)
-    assert not differs(made, "angles") and not differs(made, "intensities")
-    assert not differs(dataclasses.replace(made, deform_opacity=False), "opacity_logits")
-    tiled = dataclasses.replace(made, render=ALPHA, deform_rotation=True)
-    assert differs(tiled, "angles")
+    changing = {name for name in params.canonical._fields if differs(made, name)}
+    assert changing == set(fields) - {"angles"}
+    assert not differs(dataclasses.replace(made, deform_opacity=False), fields[-1])
+    if render == ALPHA:
+        assert differs(dataclasses.replace(made, deform_rotation=True), "angles")
 
 
 @pytest.mark.parametrize("deformation", DEFORMATIONS, ids=["spline", "mlp"])
@@ -95,7 +141,7 @@ def test_mlp_does_not_move_its_own_input():
     def total(means):
         depth = model.depth_of(model.Knots.of(settings(), b), b, jnp.float32(1.5))
         offsets = deformation.apply(params.deformation, means, SHAPE, depth)
-        return sum(jnp.sum(leaf) for leaf in offsets)
+        return sum(jnp.sum(leaf) for leaf in offsets.values())
 
     np.testing.assert_array_equal(jax.grad(total)(params.canonical.means), 0.0)
 
@@ -214,7 +260,7 @@ def test_only_the_gap_blur_learns_from_a_hidden_slice():
 
 def test_blur_of_a_sum_is_a_blur_of_its_image():
     inside = gaussians(8)._replace(means=jnp.full((8, 2), 30.0) + jnp.arange(8.0)[:, None])
-    draw = functools.partial(activate, inside, blend="sum", min_scale=0.5, rotated=False)
+    draw = functools.partial(activate, inside)
     shape = (70, 70)
     want = gaussian_filter(np.asarray(reference(draw(), shape, blend="sum")), 2.0, truncate=8)
     np.testing.assert_allclose(reference(draw(blur=2.0), shape, blend="sum"), want, atol=1e-4)
@@ -225,28 +271,30 @@ def gaussians(n, seed=0):
     f32 = functools.partial(jnp.asarray, dtype=jnp.float32)
     return Gaussians(
         f32(rng.uniform(2, 18, (n, 2))), f32(rng.normal(0.3, 0.1, (n, 2))), jnp.zeros(n),
-        f32(rng.normal(0, 0.5, n)), f32(rng.uniform(0.3, 0.9, n)), jnp.ones(n),
+        f32(rng.normal(0, 0.5, n)), jnp.ones(n),
     )  # fmt: skip
 
 
-def test_copies_keep_the_sum_as_it_was():
-    cloud_of = gaussians(12)
-    alive = jnp.asarray([1.0] * 8 + [0.0] * 4)
-    source = jnp.asarray([0, 1, 2, 3, 4, 5, 6, 7, 2, 2, 5, 11])
-    fresh = jnp.asarray([False] * 8 + [True] * 3 + [False])
-    shared = density.share(cloud_of._replace(alive=alive), source, fresh, "sum")
-    shared = shared._replace(alive=alive.at[8:11].set(1.0))
-    draw = functools.partial(activate, blend="sum", min_scale=0.5, rotated=False)
-    before = reference(draw(cloud_of._replace(alive=alive)), SHAPE, blend="sum")
-    after = reference(draw(shared), SHAPE, blend="sum")
-    np.testing.assert_allclose(after, before, atol=1e-5)
-    assert int(shared.alive.sum()) == 11
+def test_copies_keep_the_sum_as_it_was_at_any_depth():
+    control = density.DensityControl(every=1, start=0, prune=0.0, growth=0.5, jitter=0.0)
+    made, b, deformation = settings(control=control, alive_fraction=0.5), block(), spline(FIELDS)
+    params = tiny_runs.stirred(model.init(made, deformation, jax.random.key(0), b))
+    alive = (params.canonical.alive > 0.5).astype(jnp.float32)
+    params = params._replace(canonical=params.canonical._replace(alive=alive))
+    run = jax.jit(functools.partial(method.maintain, made, deformation))
+    after, _, fresh = run(params, params, b, jax.random.key(1), jnp.int32(0))
+    assert int(after.canonical.alive.sum()) == int(1.5 * alive.sum())
+    assert int(fresh.canonical.angles.sum()) == int(0.5 * alive.sum())
+    draw = jax.jit(functools.partial(method.predict, made, deformation))
+    pictures = [draw(each, b, jnp.asarray([0.0, 1.3, 4.0])) for each in (params, after)]
+    np.testing.assert_allclose(*pictures, atol=1e-5)
 
 
 def test_copies_let_through_what_their_source_did():
-    one = gaussians(3)
+    means, scales, angles, logits, alive = gaussians(3)
+    one = AlphaGaussians(means, scales, angles, logits, jnp.full(3, 0.5), alive)
     source, fresh = jnp.asarray([0, 1, 1]), jnp.asarray([False, False, True])
-    shared = density.share(one, source, fresh, "alpha")
+    shared = density.share(one, source, density.count_sharers(source, fresh))
     opacity = jax.nn.sigmoid(shared.opacity_logits)
     want = 1 - jax.nn.sigmoid(one.opacity_logits[1])
     np.testing.assert_allclose((1 - opacity[1]) * (1 - opacity[2]), want, rtol=1e-5)
@@ -269,7 +317,8 @@ def test_plan_copies_prunes_and_grows_within_capacity():
 @pytest.mark.parametrize("angle", [0.0, np.pi / 2])
 def test_what_reaches_into_the_field_is_important(angle):
     """Of two outside it, wide along one axis, the one that lies towards it counts."""
-    b, made, deformation = block(), settings(render=ALPHA, rotation=True), spline()
+    b, made = block(), settings(render=ALPHA, rotation=True)
+    deformation = spline(("opacity_logits",))
     params = model.init(made, deformation, jax.random.key(0), b)
     count = params.canonical.angles.shape[0]
     one = params.canonical._replace(
@@ -282,11 +331,12 @@ def test_what_reaches_into_the_field_is_important(angle):
     assert bool((found > 0.4).all()) == (angle > 0) and bool((found == 0).all()) == (angle == 0)
 
 
-@pytest.mark.parametrize("deformation", DEFORMATIONS, ids=["spline", "mlp"])
-@pytest.mark.parametrize("render", [RenderSettings(), ALPHA], ids=["sum", "alpha"])
-def test_maintain_only_when_due(deformation, render):
+@pytest.mark.parametrize("build", BUILDS, ids=["spline", "mlp"])
+@pytest.mark.parametrize(("render", "fields"), BLENDS, ids=["sum", "alpha"])
+def test_maintain_only_when_due(build, render, fields):
     control = density.DensityControl(every=10, start=10, stop=30, growth=0.5)
     made, b = settings(control=control, render=render, alive_fraction=0.5), block()
+    deformation = build(fields=fields)
     params = model.init(made, deformation, jax.random.key(0), b)
     run = jax.jit(functools.partial(method.maintain, made, deformation))
     for step, due in ((5, False), (10, True), (25, False), (30, False)):
@@ -305,16 +355,14 @@ def test_what_is_drawn_axis_aligned_cannot_turn():
 
 
 def low_rank(rank=3, gaussian_axes=None):
-    """Opacity changes by each Gaussian's own mixture of courses along depth that all share."""
+    """Amplitudes change by each Gaussian's own mixture of courses along depth that all share."""
 
     def init(key, count, knots):
         basis = jax.random.normal(key, (rank, knots))
         return {"coefficients": jnp.zeros((count, rank)), "basis": basis}
 
     def apply(params, means, shape, depth):
-        still = jnp.zeros(means.shape)
-        mixed = params["coefficients"] @ (params["basis"] @ depth.hat)
-        return Offsets(still, still, still[:, 0], mixed)
+        return {"amplitudes": params["coefficients"] @ (params["basis"] @ depth.hat)}
 
     return Deformation(init, apply, gaussian_axes)
 
@@ -395,7 +443,7 @@ def test_labels_take_the_teachers_place():
     """On a pseudo iteration a render equal to the label leaves nothing to learn."""
     b, made, deformation = labelled(block()), settings(), spline()
     params = stirred(model.init(made, deformation, jax.random.key(0), b))
-    assert params.deformation["means"].shape[0] == model.Knots.of(made, b).count
+    assert params.deformation["amplitudes"].shape[0] == model.Knots.of(made, b).count
     draw = jax.vmap(functools.partial(model.render, made, deformation, params, b, profile=THIN))
     own = b._replace(labels=draw(b.label_z)[0])
     other = stirred(params, 0.3)

@@ -1,12 +1,14 @@
 """Fast rasterizers equal the reference, in value and in every gradient leaf."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from emgauss_jax.render.binned import PLACES, find_bins, plan
-from emgauss_jax.render.gaussians import Gaussians, Splats, activate, conics
+from emgauss_jax.render.gaussians import AlphaGaussians, Gaussians, Splats, activate, conics
 from emgauss_jax.render.rasterize import RenderSettings, rasterize
 from emgauss_jax.render.reference import reference
 from emgauss_jax.render.tiled import build_lists
@@ -212,14 +214,24 @@ def test_one_gaussian_by_hand():
     np.testing.assert_allclose(conics(splat)[0], [1 / 25, 0, 1 / 4], atol=1e-7)
 
 
-def test_the_dead_are_not_drawn():
+@pytest.mark.parametrize(("kind", "blend"), [(Gaussians, "sum"), (AlphaGaussians, "alpha")])
+def test_the_dead_are_not_drawn(kind, blend):
     n = 5
-    gaussians = Gaussians(
-        jnp.full((n, 2), 9.0), jnp.zeros((n, 2)), jnp.zeros(n), jnp.ones(n), jnp.ones(n),
-        jnp.zeros(n),
-    )  # fmt: skip
-    splats = activate(gaussians, blend="alpha", min_scale=0.3, rotated=True)
-    np.testing.assert_array_equal(reference(splats, SHAPE, blend="alpha"), 0.0)
+    ones = kind(jnp.full((n, 2), 9.0), jnp.zeros((n, 2)), *[jnp.ones(n)] * (len(kind._fields) - 2))
+    draw = functools.partial(reference, shape=SHAPE, blend=blend)
+    assert draw(activate(ones)).max() > 0
+    np.testing.assert_array_equal(draw(activate(ones._replace(alive=jnp.zeros(n)))), 0.0)
+
+
+def test_two_gaussians_by_hand_with_the_defaults():
+    """A sigma of sqrt(3) / 2 px and the floor of 1/2 px make 1 px; what is negative darkens."""
+    scales = jnp.full((2, 2), np.log(np.sqrt(0.75)))
+    means = jnp.array([[10.0, 20.0], [30.0, 40.0]])
+    pair = Gaussians(means, scales, jnp.zeros(2), jnp.array([0.5, -0.25]), jnp.ones(2))
+    image, overflow = rasterize(activate(pair), SHAPE)
+    got = [image[10, 20], image[11, 22], image[30, 40], image[20, 0]]
+    np.testing.assert_allclose(got, [0.5, 0.5 * np.exp(-2.5), -0.25, 0.0], atol=1e-6)
+    assert int(overflow) == 0
 
 
 def test_wrong_settings_say_what_was_wanted():

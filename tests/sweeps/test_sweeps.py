@@ -31,7 +31,7 @@ SMALL = {
     "train.steps": "8", "train.steps_per_dispatch": "2", "prior.steps": "0", "prior.flow": "False",
     "block.max_size": "(64, 32, 24)", "train.blocks_per_chunk": "3",
 }  # fmt: skip
-RATE, WEIGHT = "optimizer.rates.canonical.opacity_logits", "emgauss.ssim_weight"
+RATE, WEIGHT = "optimizer.rates.canonical.amplitudes", "emgauss.ssim_weight"
 THREE = {"slow": {RATE: (1e-3, 0.5)}, "l1": {WEIGHT: 0.0}, "no average": {"train.ema_decay": 0.0}}
 DIVERGES = {RATE: (1e30, 1.0)}
 
@@ -71,7 +71,7 @@ def test_rows_that_differ_in_traced_numbers_alone_make_a_unit(tmp_path):
     names = [[row.name for row in one.trials] for one in plan.group(rows)]
     assert names == [["slow", "l1", "no average", "ramp"], ["stages"], ["seed"]]
     hypers = {row.name: row.hyper for row in rows}
-    assert hypers["slow"].rates["canonical.opacity_logits"] == (1e-3, 0.5)
+    assert hypers["slow"].rates["canonical.amplitudes"] == (1e-3, 0.5)
     assert hypers["l1"].weights["ssim_weight"] == 0 and hypers["no average"].ema_decay == 0
     parts = plan.group(rows, 3)
     assert [len(one.trials) for one in parts] == [3, 1, 1, 1]

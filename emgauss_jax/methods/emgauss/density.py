@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from emgauss_jax.data.errors import InputError
-from emgauss_jax.render.gaussians import Gaussians
+from emgauss_jax.render.gaussians import AlphaGaussians, Gaussians
 
 MOST_COPIES = 51  # that a contribution is divided by, as in gsplat
+
+Cloud = Gaussians | AlphaGaussians
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,7 @@ class DensityControl:
       noise in EM makes gradient thresholds explode, and shapes must not change.
     """
 
-    every: int = 100  # 0: never
+    every: int = 0  # 0: never
     start: int = 500
     stop: int = 15_000
     prune: float = 0.005  # peak contribution, grey, under which a Gaussian is given up
@@ -69,31 +71,39 @@ def plan_copies(
     return source, fresh, (living | fresh).astype(alive.dtype)
 
 
-def share(gaussians: Gaussians, source: jax.Array, fresh: jax.Array, blend: str) -> Gaussians:
+def count_sharers(source: jax.Array, fresh: jax.Array) -> jax.Array:
+    """Count for each place its source and all copies of it, MOST_COPIES at most: f32[N].
+
+    Args:
+      source: i32[N], from `plan_copies`.
+      fresh: bool[N], likewise.
+    """
+    copies = jnp.ones(fresh.shape).at[source].add(fresh.astype(jnp.float32))
+    return jnp.minimum(copies[source], MOST_COPIES)
+
+
+def share(gaussians: Cloud, source: jax.Array, count: jax.Array) -> Cloud:
     """Copy rows and divide each source's contribution among itself and its copies.
+
+    In a sum the amplitude is divided by the count. For alpha blending opacity o becomes
+    1 - (1 - o)^(1 / count), so that what passes through stays the same.
 
     Args:
       gaussians: N Gaussians.
       source: i32[N], from `plan_copies`.
-      fresh: bool[N].
-      blend: "sum", intensity is divided by the count; "alpha", opacity o becomes
-        1 - (1 - o)^(1 / count), so that what passes through stays the same.
+      count: f32[N], from `count_sharers`.
 
     Source: 3DGS as Markov Chain Monte Carlo, equation 9 (opacity only; scales are kept).
     """
-    copies = jnp.ones(fresh.shape).at[source].add(fresh.astype(jnp.float32))
-    count = jnp.minimum(copies[source], MOST_COPIES)
     moved = jax.tree.map(lambda a: a[source], gaussians)
-    if blend == "sum":
-        return moved._replace(intensities=moved.intensities / count)
+    if isinstance(moved, Gaussians):
+        return moved._replace(amplitudes=moved.amplitudes / count)
     opacity = 1 - (1 - jax.nn.sigmoid(moved.opacity_logits)) ** (1 / count)
     logits = jax.scipy.special.logit(jnp.clip(opacity, 1e-6, 1 - 1e-6))
     return moved._replace(opacity_logits=jnp.where(count > 1, logits, moved.opacity_logits))
 
 
-def scatter(
-    key: jax.Array, gaussians: Gaussians, fresh: jax.Array, control: DensityControl
-) -> Gaussians:
+def scatter(key: jax.Array, gaussians: Cloud, fresh: jax.Array, control: DensityControl) -> Cloud:
     """Move fresh copies a fraction of their scale, so that they can part from their source."""
     noise = jax.random.normal(key, gaussians.means.shape) * control.jitter
     offset = noise * jnp.exp(gaussians.log_scales)

@@ -160,23 +160,17 @@ def importance(
     """Measure the most that each Gaussian adds to any pixel of any valid slice.
 
     Returns:
-      f32[N]: opacity (alpha) or the size of its amplitude (sum); 0 outside the field.
+      f32[N]: the opacity, or the size of the amplitude; 0 outside the field.
     """
 
     field = jnp.asarray(block.slices.shape[1:])
 
     def peak(z):
         gaussians, _ = deform(settings, deformation, params, block, z)
-        splats = activate(
-            gaussians,
-            blend=settings.render.blend,
-            min_scale=settings.min_scale,
-            rotated=settings.rotated,
-        )
+        splats = activate(gaussians, min_scale=settings.min_scale, rotated=settings.rotated)
         reach = extents(splats, 3)
         seen = (splats.means > -reach) & (splats.means < field + reach)
-        colour = 1.0 if settings.render.blend == "alpha" else splats.intensities
-        return jnp.where(seen.all(axis=-1), jnp.abs(splats.opacities * colour), 0.0)
+        return jnp.where(seen.all(axis=-1), jnp.abs(splats.opacities), 0.0)
 
     peaks = jax.lax.map(peak, block.z)
     return jnp.max(jnp.where(block.valid[:, None], peaks, 0.0), axis=0)
@@ -213,13 +207,15 @@ def maintain(
             params.canonical.alive,
             control,
         )
+        count = density.count_sharers(source, fresh)
 
         def copy(p: Params) -> Params:
-            canonical = density.share(p.canonical, source, fresh, settings.render.blend)
+            canonical = density.share(p.canonical, source, count)
             canonical = density.scatter(scatter_key, canonical, fresh, control)
+            offsets = density.take(p.deformation, source, deformation.gaussian_axes)
             return p._replace(
                 canonical=canonical._replace(alive=alive),
-                deformation=density.take(p.deformation, source, deformation.gaussian_axes),
+                deformation=deformation.divide(offsets, count),
             )
 
         return copy(params), copy(teacher_params), _fresh_like(params, fresh, deformation)

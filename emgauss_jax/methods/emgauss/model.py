@@ -16,7 +16,7 @@ from emgauss_jax.data.slice_profile import THIN, SliceProfile
 from emgauss_jax.methods.base import Block, bracket, gap_around, shown
 from emgauss_jax.methods.emgauss import density, schedule
 from emgauss_jax.methods.emgauss.deformation import Deformation, Depth
-from emgauss_jax.render.gaussians import Gaussians, activate
+from emgauss_jax.render.gaussians import MIN_SCALE, AlphaGaussians, Gaussians, activate
 from emgauss_jax.render.rasterize import AXIS_ALIGNED, RenderSettings, rasterize
 
 POWER = 1.4  # of the gap's width, in `uncertainty`
@@ -25,7 +25,7 @@ POWER = 1.4  # of the gap's width, in `uncertainty`
 class Params(NamedTuple):
     """All that is learned for one block; the teacher is another of these."""
 
-    canonical: Gaussians
+    canonical: Gaussians | AlphaGaussians  # of a sum, or for alpha blending
     deformation: Any  # the deformation's own pytree
     background: jax.Array  # f32[], grey under or behind all Gaussians; the block's mean, fixed
     gap_blur: jax.Array  # f32[], px of blur in the middle of a gap one slice wide
@@ -33,24 +33,24 @@ class Params(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Everything static about the method; hashable.
+    """Everything static about the method; hashable. The defaults are those of configs/emgauss.py.
 
     Raises:
       InputError: a count that cannot work, or rotation asked of a backend that cannot draw it.
     """
 
-    stages: schedule.Stages
-    control: density.DensityControl
-    render: RenderSettings
+    stages: schedule.Stages = dataclasses.field(default_factory=schedule.Stages)
+    control: density.DensityControl = dataclasses.field(default_factory=density.DensityControl)
+    render: RenderSettings = dataclasses.field(default_factory=RenderSettings)
     gaussians_per_px: float = 0.25  # capacity, of the block's H * W
     alive_fraction: float = 1.0  # of the capacity, at the start
     initial_scale: float = 0.6  # of the distance between neighbouring Gaussians
-    min_scale: float = 0.5  # px
+    min_scale: float = MIN_SCALE  # px
     rotation: bool = False  # canonical Gaussians may turn (never with depth, unless below)
-    deform_opacity: bool = True  # ablation "no delta o"
+    deform_opacity: bool = True  # or amplitudes; ablation "no delta o"
     deform_rotation: bool = False  # ablation "with delta R"
     ssim_weight: float = 0.2
-    holdout_every: int = 0  # iterations between looks at a hidden slice; 0: no blur
+    holdout_every: int = 4  # iterations between looks at a hidden slice; 0: no blur
     planes_per_step: int = 1
     depth_noise: float = 0.0  # of a slice distance, standard deviation at step 0
     depth_noise_end: int = 20_000  # iteration at which the depth noise has fallen to 0
@@ -101,22 +101,20 @@ def init(settings: Settings, deformation: Deformation, key: jax.Array, block: Bl
     means = jittered_grid(grid_key, count, shape)
     colour = jax.scipy.ndimage.map_coordinates(mean, means.T, order=1, mode="nearest")
     scale = settings.initial_scale * spacing
-    if settings.render.blend == "sum":
-        # A grid of Gaussians of this gain sums to about 1: start at the mean image.
-        gain = spacing**2 / (2 * jnp.pi * (scale**2 + settings.min_scale**2))
-        opacity, colour = (colour - background) * gain, jnp.ones(count)
-    else:
-        opacity = jnp.full(count, jax.scipy.special.logit(0.5))
-    canonical = Gaussians(
+    alive = jax.random.permutation(alive_key, count) < settings.alive_fraction * count
+    placed = dict(
         means=means,
         log_scales=jnp.full((count, 2), jnp.log(scale)),
         angles=jnp.zeros(count),
-        opacity_logits=opacity,
-        intensities=colour,
-        alive=(jax.random.permutation(alive_key, count) < settings.alive_fraction * count).astype(
-            jnp.float32
-        ),
+        alive=alive.astype(jnp.float32),
     )
+    if settings.render.blend == "sum":
+        # A grid of Gaussians of this amplitude sums to about 1: start at the mean image.
+        unit = spacing**2 / (2 * jnp.pi * (scale**2 + settings.min_scale**2))
+        canonical = Gaussians(amplitudes=(colour - background) * unit, **placed)
+    else:
+        half = jnp.full(count, jax.scipy.special.logit(0.5))
+        canonical = AlphaGaussians(opacity_logits=half, intensities=colour, **placed)
     params = deformation.init(deformation_key, count, Knots.of(settings, block).count)
     # Labels know what a gap holds; without them it can only be blurred as much as it is uncertain.
     blur = 0.5 if settings.holdout_every and block.labels is None else 0.0
@@ -194,7 +192,7 @@ def uncertainty(block: Block, z: jax.Array) -> jax.Array:
 
 def deform(
     settings: Settings, deformation: Deformation, params: Params, block: Block, z: jax.Array
-) -> tuple[Gaussians, jax.Array]:
+) -> tuple[Gaussians | AlphaGaussians, jax.Array]:
     """Carry the canonical Gaussians to one depth.
 
     Args:
@@ -202,20 +200,29 @@ def deform(
 
     Returns:
       The deformed Gaussians, and f32[N, 2] px how far their centres moved.
+
+    Raises:
+      InputError: an offset of a field that Gaussians of this blend lack.
     """
     canonical = params.canonical
     shape = block.slices.shape[1:]
     z = shown(block, settings.profile.offsets, z)
     depth = depth_of(Knots.of(settings, block), block, z)
     offsets = deformation.apply(params.deformation, canonical.means, shape, depth)
-    angles, opacity = canonical.angles, canonical.opacity_logits
-    deformed = canonical._replace(
-        means=canonical.means + offsets.means,
-        log_scales=canonical.log_scales + offsets.log_scales,
-        angles=angles + offsets.angles if settings.deform_rotation else angles,
-        opacity_logits=opacity + offsets.opacity_logits if settings.deform_opacity else opacity,
-    )
-    return deformed, offsets.means
+    unknown = sorted(offsets.keys() - set(canonical._fields))
+    if unknown:
+        raise InputError(
+            f"deformation: got offsets of {unknown} with blend {settings.render.blend!r}, wanted "
+            f"some of {list(canonical._fields)}"
+        )
+    still = () if settings.deform_rotation else ("angles",)
+    still += () if settings.deform_opacity else ("amplitudes", "opacity_logits")
+    moved = {
+        name: getattr(canonical, name) + offset
+        for name, offset in offsets.items()
+        if name not in still
+    }
+    return canonical._replace(**moved), offsets.get("means", jnp.zeros_like(canonical.means))
 
 
 def render(
@@ -240,7 +247,6 @@ def render(
         gaussians, motion = deform(settings, deformation, params, block, depth)
         splats = activate(
             gaussians,
-            blend=settings.render.blend,
             min_scale=settings.min_scale,
             rotated=settings.rotated,
             blur=params.gap_blur * uncertainty(block, depth),

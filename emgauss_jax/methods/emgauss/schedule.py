@@ -17,13 +17,14 @@ class Stages:
     """When each stage begins; iterations.
 
     Source: EMGauss, section 3: 2k warm-up, 1k joint, then real and pseudo iterations alternate;
-      the weight of pseudo-labels rises linearly from 0.1 at 3k to 1.0 at 10k. That their depths
-      spread over the gap in that same interval is ours: the paper gives no numbers.
+      the weight of pseudo-labels rises linearly from 0.1 at 3k to 1.0 at 10k, of 18k in all. That
+      their depths spread over the gap in that same interval is ours: the paper gives no numbers.
+      The numbers here are ours, for 4k in all.
     """
 
-    warmup: int = 2_000
+    warmup: int = 200
     joint: int = 1_000
-    ramp_end: int = 10_000
+    ramp_end: int = 2_000
     weight_first: float = 0.1
     weight_last: float = 1.0
     use_teacher: bool = True
