@@ -1,3 +1,64 @@
-"""Continuous, isotropic volumes from anisotropic slice stacks."""
+"""Continuous, isotropic volumes from anisotropic slice stacks.
 
-__version__ = "0.1.0"
+    volume = emgauss_jax.reconstruct(stack, voxel_nm=(40, 8, 8))
+
+Arrays in, arrays out: `reconstruct`, `fit`, `load`, `evaluate`. The building blocks below them are
+for notebooks and forks; `docs/examples/` uses them.
+"""
+
+from emgauss_jax.api import Fit, Progress, Stopped, evaluate, fit, load, reconstruct
+from emgauss_jax.data.errors import FitError, InputError
+from emgauss_jax.data.volume import create_volume, open_volume
+from emgauss_jax.methods.base import Block, Method
+from emgauss_jax.methods.emgauss.deformation import Deformation, Depth, mlp, spline
+from emgauss_jax.methods.emgauss.method import build as build_emgauss
+from emgauss_jax.methods.emgauss.model import Params, Settings, jittered_grid
+from emgauss_jax.metrics.fourier import cf_psnr, fsc_z
+from emgauss_jax.metrics.fsim import fsim
+from emgauss_jax.metrics.image import psnr, ssim
+from emgauss_jax.render.gaussians import AlphaGaussians, Gaussians, Splats, activate
+from emgauss_jax.render.rasterize import RenderSettings, rasterize
+from emgauss_jax.training.optimizer import make_optimizer, optimizer_of
+from emgauss_jax.training.state import State, init_state
+from emgauss_jax.training.step import make_step
+
+__version__ = "0.2.0.dev0"
+__all__ = [
+    "AlphaGaussians",
+    "Block",
+    "Deformation",
+    "Depth",
+    "Fit",
+    "FitError",
+    "Gaussians",
+    "InputError",
+    "Method",
+    "Params",
+    "Progress",
+    "RenderSettings",
+    "Settings",
+    "Splats",
+    "State",
+    "Stopped",
+    "activate",
+    "build_emgauss",
+    "cf_psnr",
+    "create_volume",
+    "evaluate",
+    "fit",
+    "fsc_z",
+    "fsim",
+    "init_state",
+    "jittered_grid",
+    "load",
+    "make_optimizer",
+    "make_step",
+    "mlp",
+    "open_volume",
+    "optimizer_of",
+    "psnr",
+    "rasterize",
+    "reconstruct",
+    "spline",
+    "ssim",
+]

@@ -31,6 +31,7 @@ SMALL = {
         columns=12,
     ),
     "siren": dict(width=8, layers=2, points=32),
+    "linear": {},
 }
 
 

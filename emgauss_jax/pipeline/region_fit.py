@@ -112,14 +112,17 @@ def fit_region(run: Run, index: int, workdir: pathlib.Path) -> None:
     """
     folder = folder_of(run, index, workdir)
     if not is_fitted(run, index, workdir):
-        region, params = open_region(run, index), ()
-        if region.live:
-            labels = _labels_of(run, region, folder)
-            params = fit(problem_of(run, index, region, labels), folder)
+        region = open_region(run, index)
+        params = _fit_blocks(run, index, region, folder) if region.live else ()
         write_fitted(folder, region.constants, params, run.config)
     store.forget(folder)
     # The checkpoints last, see `is_done`.
     shutil.rmtree(folder / chunk_plan.FOLDER, ignore_errors=True)
+
+
+def _fit_blocks(run: Run, index: int, region: Region, folder: pathlib.Path) -> Any:
+    """Fit the blocks of a region; the labels are closed on return, so that they can be deleted."""
+    return fit(problem_of(run, index, region, _labels_of(run, region, folder)), folder)
 
 
 def _labels_of(

@@ -110,7 +110,8 @@ def test_trials_have_pseudo_labels_where_nothing_can_be_linked(tmp_path, monkeyp
     """What stays of them once a region is fitted is copied; the planes are for fits to come."""
     shared, own = tmp_path / "shared", tmp_path / "own"
     planes, judged = np.ones((2, 3, 4), np.float16), SourceWeights({"flow": 1.0}, 2.0, {}, 3.0, {})
-    store.write_labels(shared, planes, planes / 2, judged)
+    z = np.zeros(2, np.float32)
+    store.write_labels(shared, store.Labels(planes, planes / 2, z, 1, judged))
 
     def refuse(*args, **keywords):
         raise OSError("a required privilege is not held by the client")
@@ -118,7 +119,7 @@ def test_trials_have_pseudo_labels_where_nothing_can_be_linked(tmp_path, monkeyp
     monkeypatch.setattr(os, "symlink", refuse)
     for _ in range(2):  # started again, it is there
         _share_labels(shared / store.FOLDER, own / store.FOLDER)
-    labels = store.read_labels(own, np.zeros(2, np.float32), 1)
+    labels = store.read_labels(own, z, 1)
     assert not (own / store.FOLDER).is_symlink() and labels.judged == judged
     np.testing.assert_array_equal(labels.spread, planes / 2)
     assert not (own / store.FOLDER / store.PLANES).exists()
