@@ -79,7 +79,7 @@ class SliceProfile:
         raise NotImplementedError
 
     def seen_around(self, index: np.ndarray) -> np.ndarray:
-        """Find the first and last slice averaged in the coarse slices around a held-out slice.
+        """Find the first and last slice that make up the coarse slices around a held-out slice.
 
         Args:
           index: i64[N], the whole result of `held_out`.
