@@ -9,13 +9,23 @@ for notebooks and forks; `docs/examples/` uses them.
 from emgauss_jax.api import Fit, Progress, Stopped, evaluate, fit, load, reconstruct
 from emgauss_jax.data.errors import FitError, InputError
 from emgauss_jax.data.volume import create_volume, open_volume
+from emgauss_jax.execution.config_file import load_config
 from emgauss_jax.methods.base import Block, Method
-from emgauss_jax.methods.emgauss.deformation import Deformation, Depth, mlp, spline
+from emgauss_jax.methods.emgauss.deformation import (
+    DEFORMATIONS,
+    Deformation,
+    Depth,
+    mlp,
+    spline,
+)
 from emgauss_jax.methods.emgauss.method import build as build_emgauss
 from emgauss_jax.methods.emgauss.model import Params, Settings, jittered_grid
+from emgauss_jax.methods.emgauss.schedule import Stages
 from emgauss_jax.metrics.fourier import cf_psnr, fsc_z
 from emgauss_jax.metrics.fsim import fsim
 from emgauss_jax.metrics.image import psnr, ssim
+from emgauss_jax.pseudo_labels.registry import SOURCES
+from emgauss_jax.pseudo_labels.source import Filled, Source, SourceKind
 from emgauss_jax.render.gaussians import AlphaGaussians, Gaussians, Splats, activate
 from emgauss_jax.render.rasterize import RenderSettings, rasterize
 from emgauss_jax.training.optimizer import make_optimizer, optimizer_of
@@ -24,10 +34,13 @@ from emgauss_jax.training.step import make_step
 
 __version__ = "0.2.0.dev0"
 __all__ = [
+    "DEFORMATIONS",
+    "SOURCES",
     "AlphaGaussians",
     "Block",
     "Deformation",
     "Depth",
+    "Filled",
     "Fit",
     "FitError",
     "Gaussians",
@@ -37,7 +50,10 @@ __all__ = [
     "Progress",
     "RenderSettings",
     "Settings",
+    "Source",
+    "SourceKind",
     "Splats",
+    "Stages",
     "State",
     "Stopped",
     "activate",
@@ -51,6 +67,7 @@ __all__ = [
     "init_state",
     "jittered_grid",
     "load",
+    "load_config",
     "make_optimizer",
     "make_step",
     "mlp",

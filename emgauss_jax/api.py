@@ -102,6 +102,15 @@ class Fit:
         grid = self._grid(z, z_voxel_nm, factor)
         return draw_array(drawing_errors(self._fits), self.run, grid.z, np.float32)
 
+    def params(self, region: int = 0) -> Any:
+        """Give the learned parameters of a region's blocks, leaves [blocks, ...]."""
+        return self.store.open(region).params
+
+    def weights(self, region: int = 0) -> dict[str, float]:
+        """Say how far the sources of a region's pseudo-labels were believed: name -> weight."""
+        judged = self.store.weights(region)
+        return dict(judged.weights) if judged else {}
+
     def report(self, folder: str | os.PathLike) -> pathlib.Path:
         """Write report.html: pictures, expected error and, where planes were held out, scores.
 

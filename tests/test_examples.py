@@ -15,15 +15,24 @@ from tests.tiny_runs import ROOT
 FOLDER = ROOT / "docs" / "examples"
 
 
-def run(name, *args):
-    """Run an example: the numbers of each line that it prints, in order."""
+def printed(name, folder, *args):
+    """Run an example in a folder: the lines that it prints."""
     done = subprocess.run(
         [sys.executable, FOLDER / name, *map(str, args)], capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    lines = (re.findall(r"\d[\d.]*(?:e-?\d+)?", line) for line in done.stdout.splitlines())
-    return [[float(number) for number in line] for line in lines]
+    return done.stdout.splitlines()
+
+
+def numbers(line):
+    """Read the numbers of a line, in order."""
+    return [float(number) for number in re.findall(r"\d[\d.]*(?:e-?\d+)?", line)]
+
+
+def run(name, folder, *args):
+    """Run an example: the numbers of each line that it prints."""
+    return [numbers(line) for line in printed(name, folder, *args)]
 
 
 def decibels(error):
@@ -35,7 +44,7 @@ def an_image_is_fitted(name, folder):
     """The first PSNR is that of its mean; a wave of 16 px is smooth for Gaussians 2 px apart."""
     wave = 0.5 + 0.5 * np.cos(2 * np.pi / 16 * np.add.outer(np.arange(32), 0.5 * np.arange(40)))
     tifffile.imwrite(folder / "wave.tif", (255 * wave).astype(np.uint8))
-    (start,), (end, count) = run(name, folder / "wave.tif")
+    (start,), (end, count) = run(name, folder, folder / "wave.tif")
     assert start == pytest.approx(decibels(wave - wave.mean()), abs=0.1)  # rounded to grey levels
     assert end > start + 10  # nine tenths of the variance explained
     assert count == 32 * 40 / 4
@@ -43,7 +52,7 @@ def an_image_is_fitted(name, folder):
 
 def a_rate_is_chosen_by_a_hidden_slice(name, folder):
     """A spline is linear between slices: it gains at least half of what their mean gains."""
-    _, *rows = run(name, 60)
+    _, *rows = run(name, folder, 60)
     scores = [score for _, score in rows]
     slices = tissue((17, 32, 32))[::2] / 255
     still = decibels(np.delete(slices, 4, axis=0).mean(axis=0) - slices[4])
@@ -52,7 +61,36 @@ def a_rate_is_chosen_by_a_hidden_slice(name, folder):
     assert scores[-1] < max(scores)  # the highest rate is too high
 
 
+def an_array_becomes_a_volume(name, folder):
+    """Six gaps of eight planes; what is saved draws the same; linear is scored as it is."""
+    few = ("train__steps=4", "prior__steps=0")
+    _, volume, planes, _, again, linear, _ = printed(name, folder, *few)
+    assert numbers(volume)[:3] == [6 * 8 + 1, 64, 64] and numbers(volume)[-3:] == [10, 10, 10]
+    assert numbers(planes)[-3:] == [2, 64, 64] and again == "read again: the same voxels"
+    truth = tissue((49, 64, 64)).astype(float)
+    share, lower = np.arange(49)[:, None, None] % 8 / 8, np.arange(49) // 8 * 8
+    between = (1 - share) * truth[lower] + share * truth[np.minimum(lower + 8, 48)]
+    want = decibels((between - truth)[np.arange(49) % 8 > 0] / 255)
+    assert numbers(linear) == [pytest.approx(want, abs=0.01)]
+
+
+def a_deformation_is_learned(name, folder):
+    """A Gaussian for four px; four knots in each of four gaps; a mixture begins at 0."""
+    courses, mixture, _ = run(name, folder, 4)
+    assert courses[:4] == [1, 8, 4 * 4 + 1, 3]
+    assert mixture[:3] == [1, 48 * 48 / 4, 8] and mixture[3] > 0
+
+
+def a_source_is_weighed(name, folder):
+    lines = printed(name, folder, 2)
+    assert [line.split()[2] for line in lines] == ["interpolation:", "flow:", "spline:"]
+    assert sum(numbers(line)[0] for line in lines) == pytest.approx(1, abs=0.02)  # each rounded
+
+
 EXAMPLES = {
+    "own_data.py": an_array_becomes_a_volume,
+    "new_deformation.py": a_deformation_is_learned,
+    "new_source.py": a_source_is_weighed,
     "fit_an_image.py": an_image_is_fitted,
     "vmapped_sweep.py": a_rate_is_chosen_by_a_hidden_slice,
 }

@@ -13,22 +13,19 @@ import jax.numpy as jnp
 import optax
 import tifffile
 
+import emgauss_jax as eg
 from emgauss_jax.data.phantom import tissue
-from emgauss_jax.methods.emgauss.model import jittered_grid
-from emgauss_jax.metrics.image import psnr
-from emgauss_jax.render.gaussians import Gaussians, activate
-from emgauss_jax.render.rasterize import rasterize
 
 grey = jnp.float32(tifffile.imread(sys.argv[1]) if sys.argv[1:] else tissue((1, 96, 96))[0])
 image = (grey - grey.min()) / (grey.max() - grey.min())
 count = image.size // 4
-means, zeros = jittered_grid(jax.random.key(0), count, image.shape), jnp.zeros(count)
-start = Gaussians(means, jnp.zeros((count, 2)), zeros, amplitudes=zeros, alive=jnp.ones(count))
+means, zeros = eg.jittered_grid(jax.random.key(0), count, image.shape), jnp.zeros(count)
+start = eg.Gaussians(means, jnp.zeros((count, 2)), zeros, amplitudes=zeros, alive=jnp.ones(count))
 adam = optax.adam(0.02)
 
 
 def draw(gaussians):
-    return rasterize(activate(gaussians), image.shape, background=image.mean())[0]
+    return eg.rasterize(eg.activate(gaussians), image.shape, background=image.mean())[0]
 
 
 def step(carry, _):
@@ -39,5 +36,5 @@ def step(carry, _):
 
 
 (fitted, _), _ = jax.lax.scan(step, (start, adam.init(start)), length=200)
-print(f"PSNR at the start: {psnr(draw(start), image):.2f} dB")
-print(f"PSNR at the end: {psnr(draw(fitted), image):.2f} dB, {count} Gaussians")
+print(f"PSNR at the start: {eg.psnr(draw(start), image):.2f} dB")
+print(f"PSNR at the end: {eg.psnr(draw(fitted), image):.2f} dB, {count} Gaussians")

@@ -13,21 +13,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
+import emgauss_jax as eg
 from emgauss_jax.data.phantom import tissue
-from emgauss_jax.methods.base import Block
-from emgauss_jax.methods.emgauss import method
-from emgauss_jax.methods.emgauss.deformation import spline
-from emgauss_jax.methods.emgauss.model import Settings
-from emgauss_jax.methods.emgauss.schedule import Stages
-from emgauss_jax.metrics.image import psnr
 
 HIDDEN = 4  # the slice that no fit sees
 RATES = jnp.array([0.0, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1])
 steps = int(sys.argv[1]) if sys.argv[1:] else 150
 
 slices, depths = jnp.float32(tissue((17, 32, 32))[::2]) / 255, jnp.arange(9.0)
-block = Block(slices, depths, valid=depths != HIDDEN)
-emgauss = method.build(Settings(Stages(use_teacher=False), holdout_every=0), spline())
+block = eg.Block(slices, depths, valid=depths != HIDDEN)
+emgauss = eg.build_emgauss(eg.Settings(eg.Stages(use_teacher=False), holdout_every=0), eg.spline())
 
 
 def fit(rate):
@@ -46,7 +41,7 @@ def fit(rate):
     return emgauss.predict(params, block, depths[HIDDEN, None])[0]
 
 
-scores = [float(psnr(plane, slices[HIDDEN])) for plane in jax.jit(jax.vmap(fit))(RATES)]
+scores = [float(eg.psnr(plane, slices[HIDDEN])) for plane in jax.jit(jax.vmap(fit))(RATES)]
 print("learning rate  PSNR of the hidden slice, dB")
 for rate, score in zip(RATES, scores, strict=True):
     print(f"{rate:13g}  {score:.2f}{'  best' if score == max(scores) else ''}")

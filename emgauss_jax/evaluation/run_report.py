@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emgauss_jax.data.array_volume import ObservedVolume
 from emgauss_jax.data.intensity import to_unit
 from emgauss_jax.data.stack import SliceStack
 from emgauss_jax.data.tiling import Box, border_mask
@@ -134,6 +135,8 @@ def _reference(observed: SliceStack) -> tuple[np.ndarray | None, dict[str, str]]
     """Read the planes to score against; if they cannot be used, None and a note why."""
     if not observed.plan.factor:
         return None, {}
+    if isinstance(observed.volume, ObservedVolume):
+        return None, {"reference": "not kept with the fit: not scored"}
     reference = observed.reference()
     if not np.isfinite(reference).all():
         return None, {"reference": "holds NaN or infinite voxels: not scored"}

@@ -51,8 +51,8 @@ def make_optimizer(
     hold rates, too, and every restored or reset state would have to agree with the config.
 
     Args:
-      groups: the name of its group for every leaf of the learned parameters; frozen ones are
-        masked out, and have no state.
+      groups: like params, the name of the group of every leaf; FROZEN, its update is dropped
+        afterwards, whatever it is.
       rates: group -> (learning rate, final fraction), f32[] each. A rate of 0 must leave its group
         unmoved, because a fit of a sweep that failed is stopped by it.
       start: group -> the iteration at which it begins to move.
@@ -63,7 +63,7 @@ def make_optimizer(
     scaled = {
         group: optax.scale_by_learning_rate(schedule(rate, final, start[group], steps))
         for group, (rate, final) in rates.items()
-    }
+    } | {FROZEN: optax.identity()}
     return optax.chain(optax.scale_by_adam(eps=1e-15), optax.partition(scaled, groups))
 
 
@@ -84,21 +84,19 @@ def optimizer_of(
     Raises:
       InputError: a rate that no parameter has, or a start that no rate has.
     """
-    labels = param_groups(params, rates)
-    named = ends(rates)
-    if unknown := sorted(set(named) - set(jax.tree.leaves(labels))):
+    groups, named = param_groups(params, rates), ends(rates)
+    if unknown := sorted(set(named) - set(jax.tree.leaves(groups))):
         raise InputError(f"optimizer.rates: got {unknown}, wanted names of learned parameters")
     firsts = {group: group.split(".")[0] for group in named}
     if unknown := sorted(set(start) - set(firsts.values())):
         wanted = sorted(set(firsts.values()))
         raise InputError(f"optimizer.start: got {unknown}, wanted some of {wanted}")
     starts = {group: start.get(first, 0) for group, first in firsts.items()}
-    groups = jax.tree.map(lambda label: optax.MaskedNode() if label == FROZEN else label, labels)
-    kinds = jax.tree.map(lambda label: label if label == FROZEN else "learned", labels)
+    freeze = optax.masked(optax.set_to_zero(), jax.tree.map(lambda group: group == FROZEN, groups))
 
     def optimizer(rates: Rates) -> optax.GradientTransformation:
-        learned = make_optimizer(groups, rates, starts, steps)
-        return optax.partition({"learned": learned, FROZEN: optax.set_to_zero()}, kinds)
+        # What is frozen keeps moments: without them XLA makes a step that is 8 % slower on a CPU.
+        return optax.chain(make_optimizer(groups, rates, starts, steps), freeze)
 
     return optimizer
 

@@ -1,0 +1,170 @@
+"""The library: arrays in and out, the voxels of the commands, and nothing on disk."""
+
+import os
+
+import h5py
+import numpy as np
+import pytest
+
+import emgauss_jax as eg
+from emgauss_jax.data.volume import open_volume
+from emgauss_jax.storage.run_dir import claim_workdir
+from emgauss_jax.train import train_and_evaluate
+from tests.tiny_runs import make_stack, tiny, tiny_niiv
+
+VOXEL = (40.0, 10.0, 10.0)
+
+
+def stack_of(path):
+    return open_volume(make_stack(path))[:, :, :]
+
+
+def configs(path):
+    """Small configs of three kinds: blocks with labels in two regions, a network, neither."""
+    asked = {"data__path": path, "data__simulate_factor": 0}
+    cut = {"block__max_size": (26, 24, 18), "block__overlap": (2, 8, 8), "block__region": (1, 1, 1)}
+    return {
+        "emgauss": tiny(train__steps=4, prior__flow=True, **cut, **asked),
+        "niiv": tiny_niiv(path),
+        "linear": tiny("linear", **asked),
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["emgauss", pytest.param("niiv", marks=pytest.mark.slow), "linear"]
+)
+def test_arrays_come_out_as_the_command_writes_them(name, tmp_path, monkeypatch):
+    path = make_stack(tmp_path / "a.ome.tif")
+    config, stack = configs(path)[name], open_volume(path)[:, :, :]
+    written = open_volume(train_and_evaluate(config, tmp_path / "run"))
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "empty"))
+    fit = eg.fit(stack, voxel_nm=VOXEL, config=config)
+    assert not os.listdir(tmp_path / "empty")
+    np.testing.assert_array_equal(fit.volume(), written[:, :, :])
+    assert fit.voxel_nm == written.voxel_nm == (10.0, 10.0, 10.0)
+    kept = eg.load(tmp_path / "run")
+    fit.save("fit.safetensors")
+    for other in (kept, eg.load("fit.safetensors")):
+        np.testing.assert_array_equal(other.volume(), written[:, :, :])
+        np.testing.assert_array_equal(other.uncertainty([0.5]), fit.uncertainty([0.5]))
+        assert other.weights() == fit.weights()
+        np.testing.assert_array_equal(other.volume(factor=2)[::2], fit.planes(range(len(stack))))
+    with pytest.raises(eg.InputError, match="exists already"):
+        fit.save("fit.safetensors")
+    report = eg.load("fit.safetensors").report("report")
+    assert "observed slices" in report.read_text()
+    kept.save("kept.safetensors")
+    np.testing.assert_array_equal(eg.load("kept.safetensors").planes([1.5]), fit.planes([1.5]))
+
+
+@pytest.mark.parametrize("degradation", ["subsample", "average"])
+def test_a_saved_fit_of_an_isotropic_volume_holds_no_held_out_plane(degradation, tmp_path):
+    values = np.random.default_rng(0).integers(0, 60_000, (13, 24, 26), dtype=np.uint16)
+    config = tiny("linear", data__degradation=degradation, data__missing=(1,))
+    fit = eg.fit(values, voxel_nm=(10, 10, 10), config=config)
+    fit.save(tmp_path / "fit.safetensors")
+    again = eg.load(tmp_path / "fit.safetensors")
+    np.testing.assert_array_equal(again.volume(), fit.volume())
+    np.testing.assert_array_equal(again.uncertainty(), fit.uncertainty())
+    slices = again.run.observed.slices
+    assert slices.size < values.size / 3
+    assert "not kept with the fit" in again.report(tmp_path / "report").read_text()
+    assert not (tmp_path / "report" / "metrics.json").exists()
+
+
+def test_any_array_that_can_be_sliced(tmp_path):
+    stack = stack_of(tmp_path / "a.ome.tif")
+    want = eg.reconstruct(stack, voxel_nm=VOXEL, config="linear")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["raw"] = stack
+        for lazy in (file["raw"], np.asfortranarray(stack), tmp_path / "a.ome.tif"):
+            size = None if isinstance(lazy, os.PathLike) else VOXEL
+            got = eg.reconstruct(lazy, voxel_nm=size, config="linear")
+            np.testing.assert_array_equal(got, want)
+    big = stack.astype(">u2")
+    assert eg.reconstruct(big, voxel_nm=VOXEL, config="linear").dtype == np.uint16
+
+
+def test_progress_is_told_and_may_stop_the_fit(tmp_path):
+    stack, told = stack_of(tmp_path / "a.ome.tif"), []
+    config = tiny(data__simulate_factor=0, train__steps=4, train__steps_per_dispatch=2)
+    eg.fit(stack, voxel_nm=VOXEL, config=config, progress=told.append)
+    assert [each.done for each in told] == [0, 2, 4] and {each.total for each in told} == {4}
+    with pytest.raises(eg.Stopped, match="fit: stopped after 2 of 4 steps"):
+        eg.fit(stack, voxel_nm=VOXEL, config=config, progress=lambda each: each.done == 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"stack": "nowhere.tif"}, "no such file"),
+        ({"stack": [[1]]}, "got a list, wanted an array"),
+        ({"stack": np.zeros((4, 12), np.uint8)}, r"got shape \(4, 12\)"),
+        ({"stack": np.zeros((4, 12, 12), complex)}, "dtype: got complex128"),
+        ({"voxel_nm": None}, "voxel_nm: got None, wanted three"),
+        ({"voxel_nm": (10, 40, 40)}, "wanted z >= y"),
+        ({"config": "magic"}, "wanted a file or one of"),
+        ({"train__stepz": 3}, "train__stepz: got 3"),
+        ({"train__steps": "many"}, "train__steps: got 'many'"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_fitted(change, match):
+    given = {"stack": np.zeros((4, 12, 12), np.uint8), "voxel_nm": VOXEL} | change
+    with pytest.raises(eg.InputError, match=match):
+        eg.reconstruct(given.pop("stack"), **given)
+
+
+def test_depths_are_asked_in_one_way():
+    fit = eg.fit(np.zeros((4, 12, 12), np.uint8), voxel_nm=VOXEL, config="linear")
+    with pytest.raises(eg.InputError, match=r"got \['z_voxel_nm', 'factor'\], wanted one of them"):
+        fit.volume(z_voxel_nm=5, factor=3)
+    with pytest.raises(eg.InputError, match="wanted rising depths from 0 to 3"):
+        fit.planes([2, 4])
+
+
+def test_scores_are_those_of_the_command(tmp_path):
+    truth = np.random.default_rng(1).random((9, 24, 24), np.float32)
+    made = eg.reconstruct(truth[::4], voxel_nm=VOXEL, config="linear")
+    scores = eg.evaluate(made, truth, observed_every=4)["scores"]
+    np.testing.assert_allclose(scores["prediction"]["psnr"], scores["linear"]["psnr"], atol=1e-4)
+    error = made - truth
+    hidden, span = np.arange(9) % 4 > 0, np.ptp(truth[::4])
+    want = -10 * np.log10(np.mean(np.square(error[hidden])) / span**2)
+    assert scores["prediction"]["psnr"] == pytest.approx(want, abs=1e-3)
+    whole = eg.evaluate(made, truth, observed_every=4, report=tmp_path / "r", uncertainty=made)
+    assert (tmp_path / "r" / "report.html").exists() and whole["scores"] == scores
+    with pytest.raises(eg.InputError, match="those of the reference"):
+        eg.evaluate(made[:, :-1], truth, observed_every=4)
+
+
+def test_a_workdir_that_is_not_finished_or_of_an_older_version_is_refused(tmp_path):
+    config = tiny("linear", data__path=make_stack(tmp_path / "a.ome.tif"), data__simulate_factor=0)
+    claim_workdir(tmp_path / "begun", config)
+    with pytest.raises(eg.InputError, match="got a fit of 0 regions of 1"):
+        eg.load(tmp_path / "begun")
+    for name in ("network.npz", "fitted.npz", "regions/000000/fitted.npz"):
+        claim_workdir(tmp_path / name[:3], config)
+        (tmp_path / name[:3] / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name[:3] / name).touch()
+        with pytest.raises(eg.InputError, match=r"of version 0\.1.*fit again in a new workdir"):
+            eg.load(tmp_path / name[:3])
+        with pytest.raises(eg.InputError, match=r"of version 0\.1"):
+            claim_workdir(tmp_path / name[:3], config)
+
+
+def test_a_network_is_used_apart_from_its_workdir(tmp_path):
+    """Its file alone serves as a source, and draws another volume."""
+    path = make_stack(tmp_path / "a.ome.tif")
+    train_and_evaluate(tiny_niiv(path), tmp_path / "run")
+    file = (tmp_path / "run" / "network.safetensors").rename(tmp_path / "net.safetensors")
+    fit = eg.fit(
+        stack_of(tmp_path / "b.ome.tif"), voxel_nm=VOXEL,
+        config=tiny(data__simulate_factor=0), prior__network=str(file),
+    )  # fmt: skip
+    assert "trained network" in fit.weights()
+
+
+def test_the_public_names_are_there():
+    assert all(hasattr(eg, name) for name in eg.__all__)
