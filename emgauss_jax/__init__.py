@@ -6,6 +6,9 @@ Arrays in, arrays out: `reconstruct`, `fit`, `load`, `evaluate`. The building bl
 for notebooks and forks; `docs/examples/` uses them.
 """
 
+import sys
+import types
+
 from emgauss_jax.api import Fit, Progress, Stopped, evaluate, fit, load, reconstruct
 from emgauss_jax.data.errors import FitError, InputError
 from emgauss_jax.data.volume import create_volume, open_volume
@@ -79,3 +82,15 @@ __all__ = [
     "spline",
     "ssim",
 ]
+
+
+class _Package(types.ModuleType):
+    """The package. Its commands `reconstruct` and `evaluate` are modules named like functions."""
+
+    def __setattr__(self, name, value):
+        """Keep a public name when a module of that name is loaded."""
+        if name not in __all__ or not isinstance(value, types.ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -57,12 +57,14 @@ def train(folder, config):
     return run(folder, *command, *settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fork", ["deformation"], indirect=True)
 def test_a_deformation_of_a_fork_is_fitted(fork):
     train(fork, "low_rank.py")
     assert (fork / "run" / "report" / "report.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fork", ["source"], indirect=True)
 def test_a_source_of_a_fork_is_weighed_with_the_others(fork):
     train(fork, "emgauss.py")

@@ -47,7 +47,7 @@ def test_a_network_of_other_stacks_teaches(tmp_path):
 def test_a_network_that_teaches_is_asked_for_planes_slab_by_slab(tmp_path):
     path = make_stack(tmp_path / "a.ome.tif", shape=(20, 24, 28))
     train_and_evaluate(tiny_niiv(path), tmp_path / "network")
-    config = emgauss(path, tmp_path / "network")
+    config = emgauss(path, tmp_path / "network" / network_file.FILE)  # its file is enough
     run = prepare(config)
     depths = run.label_template.depths(len(run.observed.z_valid))
     stack = counted(run.observed.unit_valid)
