@@ -37,8 +37,10 @@ def files_of(patch):
 @pytest.mark.parametrize(
     ("name", "most"), [("deformation", 2), ("format", 2), ("source", 2), ("schedule", 1)]
 )
-def test_a_fork_touches_few_files(name, most):
+def test_a_fork_applies_and_touches_few_files(name, most):
     assert 1 <= len(files_of(name)) <= most
+    check = ["git", "apply", "--check", str(PATCHES / f"{name}.patch")]
+    subprocess.run(check, cwd=ROOT, check=True)
 
 
 def run(folder, *args):

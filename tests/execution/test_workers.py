@@ -46,6 +46,7 @@ def test_a_worker_that_dies_costs_its_unit_being_done_again(tmp_path):
     assert isinstance(failed[-3], ValueError) and "got -3" in str(failed[-3])
 
 
+@pytest.mark.slow
 def test_one_by_one_a_unit_that_is_killed_takes_nothing_with_it():
     units = iter([2, -1, 3])
     assert "terminated abruptly" in str(next(workers.one_by_one(die, [0]))[1])

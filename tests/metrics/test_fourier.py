@@ -98,6 +98,7 @@ def test_resolution_is_where_the_line_crosses():
     assert np.isnan(fourier.resolution_nm(freq, np.full(5, np.nan), 0.5, 8.0))
 
 
+@pytest.mark.slow
 def test_linear_interpolation_scores_what_was_published():
     if not REAL.exists():
         pytest.skip(f"real data is absent: {REAL}")

@@ -22,6 +22,7 @@ from emgauss_jax.train import train_and_evaluate
 from tests.tiny_runs import ROOT, default, fake_network, make_stack, tiny_emformer, tiny_niiv, write
 
 
+@pytest.mark.slow
 def test_a_volume_never_seen(tmp_path):
     """Its own volume, named as another, comes out as it did; another from slices of its own."""
     first, second = make_stack(tmp_path / "a.ome.tif"), make_stack(tmp_path / "b.ome.tif", 1)
@@ -109,6 +110,7 @@ def test_a_volume_never_seen_is_drawn_by_a_cluster(tmp_path):
     np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_missing_slices_are_drawn_and_never_looked_at(tmp_path):
     """EMformer, in blocks: the first slice, two beside each other; then with other values there."""
     missing = (0, 3, 4)

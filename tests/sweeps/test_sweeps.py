@@ -206,6 +206,7 @@ def test_a_row_folder_belongs_to_one_config(tmp_path):
     assert "emgauss.ssim_weight=0.2, got" in other["a"].failure
 
 
+@pytest.mark.slow
 def test_a_unit_that_crashes_fails_alone(tmp_path):
     def work(function, units):
         for one in units:

@@ -73,6 +73,7 @@ def test_rotations_are_undone_exactly(profile, monkeypatch):
         np.testing.assert_allclose(view, want, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_at_the_start_planes_are_interpolated_across_missing_slices_too():
     stack, z = block([1, 2, 4, 5]), np.array([0.0, 1.3, 3.0, 5.0, 6.0])
     made = method.build(settings(missing=(1, 1, 1)))
@@ -89,6 +90,7 @@ def test_a_stack_of_one_intensity_stays_one_up_to_the_border(profile):
     np.testing.assert_allclose(drawn, 0.3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_planes_are_alike_whatever_else_is_asked_and_continuous():
     draw = functools.partial(drawing()[0], started(), block())
     fine, coarse = draw(jnp.arange(9) * 0.5), draw(jnp.array([0, 1, 2, 3, 4, 2 - 1e-5, 1, 1, 1.0]))

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.emformer.head import double
@@ -41,6 +42,7 @@ def test_blocks_are_dropped_by_key_and_none_of_the_first():
     np.testing.assert_allclose(kept.mean(axis=0), 1, atol=0.1)
 
 
+@pytest.mark.slow
 def test_what_stands_in_a_missing_row_is_not_looked_at():
     network = Network(SIZES, 0.0)
     rows = jax.random.normal(jax.random.key(0), (2, 6, 8))
