@@ -20,8 +20,7 @@ RUN = (
     "--config.data.phantom_shape=(17,32,28)", "--config.data.simulate_factor=4",
     "--config.train.steps=240", "--config.train.steps_per_dispatch=10",
     "--config.train.checkpoint_every=40", "--config.block.max_size=(64,28,40)",
-    "--config.train.blocks_per_chunk=1", "--config.prior.steps=10", "--config.lateral.features=4",
-    "--config.lateral.blocks=1", "--config.prior.probe_steps=10",
+    "--config.train.blocks_per_chunk=1", "--config.prior.steps=0",
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from emgauss_jax.data.atomic import whole
 from emgauss_jax.data.errors import InputError
 
 VERSION = 1  # of every such file; one of another version is refused
+HEAD = "emgauss_jax"  # one entry of the header: of several, safetensors leaves the order to chance
 AGAIN = "fit again in a new workdir"
 
 
@@ -65,9 +66,9 @@ def write(path: pathlib.Path, kind: str, tree: Any, about: Mapping[str, Any]) ->
     """
     # In C order: safetensors writes the bytes of a transposed array as they lie in memory.
     arrays = {n: np.asarray(leaf, order="C") for n, leaf in named(jax.device_get(tree)).items()}
-    head = {"emgauss_jax": kind, "version": str(VERSION), "about": json.dumps(about)}
+    head = json.dumps({"kind": kind, "version": VERSION, "about": about})
     with whole(path) as partial:
-        save_file(arrays, partial, head)
+        save_file(arrays, partial, {HEAD: head})
 
 
 def read(path: pathlib.Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -88,19 +89,19 @@ def read_about(path: pathlib.Path, kind: str) -> dict[str, Any]:
     """Read what is said about the arrays of a file; raise as `read` does."""
     try:
         with safetensors.safe_open(path, framework="np") as file:
-            head = file.metadata() or {}
+            head = json.loads((file.metadata() or {}).get(HEAD, "{}"))
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(
             f"{path}: got a file that cannot be read ({error}), wanted one as train writes it"
         ) from error
-    if head.get("emgauss_jax") != kind:
+    if head.get("kind") != kind:
         raise InputError(
-            f"{path}: got {head.get('emgauss_jax', 'another safetensors file')!r}, wanted a "
-            f"{kind} of emgauss_jax"
+            f"{path}: got {head.get('kind', 'another safetensors file')!r}, wanted a {kind} of "
+            "emgauss_jax"
         )
-    if head["version"] != str(VERSION):
+    if head["version"] != VERSION:
         raise InputError(f"{path}: got version {head['version']}, wanted {VERSION}; {AGAIN}")
-    return json.loads(head["about"])
+    return head["about"]
 
 
 def part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

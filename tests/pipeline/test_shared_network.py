@@ -12,7 +12,6 @@ from emgauss_jax.pipeline import shared_network
 from emgauss_jax.pipeline.cutting import cut_grid
 from emgauss_jax.pipeline.run import missing_of, prepare
 from emgauss_jax.storage import network_file
-from emgauss_jax.storage.run_dir import read_workdir
 from emgauss_jax.sweeps.plan import hyper_of
 from emgauss_jax.sweeps.trial_batch import run_batch
 from emgauss_jax.sweeps.trials import Trial, TrialBatch
@@ -100,9 +99,9 @@ def test_small_volumes_are_learned_from_as_often_as_large_ones(tmp_path, monkeyp
 
 
 def test_killed_and_started_again(tmp_path, monkeypatch):
+    """The network is the same to the bit; that a whole run goes on is tested in test_commands."""
     path = make_stack(tmp_path / "a.ome.tif")
-    whole = train_and_evaluate(tiny_niiv(path), tmp_path / "whole")
-    config = tiny_niiv(path, train__checkpoint_every=2)
+    run = prepare(tiny_niiv(path, train__checkpoint_every=2))
     saved = fit_module.checkpoint.save
 
     def killed(folder, step, tree):
@@ -111,12 +110,15 @@ def test_killed_and_started_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fit_module.checkpoint, "save", killed)
     with pytest.raises(KeyboardInterrupt):
-        train_and_evaluate(config, tmp_path / "run")
+        shared_network.fit_network(run, tmp_path / "broken")
     monkeypatch.undo()
-    again = train_and_evaluate(config, tmp_path / "run")
-    np.testing.assert_array_equal(open_volume(again)[:, :, :], open_volume(whole)[:, :, :])
-    assert not (tmp_path / "run" / "checkpoints").exists()
-    assert read_workdir(tmp_path / "run").method == "niiv"
+    for name in ("whole", "broken"):
+        shared_network.fit_network(run, tmp_path / name)
+        assert not (tmp_path / name / "checkpoints").exists()
+    logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "broken")]
+    assert logs[0] == logs[1] and logs[0].count("\n") == 2
+    files = [(tmp_path / name / network_file.FILE).read_bytes() for name in ("whole", "broken")]
+    assert files[0] == files[1]
 
 
 @pytest.mark.slow

@@ -64,8 +64,7 @@ def test_files_of_something_else_are_refused_in_one_line(tmp_path):
     (tmp_path / "text").write_text("no arrays")
     save_file(TREE, tmp_path / "foreign")
     pytrees.write(tmp_path / "network", "network", TREE, {})
-    head = {"emgauss_jax": "fit", "version": "2", "about": "{}"}
-    save_file(TREE, tmp_path / "newer", head)
+    save_file(TREE, tmp_path / "newer", {"emgauss_jax": '{"kind": "fit", "version": 2}'})
     whole = tmp_path / "whole"
     pytrees.write(whole, "fit", TREE, {})
     (tmp_path / "cut").write_bytes(whole.read_bytes()[:-5])

@@ -83,7 +83,8 @@ def test_at_the_start_planes_are_interpolated_across_missing_slices_too():
     np.testing.assert_allclose(drawn, want, atol=1e-5)
 
 
-@pytest.mark.parametrize("profile", [THIN, pytest.param(averaged(4), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", [THIN, averaged(4)])
 def test_a_stack_of_one_intensity_stays_one_up_to_the_border(profile):
     stack = block()._replace(slices=jnp.full((5, 14, 17), 0.3))
     drawn = drawing(profile)[0](started(profile), stack, jnp.linspace(0, 4, 9))
