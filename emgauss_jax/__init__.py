@@ -3,7 +3,7 @@
     volume = emgauss_jax.reconstruct(stack, voxel_nm=(40, 8, 8))
 
 Arrays in, arrays out: `reconstruct`, `fit`, `load`, `evaluate`. The building blocks below them are
-for notebooks and forks; `docs/examples/` uses them.
+for notebooks and forks; `docs/examples/` shows how some of them are used.
 """
 
 import sys

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from emgauss_jax.data.array_volume import ArrayVolume, of_array
 from emgauss_jax.data.errors import InputError
@@ -20,7 +21,7 @@ from emgauss_jax.evaluation.run_report import report_fits
 from emgauss_jax.execution.config_file import changed, load_config
 from emgauss_jax.pipeline.fit_file import load_fit, save_fit
 from emgauss_jax.pipeline.fitting import fitting_of
-from emgauss_jax.pipeline.output_grid import OutputGrid, isotropic, output_grid
+from emgauss_jax.pipeline.output_grid import OutputGrid, asked, isotropic, output_grid
 from emgauss_jax.pipeline.region import FitStore
 from emgauss_jax.pipeline.run import Run, prepare
 from emgauss_jax.pipeline.stitching import Fits, open_fits
@@ -31,7 +32,7 @@ from emgauss_jax.storage.run_dir import read_workdir
 class Progress(NamedTuple):
     """How far a fit is."""
 
-    part: str  # "pseudo-labels", "fit"; where there are many regions, of which
+    part: str  # "pseudo-labels" or "fit"; of several regions also which: "fit, region 2 of 5"
     done: int  # steps of that part
     total: int
 
@@ -40,12 +41,16 @@ class Stopped(Exception):
     """A progress callback has asked a fit to stop."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Fit:
     """A finished fit, from which any plane can be drawn. From `fit` or `load`."""
 
-    run: Run
-    store: FitStore
+    run: Run  # the opened stack, and how its blocks are fitted
+    store: FitStore  # the finished fits
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.run.observed.shape))
+        return f"Fit({self.run.config.method}, {shape} slices and px)"
 
     @functools.cached_property
     def _fits(self) -> Fits:
@@ -95,6 +100,8 @@ class Fit:
     ) -> np.ndarray:
         """Estimate the standard error of every voxel of `planes(z)`, or else of `volume(...)`.
 
+        Args and Raises: as those.
+
         Returns:
           f32[Q, H, W] or f32[D, H, W], in grey levels. 0 on an observed slice: its own noise is
           not counted.
@@ -103,19 +110,32 @@ class Fit:
         return draw_array(drawing_errors(self._fits), self.run, grid.z, np.float32)
 
     def params(self, region: int = 0) -> Any:
-        """Give the learned parameters of a region's blocks, leaves [blocks, ...]."""
-        return self.store.open(region).params
+        """Give the learned parameters of a region's fitted blocks, leaves [blocks, ...].
+
+        Args:
+          region: its number, from 0; a stack of few blocks has but one.
+
+        Raises:
+          InputError: there is no such region.
+        """
+        return self.store.open(self._checked(region)).params
 
     def weights(self, region: int = 0) -> dict[str, float]:
         """Say how far the sources of a region's pseudo-labels were believed: name -> weight."""
-        judged = self.store.weights(region)
+        judged = self.store.weights(self._checked(region))
         return dict(judged.weights) if judged else {}
+
+    def _checked(self, region: int) -> int:
+        count = len(self.run.regions)
+        if region not in range(count):
+            raise InputError(f"region: got {region}, wanted 0 to {count - 1}")
+        return region
 
     def report(self, folder: str | os.PathLike) -> pathlib.Path:
         """Write report.html: pictures, expected error and, where planes were held out, scores.
 
         Args:
-          folder: made where there is none.
+          folder: made where there is none; a report in it is replaced.
 
         Returns:
           The path of the page.
@@ -137,11 +157,8 @@ class Fit:
         save_fit(pathlib.Path(path), self.run, self.store)
 
     def _grid(self, z: Any, z_voxel_nm: Any = None, factor: Any = None) -> OutputGrid:
-        named = {"z": z, "z_voxel_nm": z_voxel_nm, "factor": factor}
-        given = [(name, value) for name, value in named.items() if value is not None]
-        if len(given) > 1:
-            raise InputError(f"planes: got {[name for name, _ in given]}, wanted one of them")
-        return output_grid(self.run.observed, given[0] if given else None)
+        named = asked(z=z, z_voxel_nm=z_voxel_nm, factor=factor)
+        return output_grid(self.run.observed, named)
 
     def _drawn(self, grid: OutputGrid) -> np.ndarray:
         return draw_array(drawing(self._fits), self.run, grid.z, self.run.observed.dtype)
@@ -162,7 +179,7 @@ def fit(
         slicing; or the path of a volume.
       voxel_nm: (z, y, x), nm: z is the distance of the slices. A file may know it.
       config: the name or the path of a config, or one that has been loaded.
-      progress: is told how far the fit is; where it returns True the fit stops.
+      progress: is told how far the fit is; where it returns what is true, the fit stops.
       overrides: keys of the config, a dot written as two underscores: `train__steps=2000`,
         `data__missing=(3, 7)`.
 
@@ -194,7 +211,7 @@ def reconstruct(
       [D, H, W] in the stack's dtype and grey levels: what the `train` command writes.
     """
     run = _prepared(stack, voxel_nm, config, overrides)
-    isotropic(run.observed)  # or say before the fit why it cannot be
+    isotropic(run.observed)  # raises now and not after the fit
     store = fitting_of(run.template.method).fit_in_memory(run, _watched(progress))
     return Fit(run, store).volume()
 
@@ -203,7 +220,8 @@ def load(path: str | os.PathLike) -> Fit:
     """Open a finished fit.
 
     Args:
-      path: a file that `Fit.save` has written, or the workdir of a finished `train`.
+      path: a file that `Fit.save` has written, or the workdir of a finished `train`, whose volume
+        is still where it was.
 
     Raises:
       InputError: there is none, or it is damaged or of another version.
@@ -262,12 +280,17 @@ def _prepared(stack: Any, voxel_nm: Any, config: Any, overrides: dict[str, Any])
         volume = open_volume(stack, voxel_nm=voxel_nm)
     else:
         volume = of_array(stack, voxel_nm)
+    for key in ("data__path", "data__dataset", "data__voxel_nm"):
+        if key in overrides:
+            raise InputError(f"{key}: got it beside a stack and its voxel_nm, wanted these alone")
     loaded = load_config(str(config)) if isinstance(config, str | os.PathLike) else config
+    if not isinstance(loaded, ConfigDict):
+        raise InputError(f"config: got {loaded!r}, wanted a name, a path or a loaded config")
     return prepare(changed(loaded, overrides), volume=volume)
 
 
 def _watched(progress: Callable[[Progress], bool | None] | None) -> Callable[[str], Any]:
-    """Give each part of a fit who is told of it."""
+    """Make the watcher of each part of a fit: it tells `progress`, and raises Stopped if asked."""
 
     def of(part: str) -> Callable[[int, int], None]:
         def watch(done: int, total: int) -> None:

@@ -1,7 +1,7 @@
 """Render a fitted volume at any depths and write it, with its uncertainty if that is asked.
 
 python -m emgauss_jax.reconstruct --workdir=DIR --output=PATH [--factor=F | --z_voxel_nm=F | --z=..]
-    [--uncertainty=PATH] [--cluster=local|slurm --workers=N | --hosts=COUNT,INDEX|auto]
+    [--uncertainty=PATH] [--cluster=local|slurm --workers=N [--gpus=N] | --hosts=COUNT,INDEX|auto]
     [--input=ANOTHER_VOLUME [--input_voxel_nm=50,5,5] [--input_dataset=NAME]
     [--input_simulate_factor=K] [--input_missing=7,12] [--input_detect_missing]]
 """
@@ -21,7 +21,7 @@ from emgauss_jax.execution import command
 from emgauss_jax.execution.executors import define_executor_flags, open_executor
 from emgauss_jax.execution.jobs import Job, open_run, run_job
 from emgauss_jax.pipeline.fitting import fitting_of
-from emgauss_jax.pipeline.output_grid import output_grid
+from emgauss_jax.pipeline.output_grid import asked, output_grid
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.unseen_volume import UnseenVolume, without_damaged
 from emgauss_jax.storage.network_file import read_learned
@@ -43,25 +43,6 @@ def define_flags() -> None:
     flags.DEFINE_float("z_voxel_nm", None, "Distance of the output planes, nm.")
     flags.DEFINE_list("z", None, "Depths to render, in input-slice units: 1.5,2.25")
     define_executor_flags()
-
-
-def asked_of_flags(values: Any) -> tuple[str, Any] | None:
-    """Tell which planes the flags ask for, see `output_grid`.
-
-    Raises:
-      InputError: more than one of them, or depths that are no numbers.
-    """
-    asked = [name for name in ("factor", "z_voxel_nm", "z") if values[name].value is not None]
-    if len(asked) > 1:
-        raise InputError(f"flags: got {asked}, wanted at most one of them")
-    if not asked:
-        return None
-    if asked != ["z"]:
-        return asked[0], values[asked[0]].value
-    try:
-        return "z", tuple(float(z) for z in values.z)
-    except ValueError:
-        raise InputError(f"z: got {values.z}, wanted numbers like 1.5,2.25") from None
 
 
 def unseen_of_flags(values: Any) -> UnseenVolume | None:
@@ -119,13 +100,14 @@ def main() -> None:
     if not values.workdir or not values.output:
         raise InputError("flags: wanted --workdir=DIR and --output=PATH")
     workdir, output = pathlib.Path(values.workdir), pathlib.Path(values.output)
-    asked, unseen = asked_of_flags(values), unseen_of_flags(values)
+    planes = asked(z=values.z, z_voxel_nm=values.z_voxel_nm, factor=values.factor)
+    unseen = unseen_of_flags(values)
     with open_executor(values, output.with_name(f".{output.name}.hosts")) as executor:
         if executor.leads:  # another process may come when all is written
             check_outputs(values.output, values.uncertainty or "")
         if values.input_detect_missing:
             unseen = without_damaged(workdir, unseen)
-        job = Job(str(workdir), False, values.output, asked, values.uncertainty or "", unseen)
+        job = Job(str(workdir), False, values.output, planes, values.uncertainty or "", unseen)
         run = open_run(job)
         fitting_of(run.template.method).check_fitted(run, workdir)
         if unseen:

@@ -1,7 +1,7 @@
 """Fit an anisotropic volume, write the isotropic one, and say how good it is.
 
 python -m emgauss_jax.train --config=emgauss --workdir=DIR [--config.KEY=VALUE ...]
-    [--detect_missing] [--cluster=local|slurm --workers=N | --hosts=COUNT,INDEX|auto]
+    [--detect_missing] [--cluster=local|slurm --workers=N [--gpus=N] | --hosts=COUNT,INDEX|auto]
 """
 
 import pathlib
@@ -24,6 +24,7 @@ from emgauss_jax.pipeline.output_grid import isotropic
 from emgauss_jax.pipeline.run import Run, leave_out_damaged, prepare
 from emgauss_jax.storage.run_dir import (
     HOSTS,
+    LOCK,
     check_workdir,
     claim_workdir,
     is_begun,
@@ -69,8 +70,9 @@ def train_and_evaluate(
     run = prepare(config, workdir)
     isotropic(run.observed)  # or say why it cannot be
     fitting_of(run.template.method).check_inputs(run, workdir)
-    claim_workdir(workdir, config)
-    with locked(workdir / ".lock"):
+    check_workdir(workdir)
+    with locked(workdir / LOCK):
+        claim_workdir(workdir, config)
         print(estimate(run), file=sys.stderr)
         if damaged:
             write_damaged(workdir, damaged)

@@ -41,7 +41,7 @@ def test_arrays_come_out_as_the_command_writes_them(name, tmp_path, monkeypatch)
     written = open_volume(train_and_evaluate(config, tmp_path / "run"))
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "empty"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "empty"))
     fit = eg.fit(stack, voxel_nm=VOXEL, config=config)
     assert not os.listdir(tmp_path / "empty")
     np.testing.assert_array_equal(fit.volume(), written[:, :, :])
@@ -110,6 +110,8 @@ def test_progress_is_told_and_may_stop_the_fit(tmp_path):
         ({"config": "magic"}, "wanted a file or one of"),
         ({"train__stepz": 3}, "train__stepz: got 3"),
         ({"train__steps": "many"}, "train__steps: got 'many'"),
+        ({"data__path": "a.tif"}, "data__path: got it beside a stack"),
+        ({"config": {}}, "config: got {}, wanted a name"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_fitted(change, match):
@@ -120,13 +122,20 @@ def test_bad_input_is_refused_before_anything_is_fitted(change, match):
 
 def test_depths_are_asked_in_one_way():
     fit = eg.fit(np.zeros((4, 12, 12), np.uint8), voxel_nm=VOXEL, config="linear")
-    with pytest.raises(eg.InputError, match=r"got \['z_voxel_nm', 'factor'\], wanted one of them"):
-        fit.volume(z_voxel_nm=5, factor=3)
-    with pytest.raises(eg.InputError, match="wanted rising depths from 0 to 3"):
-        fit.planes([2, 4])
+    for ask, match in (
+        (lambda: fit.volume(z_voxel_nm=5, factor=3), r"\['z_voxel_nm', 'factor'\], wanted at most"),
+        (lambda: fit.volume(factor="three"), "factor: got 'three', wanted a number"),
+        (lambda: fit.planes([2, 4]), "wanted rising depths from 0 to 3"),
+        (lambda: fit.planes(1.5), r"z: got 1.5, wanted numbers like 1.5,2.25"),
+        (lambda: fit.planes([[0, 1]]), "wanted numbers like"),
+        (lambda: fit.params(1), "region: got 1, wanted 0 to 0"),
+    ):
+        with pytest.raises(eg.InputError, match=match):
+            ask()
+    assert repr(fit) == "Fit(linear, 4 x 12 x 12 slices and px)"
 
 
-def test_scores_are_those_of_the_command(tmp_path):
+def test_scores_follow_their_definition(tmp_path):
     truth = np.random.default_rng(1).random((9, 24, 24), np.float32)
     made = eg.reconstruct(truth[::4], voxel_nm=VOXEL, config="linear")
     scores = eg.evaluate(made, truth, observed_every=4)["scores"]
@@ -135,8 +144,10 @@ def test_scores_are_those_of_the_command(tmp_path):
     hidden, span = np.arange(9) % 4 > 0, np.ptp(truth[::4])
     want = -10 * np.log10(np.mean(np.square(error[hidden])) / span**2)
     assert scores["prediction"]["psnr"] == pytest.approx(want, abs=1e-3)
-    whole = eg.evaluate(made, truth, observed_every=4, report=tmp_path / "r", uncertainty=made)
+    spread = np.abs(error) + np.float32(0.01)
+    whole = eg.evaluate(made, truth, observed_every=4, report=tmp_path / "r", uncertainty=spread)
     assert (tmp_path / "r" / "report.html").exists() and whole["scores"] == scores
+    assert whole["expected_error"]["correlation"] > 0.9  # it was told the error itself
     with pytest.raises(eg.InputError, match="those of the reference"):
         eg.evaluate(made[:, :-1], truth, observed_every=4)
 

@@ -11,7 +11,8 @@ from emgauss_jax.data.tiling import Box
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.methods.base import Block
 from emgauss_jax.pipeline.region import label_template_of, open_region
-from emgauss_jax.pipeline.region_fit import fit_region, fits_in
+from emgauss_jax.pipeline.region_fit import fit_region
+from emgauss_jax.pipeline.region_store import fits_in
 from emgauss_jax.pipeline.run import prepare
 from emgauss_jax.pipeline.stitching import open_fits, render
 from emgauss_jax.pseudo_labels import store

@@ -81,7 +81,7 @@ def changed(config: config_dict.ConfigDict, changes: Mapping[str, Any]) -> confi
             copy.update_from_flattened_dict({key: value})
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise InputError(
-                f"{name}: got {value!r} ({error}), wanted a key of the config"
+                f"{name}: got {value!r} ({error}), wanted a key of the config, and its type"
             ) from error
     return copy
 

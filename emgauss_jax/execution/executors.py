@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import tqdm
 from absl import flags
 
-from emgauss_jax.data.errors import InputError
+from emgauss_jax.data.errors import FitError, InputError
 from emgauss_jax.execution import workers
 from emgauss_jax.execution.heartbeats import Undone, Wait
 from emgauss_jax.execution.hosts import PATIENCE_S, joined, place_of
@@ -85,7 +85,10 @@ def workers_of(client: Any) -> Executor:
                 failed[task] = result
         if failed:
             task, error = next(iter(failed.items()))
-            raise InputError(f"{name}: {len(failed)} of {len(tasks)} tasks failed, {task}: {error}")
+            told = f"{name}: {len(failed)} of {len(tasks)} tasks failed, {task}"
+            if isinstance(error, (InputError, FitError)):
+                raise InputError(f"{told}: {error}") from error
+            raise RuntimeError(f"{told}: {error!r}") from error
 
     return Executor(True, each, see_done)
 

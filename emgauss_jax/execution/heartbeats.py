@@ -113,13 +113,18 @@ def watching(folder: pathlib.Path, count: int, index: int, patience_s: float) ->
       `wait`, see `hosts.joined`.
     """
     sights = {who: Sight(read_beat(folder, who), None) for who in range(count)}
-    sights[index] = Sight(None, None)  # nobody waits for himself
 
     def wait(name: str, undone: Undone) -> None:
         begun = time.monotonic()
         while tasks := undone():
             now, whose = time.monotonic(), {task % count for task in tasks}
-            for who in whose - {index}:
+            if whose == {index} and now - begun > patience_s:
+                raise InputError(
+                    f"hosts: got {len(tasks)} tasks of {name!r} that this process has done and "
+                    f"cannot see done after {patience_s:g} s, wanted a disk that shows them"
+                )
+            whose -= {index}
+            for who in whose:
                 sights[who] = look(sights[who], read_beat(folder, who), now)
             what = f"with {len(tasks)} tasks of {name!r} undone"
             _check_at_work({who: sights[who] for who in sorted(whose)}, count, what)

@@ -1,6 +1,5 @@
 """A finished fit in one file: its parameters, the observed slices, and the config of its run."""
 
-import json
 import pathlib
 
 import numpy as np
@@ -14,6 +13,7 @@ from emgauss_jax.pipeline.fitting import fitting_of
 from emgauss_jax.pipeline.region import FitStore
 from emgauss_jax.pipeline.run import Run, prepare
 from emgauss_jax.storage import pytrees
+from emgauss_jax.storage.run_dir import plain
 
 KIND = "fit"
 
@@ -26,7 +26,7 @@ def save_fit(path: pathlib.Path, run: Run, store: FitStore) -> None:
     """
     check_absent(path)
     tree, about = store.pack()
-    observed, config = run.observed, json.loads(run.config.to_json())
+    observed, config = run.observed, plain(run.config)
     config["data"] |= {"path": str(observed.volume.path), "crop": ""}  # the slices are the crop's
     about |= {
         "config": config,

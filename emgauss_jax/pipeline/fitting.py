@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from emgauss_jax.data.formats.interface import CHUNK
 from emgauss_jax.methods.base import Method
-from emgauss_jax.pipeline import region_fit, shared_network
+from emgauss_jax.pipeline import learning_blocks, region_fit, region_store, shared_network
 from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.region import FitStore
 from emgauss_jax.pipeline.run import Run
@@ -53,9 +53,9 @@ PER_BLOCK = Fitting(
     plan=region_fit.plan_fits,
     check_inputs=region_fit.check_inputs,
     check_fitted=region_fit.check_fitted,
-    fits_in=region_fit.fits_in,
+    fits_in=region_store.fits_in,
     fit_in_memory=region_fit.fit_in_memory,
-    unpack=region_fit.unpack,
+    unpack=region_store.unpack,
     fit_trials=region_fit.fit_trials,
     fits_of_trials=lambda run, n: f"x {run.grid.count} blocks = {n * run.grid.count} fits",
     planes_at_once=SLAB,
@@ -71,7 +71,7 @@ SHARED = Fitting(
     fit_trials=shared_network.fit_trials,
     fits_of_trials=lambda run, n: f"= {n} networks",
     planes_at_once=4 * SLAB,  # a network looks at all of a block for whatever it is asked
-    blocks_held=shared_network.MOST_BLOCKS,
+    blocks_held=learning_blocks.MOST_BLOCKS,
 )
 
 

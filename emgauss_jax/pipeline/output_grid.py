@@ -67,6 +67,27 @@ def at_depths(observed: SliceStack, z: Sequence[float]) -> OutputGrid:
     return OutputGrid(depths, (z_nm * step, y_nm, x_nm))
 
 
+def asked(**named: Any) -> tuple[str, Any] | None:
+    """Choose the one value that is given of z, z_voxel_nm and factor; None: none of them is.
+
+    Raises:
+      InputError: more than one is given, or what is no number.
+    """
+    given = {name: value for name, value in named.items() if value is not None}
+    if len(given) > 1:
+        raise InputError(f"planes: got {list(given)}, wanted at most one of them")
+    for name, value in given.items():
+        try:
+            numbers = np.asarray(value, np.float64)
+        except (TypeError, ValueError):
+            numbers = np.zeros((0, 0))
+        if numbers.ndim != (name == "z"):
+            wanted = "numbers like 1.5,2.25" if name == "z" else "a number"
+            raise InputError(f"{name}: got {value!r}, wanted {wanted}")
+        return name, tuple(numbers.tolist()) if name == "z" else float(numbers)
+    return None
+
+
 def output_grid(observed: SliceStack, asked: tuple[str, Any] | None) -> OutputGrid:
     """Choose the planes that are asked for.
 

@@ -5,16 +5,11 @@ pseudo-labels). Letters: S blocks of a region, of which L live.
 """
 
 import dataclasses
-import functools
-import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-
-import jax
-import numpy as np
 
 from emgauss_jax.data.atomic import partial_of
 from emgauss_jax.data.errors import InputError
@@ -27,24 +22,20 @@ from emgauss_jax.pipeline.region import (
     label_template_of,
     open_region,
 )
+from emgauss_jax.pipeline.region_store import held, is_fitted, write_fitted
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.trials import TrialFolders
 from emgauss_jax.pseudo_labels import store
 from emgauss_jax.pseudo_labels.generate import generate
 from emgauss_jax.pseudo_labels.store import Labels
-from emgauss_jax.pseudo_labels.weights import SourceWeights
-from emgauss_jax.storage import pytrees
 from emgauss_jax.storage.run_dir import claim_workdir
 from emgauss_jax.training import chunk_plan, metrics_log
 from emgauss_jax.training.failures import Failure
 from emgauss_jax.training.fit import fit
 from emgauss_jax.training.hyperparams import Hyper
 from emgauss_jax.training.metrics_log import Watch, unwatched
-from emgauss_jax.training.problem import Problem, check, param_shapes
+from emgauss_jax.training.problem import Problem, check
 from emgauss_jax.training.sweep_results import failed, pick
-
-FITTED = "fitted.safetensors"  # the teachers of the blocks that live, the constants of the others
-KIND = "region"
 
 
 def plan_fits(run: Run, workdir: pathlib.Path) -> Phase:
@@ -55,11 +46,6 @@ def plan_fits(run: Run, workdir: pathlib.Path) -> Phase:
         done=lambda index: is_done(run, index, workdir),
         do=lambda index: fit_region(run, index, workdir),
     )
-
-
-def is_fitted(run: Run, index: int, workdir: pathlib.Path) -> bool:
-    """Tell whether a region is fitted."""
-    return (folder_of(run, index, workdir) / FITTED).exists()
 
 
 def is_done(run: Run, index: int, workdir: pathlib.Path) -> bool:
@@ -140,120 +126,15 @@ def problem_of(run: Run, index: int, region: Region, labels: Labels | None) -> P
     return Problem(run.template, region.cut(region.live, labels), numbers=numbers)
 
 
-def write_fitted(folder: pathlib.Path, constants: np.ndarray, params: Any, config: Any) -> None:
-    """Write what a region's fit came to; it is fitted once this is written.
-
-    Args:
-      folder: of the region.
-      constants: f32[S].
-      params: numpy leaves [L, ...]; () where no block lives.
-      config: of the run.
-    """
-    about = {"config": json.loads(config.to_json()), "constants": int(_count(constants))}
-    pytrees.write(folder / FITTED, KIND, {"params": params, "constants": constants}, about)
-
-
-def _count(constants: np.ndarray) -> int:
-    """Count the blocks that are not fitted."""
-    return int((~np.isnan(constants)).sum())
-
-
-def fits_in(run: Run, workdir: pathlib.Path) -> FitStore:
-    """Give the finished fits of a workdir; nothing is read yet."""
-
-    def constants() -> int:
-        files = (folder_of(run, i, workdir) / FITTED for i in range(len(run.regions)))
-        return sum(pytrees.read_about(each, KIND)["constants"] for each in files)
-
-    return FitStore(
-        open=functools.partial(read_fitted, run, workdir=workdir),
-        weights=lambda index: store.read_weights(folder_of(run, index, workdir)),
-        notes=lambda: _notes(constants()),
-        pack=lambda: _pack([read_fitted(run, i, workdir) for i in range(len(run.regions))]),
-    )
-
-
-def _notes(constants: int) -> dict[str, str]:
-    return {"blocks of one intensity": f"{constants}, passed through"} if constants else {}
-
-
-def read_fitted(run: Run, index: int, workdir: pathlib.Path) -> Fitted:
-    """Open a region that is fitted.
-
-    Raises:
-      InputError: its file is damaged, or of other blocks.
-    """
-    folder, region = folder_of(run, index, workdir), open_region(run, index)
-    if not region.live:
-        return Fitted(region, None, ())
-    template, observed = label_template_of(run, region), region.observed
-    labels = template and store.read_labels(folder, template.plane_z(observed), template.factor)
-    arrays, _ = pytrees.read(folder / FITTED, KIND)
-    params = pytrees.part(arrays, "params")
-    return Fitted(region, labels, pytrees.like(params, params_like(run, region), folder / FITTED))
-
-
-def params_like(run: Run, region: Region) -> Any:
-    """Give the shapes of what the fits of a region learn, leaves [L, ...]."""
-
-    def of_all(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((len(region.live), *leaf.shape[1:]), leaf.dtype)
-
-    return jax.tree.map(of_all, param_shapes(run.template))
-
-
 def fit_in_memory(run: Run, watch: Callable[[str], Watch]) -> FitStore:
     """Fit all regions; nothing is written to disk.
 
     Args:
-      watch: gives who is told how far a part of the work is, by its name.
+      watch: name of a part of the work -> the watcher of that part.
     """
     check_can_fit(run)
     fitted = [_fit_region_in_memory(run, index, watch) for index in range(len(run.regions))]
     return held(fitted)
-
-
-def held(fitted: Sequence[Fitted]) -> FitStore:
-    """Give the finished fits of all regions, held in memory."""
-    return FitStore(
-        open=fitted.__getitem__,
-        weights=lambda index: (labels := fitted[index].labels) and labels.judged,
-        notes=lambda: _notes(sum(_count(each.region.constants) for each in fitted)),
-        pack=lambda: _pack(fitted),
-    )
-
-
-def _pack(fitted: Sequence[Fitted]) -> tuple[Any, dict[str, Any]]:
-    """Name parameters and spread of every region by its number."""
-    labels = {str(i): one.labels for i, one in enumerate(fitted) if one.labels}
-    tree = {
-        "params": {str(i): one.params for i, one in enumerate(fitted)},
-        "spread": {i: one.spread for i, one in labels.items()},
-    }
-    return tree, {"weights": {i: one.judged._asdict() for i, one in labels.items()}}
-
-
-def unpack(run: Run, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> FitStore:
-    """Take the fits of all regions out of what `_pack` has named.
-
-    Raises:
-      InputError: they are those of other blocks.
-    """
-
-    def one(index: int) -> Fitted:
-        region, name = open_region(run, index), str(index)
-        if not region.live:
-            return Fitted(region, None, ())
-        mine = pytrees.part(arrays, f"params/{name}")
-        params = pytrees.like(mine, params_like(run, region), f"region {index}")
-        template, labels = label_template_of(run, region), None
-        if template and name in about["weights"]:
-            judged, spread = SourceWeights(**about["weights"][name]), arrays[f"spread/{name}"]
-            z, factor = template.plane_z(region.observed), template.factor
-            labels = Labels(spread, spread, z, factor, judged).forgotten()
-        return Fitted(region, labels, params)
-
-    return held([one(index) for index in range(len(run.regions))])
 
 
 def _fit_region_in_memory(run: Run, index: int, watch: Callable[[str], Watch]) -> Fitted:

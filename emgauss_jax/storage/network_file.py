@@ -4,7 +4,6 @@ It describes itself: the config of its run and what it has learned from stand in
 be used apart from the workdir it was made in.
 """
 
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from ml_collections import config_dict
 
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.storage import pytrees
+from emgauss_jax.storage.run_dir import plain
 
 FILE = "network.safetensors"
 KIND = "network"
@@ -49,7 +49,7 @@ def is_there(workdir: pathlib.Path) -> bool:
 
 def write(workdir: pathlib.Path, params: Any, learned: Learned, config: Any) -> None:
     """Write a network, what it has learned from, and the config of its run."""
-    about = {"learned": learned._asdict(), "config": json.loads(config.to_json())}
+    about = {"learned": learned._asdict(), "config": plain(config)}
     pytrees.write(file_of(workdir), KIND, {"params": params}, about)
 
 
@@ -73,15 +73,23 @@ def read(place: pathlib.Path, init: Callable[..., Any]) -> Any:
     Raises:
       InputError: there is none, the file is damaged, or its arrays are not those of the method.
     """
-    _about(place)
+    _check_there(place)
     arrays, _ = pytrees.read(file_of(place), KIND)
-    wanted = {"params": jax.eval_shape(init, jax.random.key(0), None)}
-    return pytrees.like(arrays, wanted, file_of(place))["params"]
+    return pytrees.like(pytrees.part(arrays, "params"), like_started(init), file_of(place))
+
+
+def like_started(init: Callable[..., Any]) -> Any:
+    """Give the shapes of a network that `init` starts, leaves jax.ShapeDtypeStruct."""
+    return jax.eval_shape(init, jax.random.key(0), None)
 
 
 def _about(place: pathlib.Path) -> dict[str, Any]:
+    _check_there(place)
+    return pytrees.read_about(file_of(place), KIND)
+
+
+def _check_there(place: pathlib.Path) -> None:
     if not is_there(place):
         raise InputError(
             f"{place}: got no fitted network, wanted one: finish it with the train command"
         )
-    return pytrees.read_about(file_of(place), KIND)

@@ -19,7 +19,8 @@ CONFIG = "config.json"
 GREY_RANGE = "grey_range.json"
 DAMAGED = "damaged.json"
 OF_0_1 = ("network.npz", "fitted.npz", "regions/000000/fitted.npz")  # what version 0.1 has written
-HOSTS = "hosts"  # heartbeats of several processes, see `execution.hosts`
+HOSTS = "hosts"  # heartbeats of several processes, see `execution.heartbeats`
+LOCK = ".lock"
 
 
 def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
@@ -31,13 +32,14 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
     _refuse_older(workdir)
     if not _is_claimed(workdir, config):
         check_workdir(workdir)
-        write_json(workdir / CONFIG, _plain(config))
+        write_json(workdir / CONFIG, plain(config))
 
 
 def check_workdir(workdir: pathlib.Path) -> None:
     """Raise where a folder is that of something else than a run."""
     path = workdir / CONFIG
-    begun = {partial_of(path), workdir / HOSTS}  # by a process that was killed within, or others
+    # What a process that was killed has left, or others make at this moment.
+    begun = {partial_of(path), workdir / HOSTS, workdir / LOCK}
     others = set(workdir.iterdir()) - begun if workdir.is_dir() else workdir.exists()
     if others and not path.exists():  # in this order: another process may be claiming it
         raise InputError(f"workdir {workdir}: got a file or folder of something else, wanted none")
@@ -57,14 +59,14 @@ def _is_claimed(workdir: pathlib.Path, config: Any) -> bool:
     path = workdir / CONFIG
     if not path.exists():
         return False
-    different = _first_difference(read_json(path), _plain(config))
+    different = _first_difference(read_json(path), plain(config))
     if different:
         raise InputError(f"workdir {workdir}: {different}; choose another --workdir")
     return True
 
 
-def _plain(config: Any) -> Any:
-    """A config as JSON has it."""
+def plain(config: Any) -> Any:
+    """Give a config as JSON has it."""
     return json.loads(config.to_json(sort_keys=True))
 
 
@@ -84,7 +86,7 @@ def locked(path: pathlib.Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise InputError(
-            f"{path.parent}: got another run at work there, wanted one at a time"
+            f"{path}: got it locked by another process at work there, wanted one at a time"
         ) from None
     try:
         yield

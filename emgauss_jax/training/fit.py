@@ -75,7 +75,8 @@ def fit(
       hyper-parameters come first. Those of a fit that failed mean nothing.
 
     Raises:
-      InputError: it was begun with other hyper-parameters.
+      InputError: it was begun with other hyper-parameters or another seed, or a checkpoint is
+        damaged.
       FitError: a parameter is not finite, or tiles overflow; says at which step. In a
         sweep such a fit is logged, and the others go on.
       Preempted: the process got SIGTERM; it has been saved.

@@ -78,7 +78,7 @@ def copy_metrics(source: pathlib.Path, path: pathlib.Path, which: int) -> None:
     """Write the log of one of a sweep's hyper-parameters as if it had been fitted alone."""
     lines = [json.loads(line) for line in source.read_text().splitlines()]
     mine = [line for line in lines if line.pop("hyper", None) == which]
-    path.write_text("".join(f"{json.dumps(line)}\n" for line in mine))
+    write_text(path, "".join(f"{json.dumps(line)}\n" for line in mine))
 
 
 @contextlib.contextmanager

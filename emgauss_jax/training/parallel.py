@@ -1,4 +1,4 @@
-"""The device axis: the one place that knows how many devices there are.
+"""The device axis: how a step is spread over devices.
 
 Letters: S blocks, n devices. `jax.vmap` gives the block axis; here `jax.pmap` gives the device
 axis on top, S / n blocks a device, and no communication, because blocks learn each for itself. A

@@ -10,7 +10,7 @@ import numpy as np
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.emgauss.model import deform, uncertainty
 from emgauss_jax.pipeline.region import open_region
-from emgauss_jax.pipeline.region_fit import read_fitted
+from emgauss_jax.pipeline.region_store import read_fitted
 from emgauss_jax.pipeline.run import Run, prepare
 from emgauss_jax.pseudo_labels.store import Labels
 from emgauss_jax.pseudo_labels.weights import SourceWeights

@@ -183,7 +183,7 @@ def test_a_process_leaves_word_of_an_error_and_of_sigterm(tmp_path):
 def test_one_index_is_one_process(tmp_path):
     with (
         joined(tmp_path / "hosts", 2, 1),
-        pytest.raises(ValueError, match="got another run at work there"),
+        pytest.raises(ValueError, match="locked by another process at work there"),
         joined(tmp_path / "hosts", 2, 1),
     ):
         pass
@@ -242,7 +242,8 @@ def test_a_tpu_pod_is_refused(environ):
 
 
 @pytest.mark.parametrize(
-    "environ", [{}, {"TPU_WORKER_HOSTNAMES": "t0"}, POD | {"JAX_PLATFORMS": "cpu"}]
+    "environ",
+    [{"TPU_SKIP_MDS_QUERY": "1"}, {"TPU_WORKER_HOSTNAMES": "t0"}, POD | {"JAX_PLATFORMS": "cpu"}],
 )
 def test_a_single_tpu_host_and_no_tpu_are_not(environ):
     refuse_tpu_pods(environ)

@@ -152,7 +152,7 @@ def test_sigterm_saves_what_is_under_way(tmp_path):
 def test_two_runs_on_one_workdir(tmp_path):
     with (
         locked(tmp_path / "run" / ".lock"),
-        pytest.raises(ValueError, match="got another run at work there, wanted one at a time"),
+        pytest.raises(ValueError, match="got it locked by another process"),
         locked(tmp_path / "run" / ".lock"),
     ):
         pass

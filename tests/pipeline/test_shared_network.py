@@ -8,7 +8,7 @@ import pytest
 
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.methods import registry
-from emgauss_jax.pipeline import shared_network
+from emgauss_jax.pipeline import learning_blocks, shared_network
 from emgauss_jax.pipeline.cutting import cut_grid
 from emgauss_jax.pipeline.run import missing_of, prepare
 from emgauss_jax.storage import network_file
@@ -26,7 +26,7 @@ def test_blocks_of_all_volumes_are_learned_from(tmp_path):
         make_stack(tmp_path / "b.ome.tif", 1, (4, 50, 20)),
     )
     config = tiny_niiv(first, second, block__max_size=(64, 28, 28))
-    blocks, learned = shared_network.draw_blocks(prepare(config))
+    blocks, learned = learning_blocks.draw_blocks(prepare(config))
     assert blocks.slices.shape[1:] == (4, 24, 20)  # what both can give
     assert str(learned) == "7 blocks of 4 x 24 x 20, of 7 in 2 volumes"
     whole = {path: open_volume(path)[:, :, :] / np.float32(255) for path in (first, second)}
@@ -87,11 +87,11 @@ def test_slices_that_a_block_may_lack(missing, size, want):
 
 
 def test_small_volumes_are_learned_from_as_often_as_large_ones(tmp_path, monkeypatch):
-    monkeypatch.setattr(shared_network, "MOST_BLOCKS", 4)
+    monkeypatch.setattr(learning_blocks, "MOST_BLOCKS", 4)
     large = make_stack(tmp_path / "a.ome.tif", shape=(6, 96, 96))
     few = make_stack(tmp_path / "b.ome.tif", 1, (6, 24, 24))
     config = tiny_niiv(large, few, block__max_size=(64, 24, 24))
-    blocks, learned = shared_network.draw_blocks(prepare(config))
+    blocks, learned = learning_blocks.draw_blocks(prepare(config))
     assert (learned.blocks, learned.of) == (4, 17)
     values = open_volume(few)[:, :, :] / np.float32(255)
     assert len(blocks.z) == 4

@@ -13,7 +13,8 @@ import pytest
 
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.evaluation import run_report
-from emgauss_jax.pipeline.region_fit import _share_labels, fit_region, read_fitted
+from emgauss_jax.pipeline.region_fit import _share_labels, fit_region
+from emgauss_jax.pipeline.region_store import read_fitted
 from emgauss_jax.pipeline.run import prepare
 from emgauss_jax.pseudo_labels import generate, store
 from emgauss_jax.pseudo_labels.weights import SourceWeights
