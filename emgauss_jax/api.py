@@ -15,6 +15,8 @@ from ml_collections import ConfigDict
 
 from emgauss_jax.data.array_volume import ArrayVolume, of_array
 from emgauss_jax.data.errors import InputError
+from emgauss_jax.data.handles import check_absent
+from emgauss_jax.data.simulate import parse_crop
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.evaluation.compare import evaluate_volumes
 from emgauss_jax.evaluation.run_report import report_fits
@@ -135,12 +137,13 @@ class Fit:
         """Write report.html: pictures, expected error and, where planes were held out, scores.
 
         Args:
-          folder: made where there is none; a report in it is replaced.
+          folder: made where there is none; it holds no report yet.
 
         Returns:
           The path of the page.
         """
         observed, place = self.run.observed, pathlib.Path(folder)
+        check_absent(place if place.is_file() else place / "report.html")
         volume = ArrayVolume(self.volume(), self.voxel_nm)
         report_fits(self.run, self.store, volume, place, str(observed.volume.path))
         return place / "report.html"
@@ -243,7 +246,7 @@ def evaluate(
     degradation: str = "subsample",
     missing: Sequence[int] = (),
     uncertainty: Any = None,
-    voxel_nm: Sequence[float] = (1.0, 1.0, 1.0),
+    voxel_nm: Sequence[float] | None = None,
     report: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
     """Score a volume that was made of every k-th plane of a reference, beside interpolations.
@@ -255,7 +258,7 @@ def evaluate(
       degradation: "subsample", or "average" where means of k planes were observed.
       missing: observed slices, counted from 0, that the prediction was made without.
       uncertainty: float32, standard errors of the prediction in grey levels, to be judged.
-      voxel_nm: (z, y, x), the unit in which the resolution along z is told.
+      voxel_nm: (z, y, x); without it, resolutions in nm are left out, and no report is written.
       report: new folder for metrics.json and report.html; None: nothing is written.
 
     Returns:
@@ -265,13 +268,21 @@ def evaluate(
     Raises:
       InputError: volumes that do not belong together.
     """
+    if report is not None and voxel_nm is None:
+        raise InputError("voxel_nm: got None with a report, wanted (z, y, x): a report has lengths")
     named = {"prediction": prediction, "reference": reference, "uncertainty": uncertainty}
-    volumes = {n: of_array(v, voxel_nm, n) for n, v in named.items() if v is not None}
+    size = (1.0, 1.0, 1.0) if voxel_nm is None else voxel_nm
+    volumes = {n: of_array(v, size, n) for n, v in named.items() if v is not None}
     folder = None if report is None else pathlib.Path(report)
-    return evaluate_volumes(
+    result = evaluate_volumes(
         volumes["prediction"], volumes["reference"], observed_every, folder, degradation, missing,
         volumes.get("uncertainty"),
     )  # fmt: skip
+    if voxel_nm is None:
+        for scores in result["scores"].values():
+            for name in [name for name in scores if "_nm" in name]:
+                del scores[name]
+    return result
 
 
 def _prepared(stack: Any, voxel_nm: Any, config: Any, overrides: dict[str, Any]) -> Run:
@@ -286,7 +297,12 @@ def _prepared(stack: Any, voxel_nm: Any, config: Any, overrides: dict[str, Any])
     loaded = load_config(str(config)) if isinstance(config, str | os.PathLike) else config
     if not isinstance(loaded, ConfigDict):
         raise InputError(f"config: got {loaded!r}, wanted a name, a path or a loaded config")
-    return prepare(changed(loaded, overrides), volume=volume)
+    settings = changed(loaded, overrides)
+    if isinstance(volume, ArrayVolume):  # a copy of its crop: the caller may change or close it
+        box = parse_crop(settings.data.crop, volume.shape)
+        volume = dataclasses.replace(volume, array=volume[box.slices])
+        settings = changed(settings, {"data__crop": ""})
+    return prepare(settings, volume=volume)
 
 
 def _watched(progress: Callable[[Progress], bool | None] | None) -> Callable[[str], Any]:

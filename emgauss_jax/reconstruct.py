@@ -119,8 +119,8 @@ def main() -> None:
             run_job(run, job, executor)
         grid = output_grid(run.observed, job.asked)
         if executor.leads:
-            voxel_nm = grid.voxel_nm
-            print(f"{job.output}: {len(grid.z)} planes, voxel {voxel_nm} nm (z, y, x)")
+            voxel = " x ".join(f"{nm:.6g}" for nm in grid.voxel_nm)
+            print(f"{job.output}: {len(grid.z)} planes, voxel {voxel} nm (z, y, x)")
 
 
 if __name__ == "__main__":

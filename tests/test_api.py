@@ -10,7 +10,9 @@ import pytest
 
 import emgauss_jax as eg
 from emgauss_jax.data.volume import open_volume
-from emgauss_jax.storage.run_dir import claim_workdir
+from emgauss_jax.execution.config_file import changed, load_config
+from emgauss_jax.storage.run_dir import claim_workdir, plain
+from emgauss_jax.sweeps.plan import read_config
 from emgauss_jax.train import train_and_evaluate
 from tests.tiny_runs import make_stack, tiny, tiny_niiv
 
@@ -57,6 +59,8 @@ def test_arrays_come_out_as_the_command_writes_them(name, tmp_path, monkeypatch)
         fit.save("fit.safetensors")
     report = eg.load("fit.safetensors").report("report")
     assert "observed slices" in report.read_text()
+    with pytest.raises(eg.InputError, match="exists already"):
+        fit.report("report")
     kept.save("kept.safetensors")
     np.testing.assert_array_equal(eg.load("kept.safetensors").planes([1.5]), fit.planes([1.5]))
 
@@ -72,7 +76,10 @@ def test_a_saved_fit_of_an_isotropic_volume_holds_no_held_out_plane(degradation,
     np.testing.assert_array_equal(again.uncertainty(), fit.uncertainty())
     slices = again.run.observed.slices
     assert slices.size < values.size / 3
-    assert "not kept with the fit" in again.report(tmp_path / "report").read_text()
+    assert (
+        "There is no score: the reference was not kept with the fit"
+        in again.report(tmp_path / "report").read_text()
+    )
     assert not (tmp_path / "report" / "metrics.json").exists()
 
 
@@ -87,6 +94,26 @@ def test_any_array_that_can_be_sliced(tmp_path):
             np.testing.assert_array_equal(got, want)
     big = stack.astype(">u2")
     assert eg.reconstruct(big, voxel_nm=VOXEL, config="linear").dtype == np.uint16
+
+
+def test_a_fit_keeps_its_own_copy(tmp_path):
+    stack = stack_of(tmp_path / "a.ome.tif")
+    fit = eg.fit(stack, voxel_nm=VOXEL, config="linear", keep_observed=True, data__crop="1:5,:,:")
+    before = fit.volume()
+    stack[:] = 0
+    fit.save(tmp_path / "fit.safetensors")
+    for one in (fit, eg.load(tmp_path / "fit.safetensors")):
+        np.testing.assert_array_equal(one.volume(), before)
+
+
+def test_what_follows_from_a_setting_follows(tmp_path):
+    """The stages of the default follow its steps, as they do where a command is given them."""
+    changes = {"train.steps": 20, "data.missing": (3,)}
+    named = {key.replace(".", "__"): value for key, value in changes.items()}
+    ours = changed(load_config("emgauss"), named | {"data__missing": np.array([3])})
+    flags = read_config("emgauss", {key: str(value) for key, value in changes.items()})
+    assert plain(ours) == plain(flags)
+    assert ours.emgauss.stages.joint == 20 // 4
 
 
 def test_progress_is_told_and_may_stop_the_fit(tmp_path):
@@ -109,7 +136,9 @@ def test_progress_is_told_and_may_stop_the_fit(tmp_path):
         ({"voxel_nm": (10, 40, 40)}, "wanted z >= y"),
         ({"config": "magic"}, "wanted a file or one of"),
         ({"train__stepz": 3}, "train__stepz: got 3"),
-        ({"train__steps": "many"}, "train__steps: got 'many'"),
+        ({"train__steps": "many"}, "train__steps: got 'many', wanted another type"),
+        ({"train__steps": None}, "train__steps: got None, wanted a value"),
+        ({"train": {"steps": 3}}, "of a section, name each key"),
         ({"data__path": "a.tif"}, "data__path: got it beside a stack"),
         ({"config": {}}, "config: got {}, wanted a name"),
     ],
@@ -145,8 +174,20 @@ def test_scores_follow_their_definition(tmp_path):
     want = -10 * np.log10(np.mean(np.square(error[hidden])) / span**2)
     assert scores["prediction"]["psnr"] == pytest.approx(want, abs=1e-3)
     spread = np.abs(error) + np.float32(0.01)
-    whole = eg.evaluate(made, truth, observed_every=4, report=tmp_path / "r", uncertainty=spread)
-    assert (tmp_path / "r" / "report.html").exists() and whole["scores"] == scores
+    whole = eg.evaluate(
+        made,
+        truth,
+        observed_every=4,
+        report=tmp_path / "r",
+        uncertainty=spread,
+        voxel_nm=(10, 10, 10),
+    )
+    assert (tmp_path / "r" / "report.html").exists()
+    lengths = {name for name in whole["scores"]["linear"] if name not in scores["linear"]}
+    assert lengths and all("_nm" in name for name in lengths)
+    assert {n: whole["scores"]["linear"][n] for n in scores["linear"]} == scores["linear"]
+    with pytest.raises(eg.InputError, match="a report has lengths"):
+        eg.evaluate(made, truth, observed_every=4, report=tmp_path / "s")
     assert whole["expected_error"]["correlation"] > 0.9  # it was told the error itself
     with pytest.raises(eg.InputError, match="those of the reference"):
         eg.evaluate(made[:, :-1], truth, observed_every=4)

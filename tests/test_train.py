@@ -133,9 +133,10 @@ def test_an_unscorable_reference_costs_no_volume(tmp_path):
 
 
 def test_a_plane_that_lacks_gaussians_is_not_written(tmp_path):
-    fit_region(prepare(tiny("emgauss_paper")), 0, tmp_path / "run")
+    fitted = prepare(tiny("emgauss_paper"))
+    fit_region(fitted, 0, tmp_path / "run")
     run = prepare(tiny("emgauss_paper", emgauss__render__capacity=2))
-    fits = open_fits(run, fits_in(run, tmp_path / "run"))
+    fits = open_fits(run, fits_in(fitted, tmp_path / "run"))
     with pytest.raises(FloatingPointError, match=r"raise emgauss\.render\.capacity"):
         render(fits, np.array([0.5]), Box((0, 0, 0), run.observed.shape))
 

@@ -2,6 +2,7 @@
 
 python docs/examples/new_source.py [STEPS]
 
+The weights say how far each source is believed; of this phantom, interpolation alone.
 In a fork this is a file of pseudo_labels/sources/ and a line in pseudo_labels/registry.py.
 """
 

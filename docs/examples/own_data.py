@@ -3,7 +3,7 @@
 python docs/examples/own_data.py [KEY=VALUE ...]
 
 The stack is procedural tissue; put your own array in its place. Keys are those of the config, with
-two underscores for a dot: train__steps=400 makes a quick and poor fit.
+two underscores for a dot: train__steps=400 makes a quick and poor fit. All steps take minutes.
 """
 
 import sys

@@ -115,7 +115,7 @@ def _valid_slices(count: int, missing: Sequence[int]) -> np.ndarray:
     try:
         listed = [operator.index(j) for j in missing]
     except TypeError:
-        raise InputError(f"missing: got {tuple(missing)}, wanted whole slice indices") from None
+        raise InputError(f"missing: got {missing!r}, wanted whole slice indices") from None
     if len(set(listed)) < len(listed) or any(not 0 <= j < count for j in listed):
         raise InputError(
             f"missing: got {listed}, wanted different slice indices from 0 to {count - 1}"

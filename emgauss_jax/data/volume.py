@@ -78,7 +78,8 @@ def open_volume(
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path}: no such file")
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise InputError(f"{path}: no such file{where}")
     form = _format_of(path)
     with one_line_errors(path, f"read as {form.name}"):
         reader = form.read(path, dataset)

@@ -1,5 +1,6 @@
 """Score a volume against a reference, beside every interpolation of the observed slices."""
 
+import numbers
 import pathlib
 from collections.abc import Sequence
 
@@ -45,8 +46,8 @@ def evaluate_volumes(
     """
     if folder is not None:
         check_absent(folder)
-    if observed_every < 2:
-        raise InputError(f"observed_every: got {observed_every}, wanted 2 or more")
+    if not isinstance(observed_every, numbers.Integral) or observed_every < 2:
+        raise InputError(f"observed_every: got {observed_every!r}, wanted a whole number >= 2")
     _check_alike(prediction, reference, uncertainty)
     planes = min(prediction.shape[0], reference.shape[0])
     plan = degrade_plan(planes, observed_every, degradation, missing)

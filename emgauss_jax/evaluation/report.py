@@ -131,6 +131,7 @@ def write_gallery(
     notes: dict,
     expected: np.ndarray | None = None,
     method: str = "emgauss",
+    verdict: str = "",
 ) -> None:
     """Write report.html without scores, for a volume that has no reference.
 
@@ -145,6 +146,7 @@ def write_gallery(
       notes: name -> number, text or list, for the last table of the page.
       expected: f32[D, H, W], estimated standard error, shown.
       method: the name of the method that made the volume.
+      verdict: why there is no score; "": such planes were never acquired.
 
     Raises:
       InputError: the shapes differ.
@@ -155,7 +157,7 @@ def write_gallery(
     columns = {"input (nearest)": nearest, "linear": linear, method: volume}
     voxel_nm = np.array(np.broadcast_to(voxel_nm, 3), np.float64)
     planes = page.draw_planes(columns, (method, "linear"), hidden, voxel_nm, expected)
-    shown = page.Report(title, method, planes, _plain(notes))
+    shown = page.Report(title, method, planes, _plain(notes), verdict=verdict)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "report.html", page.render("report.html", **shown._asdict()))

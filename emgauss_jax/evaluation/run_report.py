@@ -124,7 +124,9 @@ def report_fits(
     if reference is None:
         others = baselines(block, depths, ("nearest", "linear"))
         hidden = _hidden(observed, depths)
-        write_gallery(folder, ours, others["nearest"], others["linear"], hidden, **told)
+        why = f"There is no score: the reference {unscored['reference']}." if unscored else ""
+        three = (ours, others["nearest"], others["linear"])
+        write_gallery(folder, *three, hidden, verdict=why, **told)
         return
     seams = border_mask(run.grid, run.observed.shape[1:])[ys, xs]
     seams = seams if seams.any() else None
@@ -136,7 +138,7 @@ def _reference(observed: SliceStack) -> tuple[np.ndarray | None, dict[str, str]]
     if not observed.plan.factor:
         return None, {}
     if isinstance(observed.volume, ObservedVolume):
-        return None, {"reference": "not kept with the fit: not scored"}
+        return None, {"reference": "was not kept with the fit: not scored"}
     reference = observed.reference()
     if not np.isfinite(reference).all():
         return None, {"reference": "holds NaN or infinite voxels: not scored"}

@@ -84,6 +84,8 @@ def run(main: Callable[[], None]) -> None:
     def parse(argv: list[str]) -> list[str]:
         try:
             rest = parse_flags(flags.FLAGS, argv)
+        except SystemExit:  # absl exits with 1 where it was asked for help
+            sys.exit(0)
         except InputError as error:
             if "--debug" in argv:
                 raise

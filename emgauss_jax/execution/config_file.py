@@ -3,11 +3,13 @@
 The wheel holds configs/ as `emgauss_jax.configs`; in a checkout it stands beside the package.
 """
 
+import copy
 import pathlib
 import runpy
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from absl import flags
 from ml_collections import config_dict, config_flags
 
@@ -15,6 +17,7 @@ from emgauss_jax.data.errors import InputError
 
 flags.disclaim_key_flags()  # --help lists a flag with the command that has it defined here
 # What a key or a value that a config does not know may raise in `config_flags`.
+NEEDED = ("method", "seed", "keep_observed", "data", "block", "train", "optimizer")
 BAD_FLAGS = (flags.Error, AttributeError, LookupError, TypeError, ValueError)
 
 
@@ -57,33 +60,43 @@ def load_config(name: str) -> config_dict.ConfigDict:
     try:
         config = runpy.run_path(str(file))["get_config"]()
         config.lock()
-    except Exception as error:  # it is Python of the user's
+    except (Exception, SystemExit) as error:  # it is Python of the user's
         reason = f"{type(error).__name__} {error}"
         raise InputError(f"{file}: got {reason}, wanted Python with get_config()") from error
+    if lacks := [key for key in NEEDED if key not in config]:
+        raise InputError(f"{file}: got a config without {lacks}, wanted all of {list(NEEDED)}")
     return config
 
 
 def changed(config: config_dict.ConfigDict, changes: Mapping[str, Any]) -> config_dict.ConfigDict:
-    """Change keys in a copy of a config.
+    """Change keys in a copy of a config; what follows from them in the config follows.
 
     Args:
       changes: key -> value; a dot is written as two underscores, as in train__steps.
 
     Raises:
-      InputError: a key that the config lacks, or a value of another kind.
+      InputError: a key that the config lacks, a value of another type, or a whole section.
     """
-    copy = config.copy_and_resolve_references()
-    copy.lock()
+    copied = copy.deepcopy(config)  # with the references from key to key
+    copied.lock()
     for name, value in changes.items():
-        key = name.replace("__", ".")
+        key, plain = name.replace("__", "."), _plain(value)
+        if plain is None or isinstance(plain, Mapping):
+            raise InputError(f"{name}: got {value!r}, wanted a value (of a section, name each key)")
         try:
-            value = tuple(value) if isinstance(value, list) else value
-            copy.update_from_flattened_dict({key: value})
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{name}: got {value!r} ({error}), wanted a key of the config, and its type"
-            ) from error
-    return copy
+            copied.update_from_flattened_dict({key: plain})
+        except (AttributeError, LookupError) as error:
+            raise InputError(f"{name}: got {value!r}, wanted a key of the config") from error
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{name}: got {value!r}, wanted another type: {error}") from error
+    return copied
+
+
+def _plain(value: Any) -> Any:
+    """Turn arrays, their numbers, ranges and lists into what a config holds."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    return tuple(value) if isinstance(value, list | range) else value
 
 
 class _Parser(flags.ArgumentParser):
@@ -119,4 +132,5 @@ def parse_flags(values: flags.FlagValues, argv: list[str]) -> list[str]:
     except BAD_FLAGS as error:
         if isinstance(error.__context__, InputError):  # raised in `_Parser`, and absl wraps it
             raise error.__context__ from error.__context__.__cause__
-        raise InputError(f"flags: {error}, wanted a flag or a key of the config") from error
+        why = error.args[0] if isinstance(error, LookupError) else error  # of these, str is a repr
+        raise InputError(f"flags: {why}, wanted a flag or a key of the config") from error

@@ -100,7 +100,7 @@ def fit_region(run: Run, index: int, workdir: pathlib.Path) -> None:
     if not is_fitted(run, index, workdir):
         region = open_region(run, index)
         params = _fit_blocks(run, index, region, folder) if region.live else ()
-        write_fitted(folder, region.constants, params, run.config)
+        write_fitted(folder, index, region.constants, params, run.config)
     store.forget(folder)
     # The checkpoints last, see `is_done`.
     shutil.rmtree(folder / chunk_plan.FOLDER, ignore_errors=True)
@@ -172,7 +172,7 @@ def fit_trials(run: Run, hypers: Sequence[Hyper], folders: TrialFolders) -> dict
                 continue
             place = folder_of(run, index, workdir)
             _share_labels(shared / store.FOLDER, place / store.FOLDER)
-            write_fitted(place, region.constants, params[which], config)
+            write_fitted(place, index, region.constants, params[which], config)
             if region.live:
                 metrics_log.copy_metrics(fitted / metrics_log.FILE, place / metrics_log.FILE, which)
     return lost

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.pipeline.region import (
     FitStore,
     Fitted,
@@ -24,7 +25,7 @@ from emgauss_jax.pseudo_labels import store
 from emgauss_jax.pseudo_labels.store import Labels
 from emgauss_jax.pseudo_labels.weights import SourceWeights
 from emgauss_jax.storage import pytrees
-from emgauss_jax.storage.run_dir import plain
+from emgauss_jax.storage.run_dir import first_difference, plain
 from emgauss_jax.training.problem import param_shapes
 
 FITTED = "fitted.safetensors"  # the teachers of the blocks that live, the constants of the others
@@ -36,16 +37,19 @@ def is_fitted(run: Run, index: int, workdir: pathlib.Path) -> bool:
     return (folder_of(run, index, workdir) / FITTED).exists()
 
 
-def write_fitted(folder: pathlib.Path, constants: np.ndarray, params: Any, config: Any) -> None:
+def write_fitted(
+    folder: pathlib.Path, index: int, constants: np.ndarray, params: Any, config: Any
+) -> None:
     """Write what a region's fit came to; it is fitted once this is written.
 
     Args:
       folder: of the region.
+      index: of the region.
       constants: f32[S].
       params: numpy leaves [L, ...]; () where no block lives.
       config: of the run.
     """
-    about = {"config": plain(config), "constants": _count(constants)}
+    about = {"config": plain(config), "region": index, "constants": _count(constants)}
     pytrees.write(folder / FITTED, KIND, {"params": params, "constants": constants}, about)
 
 
@@ -53,14 +57,18 @@ def read_fitted(run: Run, index: int, workdir: pathlib.Path) -> Fitted:
     """Open a region that is fitted.
 
     Raises:
-      InputError: its file is damaged, or of other blocks.
+      InputError: its file is damaged, of another region, config or structure.
     """
     folder, region = folder_of(run, index, workdir), open_region(run, index)
+    arrays, about = pytrees.read(folder / FITTED, KIND)
+    different = first_difference(about["config"], plain(run.config))
+    if different or about["region"] != index:
+        why = different or f"got the fit of region {about['region']}, wanted that of {index}"
+        raise InputError(f"{folder / FITTED}: {why}; {pytrees.AGAIN}")
     if not region.live:
         return Fitted(region, None, ())
     template, observed = label_template_of(run, region), region.observed
     labels = template and store.read_labels(folder, template.plane_z(observed), template.factor)
-    arrays, _ = pytrees.read(folder / FITTED, KIND)
     params = pytrees.part(arrays, "params")
     return Fitted(region, labels, pytrees.like(params, params_like(run, region), folder / FITTED))
 

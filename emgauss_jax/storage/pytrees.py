@@ -7,7 +7,8 @@ other languages read it, and it is one file (a checkpoint of orbax is a folder o
 
 import json
 import pathlib
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -66,9 +67,9 @@ def write(path: pathlib.Path, kind: str, tree: Any, about: Mapping[str, Any]) ->
     """
     # In C order: safetensors writes the bytes of a transposed array as they lie in memory.
     arrays = {n: np.asarray(leaf, order="C") for n, leaf in named(jax.device_get(tree)).items()}
-    head = json.dumps({"kind": kind, "version": VERSION, "about": about})
+    head = {"kind": kind, "version": VERSION, "about": about, "crc32": _crc32(arrays, about)}
     with whole(path) as partial:
-        save_file(arrays, partial, {HEAD: head})
+        save_file(arrays, partial, {HEAD: json.dumps(head)})
 
 
 def read(path: pathlib.Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -80,17 +81,33 @@ def read(path: pathlib.Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str
     Raises:
       InputError: the file is damaged, holds something else, or is of another version.
     """
-    about = read_about(path, kind)
+    head = _head(path, kind)
     with safetensors.safe_open(path, framework="np") as file:
-        return {name: file.get_tensor(name) for name in _names(file)}, about
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if head.get("crc32") != _crc32(arrays, head["about"]):
+        raise InputError(f"{path}: got a damaged or edited file, wanted it as it was written")
+    return arrays, head["about"]
 
 
 def read_about(path: pathlib.Path, kind: str) -> dict[str, Any]:
-    """Read what is said about the arrays of a file; raise as `read` does."""
+    """Read what is said about the arrays of a file; raise as `read` does, but for the arrays."""
+    return _head(path, kind)["about"]
+
+
+def _crc32(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> int:
+    """Sum up what a file holds, so that a bit that has turned is seen."""
+    value = zlib.crc32(json.dumps(about, sort_keys=True).encode())
+    for name in sorted(arrays):
+        value = zlib.crc32(name.encode(), value)
+        value = zlib.crc32(np.ascontiguousarray(arrays[name]).view(np.uint8).data, value)
+    return value
+
+
+def _head(path: pathlib.Path, kind: str) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, framework="np") as file:
             head = json.loads((file.metadata() or {}).get(HEAD, "{}"))
-    except (OSError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise InputError(
             f"{path}: got a file that cannot be read ({error}), wanted one as train writes it"
         ) from error
@@ -99,16 +116,12 @@ def read_about(path: pathlib.Path, kind: str) -> dict[str, Any]:
             f"{path}: got {head.get('kind', 'another safetensors file')!r}, wanted a {kind} of "
             "emgauss_jax"
         )
-    if head["version"] != VERSION:
-        raise InputError(f"{path}: got version {head['version']}, wanted {VERSION}; {AGAIN}")
-    return head["about"]
+    if head.get("version") != VERSION:
+        raise InputError(f"{path}: got version {head.get('version')}, wanted {VERSION}; {AGAIN}")
+    return head
 
 
 def part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     """Pick the arrays of one branch, without its name: "regions/0/x" of "regions/0" is "x"."""
     start = f"{prefix}/"
     return {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}
-
-
-def _names(file: Any) -> Iterable[str]:
-    return file.keys()  # an open file of safetensors is no mapping

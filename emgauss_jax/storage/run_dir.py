@@ -59,7 +59,7 @@ def _is_claimed(workdir: pathlib.Path, config: Any) -> bool:
     path = workdir / CONFIG
     if not path.exists():
         return False
-    different = _first_difference(read_json(path), plain(config))
+    different = first_difference(read_json(path), plain(config))
     if different:
         raise InputError(f"workdir {workdir}: {different}; choose another --workdir")
     return True
@@ -141,11 +141,11 @@ def _refuse_older(workdir: pathlib.Path) -> None:
         )
 
 
-def _first_difference(there: Any, wanted: Any, name: str = "config") -> str:
+def first_difference(there: Any, wanted: Any, name: str = "config") -> str:
     """Name the first value in which two nested dicts differ; empty if none does."""
     if isinstance(there, dict) and isinstance(wanted, dict):
         for key in sorted(there.keys() | wanted.keys()):
-            found = _first_difference(there.get(key), wanted.get(key), f"{name}.{key}")
+            found = first_difference(there.get(key), wanted.get(key), f"{name}.{key}")
             if found:
                 return found
         return ""

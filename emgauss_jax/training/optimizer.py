@@ -172,7 +172,8 @@ def ends(rates: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[float, f
             flat |= ends(value, f"{prefix}{name}.")
             continue
         pair = tuple(value) if isinstance(value, list | tuple) else (value,)
-        if len(pair) != 2 or not (pair[0] >= 0 and pair[1] > 0):
+        numbers = all(isinstance(number, int | float) for number in pair)
+        if len(pair) != 2 or not numbers or not (pair[0] >= 0 and pair[1] > 0):
             raise InputError(
                 f"optimizer.rates.{prefix}{name}: got {value}, wanted (rate, final fraction)"
             )

@@ -66,12 +66,19 @@ def test_files_of_something_else_are_refused_in_one_line(tmp_path):
     pytrees.write(tmp_path / "network", "network", TREE, {})
     save_file(TREE, tmp_path / "newer", {"emgauss_jax": '{"kind": "fit", "version": 2}'})
     whole = tmp_path / "whole"
-    pytrees.write(whole, "fit", TREE, {})
+    pytrees.write(whole, "fit", TREE, {"said": 1})
     (tmp_path / "cut").write_bytes(whole.read_bytes()[:-5])
+    turned = bytearray(whole.read_bytes())
+    turned[-2] ^= 1  # of an array
+    (tmp_path / "turned").write_bytes(turned)
+    edited = whole.read_bytes().replace(b"said", b"sAid")
+    (tmp_path / "edited").write_bytes(edited)
     for name, match in {
         "nowhere": "cannot be read",
         "text": "cannot be read",
         "cut": "cannot be read",
+        "turned": "got a damaged or edited file",
+        "edited": "got a damaged or edited file",
         "foreign": "got 'another safetensors file', wanted a fit of emgauss_jax",
         "network": "got 'network', wanted a fit",
         "newer": "got version 2, wanted 1; fit again",
