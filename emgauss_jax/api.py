@@ -287,22 +287,22 @@ def evaluate(
 
 def _prepared(stack: Any, voxel_nm: Any, config: Any, overrides: dict[str, Any]) -> Run:
     """Open a stack and cut it into blocks, as a config says."""
-    if isinstance(stack, str | os.PathLike):
-        volume = open_volume(stack, voxel_nm=voxel_nm)
-    else:
-        volume = of_array(stack, voxel_nm)
-    for key in ("data__path", "data__dataset", "data__voxel_nm"):
-        if key in overrides:
-            raise InputError(f"{key}: got it beside a stack and its voxel_nm, wanted these alone")
+    if taken := [key for key in ("data__path", "data__voxel_nm") if key in overrides]:
+        raise InputError(f"{taken[0]}: got it beside a stack and its voxel_nm, wanted these alone")
     loaded = load_config(str(config)) if isinstance(config, str | os.PathLike) else config
     if not isinstance(loaded, ConfigDict):
         raise InputError(f"config: got {loaded!r}, wanted a name, a path or a loaded config")
     settings = changed(loaded, overrides)
-    if isinstance(volume, ArrayVolume):  # a copy of its crop: the caller may change or close it
-        box = parse_crop(settings.data.crop, volume.shape)
-        volume = dataclasses.replace(volume, array=volume[box.slices])
-        settings = changed(settings, {"data__crop": ""})
-    return prepare(settings, volume=volume)
+    if isinstance(stack, str | os.PathLike):
+        volume = open_volume(stack, dataset=settings.data.dataset, voxel_nm=voxel_nm)
+        return prepare(settings, volume=volume)
+    volume = of_array(stack, voxel_nm)
+    if settings.data.dataset:
+        raise InputError(f"data__dataset: got {settings.data.dataset!r} for an array, wanted none")
+    # A copy of its crop: the caller may change the array, or close what it lies in.
+    box = parse_crop(settings.data.crop, volume.shape)
+    own = dataclasses.replace(volume, array=volume[box.slices])
+    return prepare(changed(settings, {"data__crop": ""}), volume=own)
 
 
 def _watched(progress: Callable[[Progress], bool | None] | None) -> Callable[[str], Any]:

@@ -132,6 +132,7 @@ def test_an_unscorable_reference_costs_no_volume(tmp_path):
     assert "not scored" in (tmp_path / "run" / "report" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_plane_that_lacks_gaussians_is_not_written(tmp_path):
     fitted = prepare(tiny("emgauss_paper"))
     fit_region(fitted, 0, tmp_path / "run")

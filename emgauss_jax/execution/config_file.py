@@ -16,8 +16,8 @@ from ml_collections import config_dict, config_flags
 from emgauss_jax.data.errors import InputError
 
 flags.disclaim_key_flags()  # --help lists a flag with the command that has it defined here
+NEEDED = ("method", "seed", "keep_observed", "data", "block", "train", "optimizer")  # of a config
 # What a key or a value that a config does not know may raise in `config_flags`.
-NEEDED = ("method", "seed", "keep_observed", "data", "block", "train", "optimizer")
 BAD_FLAGS = (flags.Error, AttributeError, LookupError, TypeError, ValueError)
 
 

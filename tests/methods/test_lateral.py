@@ -103,6 +103,7 @@ def test_a_turned_stack_gives_the_turned_volume():
     np.testing.assert_allclose(turned, planes[::-1, ::-1, ::-1], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_learns_what_interpolation_does_not_know():
     """Between the rows of blobs the best guess is better than a straight line."""
     volume = gaussian_filter(np.random.default_rng(0).normal(size=(33, 40, 40)), 2.0)

@@ -46,6 +46,7 @@ def test_a_volume_never_seen(tmp_path):
     assert (tmp_path / "run" / network_file.FILE).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_command_draws_a_volume_never_seen_and_how_wrong_it_may_be(tmp_path):
     """Thinned out first, at a factor that was not learned from, one slice blank: it says so."""
     train_and_evaluate(tiny_niiv(make_stack(tmp_path / "a.ome.tif")), tmp_path / "run")

@@ -73,6 +73,7 @@ def test_not_believed_where_depth_is_unlike_the_rest(tmp_path):
     assert labels.judged.weights["network"] < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_flow", [False, True])
 def test_the_network_is_not_asked_where_a_slice_is_missing(with_flow, tmp_path):
     config = config_of(blobs(2.0), tmp_path / "v.ome.tif", data__missing=(3,))

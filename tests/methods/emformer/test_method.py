@@ -101,6 +101,7 @@ def test_planes_are_alike_whatever_else_is_asked_and_continuous():
     assert np.abs(fine - linear).max() > 0.05  # the network has its say
 
 
+@pytest.mark.slow
 def test_a_rotated_stack_gives_rotated_planes():
     """All eight are taken: which of them a stack comes in does not matter."""
     stack, z = block(shape=(14, 14)), jnp.array([0.5, 3.2])
