@@ -23,7 +23,7 @@ from emgauss_jax.evaluation.run_report import report_fits
 from emgauss_jax.execution.config_file import changed, load_config
 from emgauss_jax.pipeline.fit_file import load_fit, save_fit
 from emgauss_jax.pipeline.fitting import fitting_of
-from emgauss_jax.pipeline.output_grid import OutputGrid, asked, isotropic, output_grid
+from emgauss_jax.pipeline.output_grid import OutputGrid, isotropic, one_given, output_grid
 from emgauss_jax.pipeline.region import FitStore
 from emgauss_jax.pipeline.run import Run, prepare
 from emgauss_jax.pipeline.stitching import Fits, open_fits
@@ -160,7 +160,7 @@ class Fit:
         save_fit(pathlib.Path(path), self.run, self.store)
 
     def _grid(self, z: Any, z_voxel_nm: Any = None, factor: Any = None) -> OutputGrid:
-        named = asked(z=z, z_voxel_nm=z_voxel_nm, factor=factor)
+        named = one_given(z=z, z_voxel_nm=z_voxel_nm, factor=factor)
         return output_grid(self.run.observed, named)
 
     def _drawn(self, grid: OutputGrid) -> np.ndarray:
@@ -194,8 +194,7 @@ def fit(
       FitError: the fit failed, with the step.
       Stopped: by `progress`.
     """
-    run = _prepared(stack, voxel_nm, config, overrides)
-    return Fit(run, fitting_of(run.template.method).fit_in_memory(run, _watched(progress)))
+    return _fitted(_prepared(stack, voxel_nm, config, overrides), progress)
 
 
 def reconstruct(
@@ -215,8 +214,7 @@ def reconstruct(
     """
     run = _prepared(stack, voxel_nm, config, overrides)
     isotropic(run.observed)  # raises now and not after the fit
-    store = fitting_of(run.template.method).fit_in_memory(run, _watched(progress))
-    return Fit(run, store).volume()
+    return _fitted(run, progress).volume()
 
 
 def load(path: str | os.PathLike) -> Fit:
@@ -303,6 +301,10 @@ def _prepared(stack: Any, voxel_nm: Any, config: Any, overrides: dict[str, Any])
     box = parse_crop(settings.data.crop, volume.shape)
     own = dataclasses.replace(volume, array=volume[box.slices])
     return prepare(changed(settings, {"data__crop": ""}), volume=own)
+
+
+def _fitted(run: Run, progress: Callable[[Progress], bool | None] | None) -> Fit:
+    return Fit(run, fitting_of(run.template.method).fit_in_memory(run, _watched(progress)))
 
 
 def _watched(progress: Callable[[Progress], bool | None] | None) -> Callable[[str], Any]:

@@ -21,7 +21,7 @@ from emgauss_jax.execution import command
 from emgauss_jax.execution.executors import define_executor_flags, open_executor
 from emgauss_jax.execution.jobs import Job, open_run, run_job
 from emgauss_jax.pipeline.fitting import fitting_of
-from emgauss_jax.pipeline.output_grid import asked, output_grid
+from emgauss_jax.pipeline.output_grid import one_given, output_grid
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.unseen_volume import UnseenVolume, without_damaged
 from emgauss_jax.storage.network_file import read_learned
@@ -100,7 +100,7 @@ def main() -> None:
     if not values.workdir or not values.output:
         raise InputError("flags: wanted --workdir=DIR and --output=PATH")
     workdir, output = pathlib.Path(values.workdir), pathlib.Path(values.output)
-    planes = asked(z=values.z, z_voxel_nm=values.z_voxel_nm, factor=values.factor)
+    planes = one_given(z=values.z, z_voxel_nm=values.z_voxel_nm, factor=values.factor)
     unseen = unseen_of_flags(values)
     with open_executor(values, output.with_name(f".{output.name}.hosts")) as executor:
         if executor.leads:  # another process may come when all is written

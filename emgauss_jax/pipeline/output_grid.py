@@ -67,7 +67,7 @@ def at_depths(observed: SliceStack, z: Sequence[float]) -> OutputGrid:
     return OutputGrid(depths, (z_nm * step, y_nm, x_nm))
 
 
-def asked(**named: Any) -> tuple[str, Any] | None:
+def one_given(**named: Any) -> tuple[str, Any] | None:
     """Choose the one value that is given of z, z_voxel_nm and factor; None: none of them is.
 
     Raises:
@@ -76,16 +76,17 @@ def asked(**named: Any) -> tuple[str, Any] | None:
     given = {name: value for name, value in named.items() if value is not None}
     if len(given) > 1:
         raise InputError(f"planes: got {list(given)}, wanted at most one of them")
-    for name, value in given.items():
-        try:
-            numbers = np.asarray(value, np.float64)
-        except (TypeError, ValueError):
-            numbers = np.zeros((0, 0))
-        if numbers.ndim != (name == "z"):
-            wanted = "numbers like 1.5,2.25" if name == "z" else "a number"
-            raise InputError(f"{name}: got {value!r}, wanted {wanted}")
-        return name, tuple(numbers.tolist()) if name == "z" else float(numbers)
-    return None
+    if not given:
+        return None
+    ((name, value),) = given.items()
+    ndim, wanted = (1, "numbers like 1.5,2.25") if name == "z" else (0, "a number")
+    try:
+        numbers = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        numbers = None
+    if numbers is None or numbers.ndim != ndim:
+        raise InputError(f"{name}: got {value!r}, wanted {wanted}")
+    return name, tuple(numbers.tolist()) if ndim else float(numbers)
 
 
 def output_grid(observed: SliceStack, asked: tuple[str, Any] | None) -> OutputGrid:
