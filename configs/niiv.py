@@ -22,12 +22,19 @@ def get_config() -> config_dict.ConfigDict:
     config.data.paths = ()  # more stacks to train on; settings below apply, not crop and missing
     config.data.dataset = ""  # array inside a container (HDF5, zarr, N5)
     config.data.voxel_nm = (0.0, 0.0, 0.0)  # z, y, x; needed only where the file has none
+    config.data.series = -1  # of a TIFF of several images, counted from 0; -1: the only one
+    config.data.require_all_chunks = False  # True: chunks that are not there are an error
+    config.data.z_nm = ""  # depths of unevenly spaced slices, "0,45,101.5", or a file of them
     config.data.crop = ""  # z0:z1,y0:y1,x0:x1
     config.data.simulate_factor = 0  # k: keep every k-th slice, hold the rest out
     config.data.degradation = "subsample"  # or "average": a slice is the mean of k planes
     config.data.missing = ()  # damaged slices, counted from 0 after crop and simulation
     config.data.phantom_shape = (97, 96, 96)  # planes, px, px; for data.path=phantom
     config.data.phantom_seed = 0
+
+    config.output = config_dict.ConfigDict()
+    config.output.chunk = (64, 64, 64)  # voxels (z, y, x) of a stored chunk, where there are chunks
+    config.output.shard = (0, 0, 0)  # voxels of a file of several chunks, zarr 3 alone; 0: none
 
     config.block = config_dict.ConfigDict()
     config.block.max_size = (64, 144, 144)  # slices, px, px

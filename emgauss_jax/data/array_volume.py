@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from emgauss_jax.data.errors import InputError
-from emgauss_jax.data.formats.interface import Voxel
+from emgauss_jax.data.formats.interface import AT_ORIGIN, Place, Voxel
 from emgauss_jax.data.handles import resolve_box
 from emgauss_jax.data.simulate import Plan
 from emgauss_jax.data.volume import checked_dtype, checked_voxel
@@ -24,6 +24,8 @@ class ArrayVolume:
     voxel_nm: Voxel  # (z, y, x)
     path: str = "an array"  # in messages and reports
     format: str = "tiff"  # what it would be written as
+    place: Place = AT_ORIGIN
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -33,18 +35,24 @@ class ArrayVolume:
     @property
     def dtype(self) -> np.dtype:
         """In native byte order."""
-        return checked_dtype(_dtype_of(self.array), self.path)
+        return _native(self.array, self.path)
 
     def __getitem__(self, key: Any) -> np.ndarray:
         """Read a box as an array of its own; slices as numpy takes them, of step 1."""
-        return np.array(self.array[resolve_box(key, self.shape)], self.dtype)
+        values = np.array(self.array[resolve_box(key, self.shape)])
+        return values * np.uint8(255) if values.dtype == bool else values.astype(self.dtype)
+
+    def absent_chunks(self, key: Any) -> tuple[int, int]:
+        """Count chunks that are not there: an array has none."""
+        return (0, 0)
 
 
 def of_array(array: Any, voxel_nm: Sequence[float], name: str = "stack") -> ArrayVolume:
     """Take a user's array for a volume.
 
     Args:
-      array: [D, H, W], uint8, uint16 or float32: numpy's, or any with `shape`, `dtype` and slicing.
+      array: [D, H, W], of one of DTYPES or bool (taken as 0 and 255): numpy's, or any with `shape`,
+        `dtype` and slicing.
       voxel_nm: (z, y, x), nm.
       name: of the argument, for messages.
 
@@ -56,12 +64,13 @@ def of_array(array: Any, voxel_nm: Sequence[float], name: str = "stack") -> Arra
         raise InputError(f"{name}: got a {type(array).__name__}, wanted an array with {lacks}")
     if len(array.shape) != 3 or 0 in array.shape:
         raise InputError(f"{name}: got shape {tuple(array.shape)}, wanted (z, y, x) voxels")
-    checked_dtype(_dtype_of(array), name)
+    _native(array, name)
     return ArrayVolume(array, checked_voxel(voxel_nm, name), f"an array ({name})")
 
 
-def _dtype_of(array: Any) -> Any:
-    return getattr(array.dtype, "numpy_dtype", array.dtype)  # tensorstore has its own
+def _native(array: Any, name: str) -> np.dtype:
+    dtype = np.dtype(getattr(array.dtype, "numpy_dtype", array.dtype))  # tensorstore has its own
+    return np.dtype(np.uint8) if dtype.kind == "b" else checked_dtype(dtype, name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +83,12 @@ class ObservedVolume:
     dtype: np.dtype  # likewise; means of its planes are float32
     path: str
     format: str
+    place: Place = AT_ORIGIN
+    notes: tuple[str, ...] = ()
+
+    def absent_chunks(self, key: Any) -> tuple[int, int]:
+        """Count chunks that are not there: slices in memory have none."""
+        return (0, 0)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -26,7 +26,15 @@ from typing import Any
 
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.chunked import chunked_reader, chunked_writer
-from emgauss_jax.data.formats.interface import Format, Layout, VolumeError, read_json, write_json
+from emgauss_jax.data.formats.interface import (
+    AT_ORIGIN,
+    Format,
+    Layout,
+    Place,
+    VolumeError,
+    read_json,
+    write_json,
+)
 from emgauss_jax.data.formats.pyramid import PyramidTask, level_factors, level_tasks, mean_over
 from emgauss_jax.data.formats.registry import BY_NAME, FORMATS
 from emgauss_jax.data.handles import SharedLevel, one_line_errors
@@ -107,6 +115,7 @@ def _record(form: Format, layout: Layout, content: str) -> dict[str, Any]:
         "dtype": layout.dtype.name,
         "voxel_nm": list(layout.voxel_nm),
         "levels": [list(factors) for factors in layout.factors],
+        "centre_nm": list(layout.place.centre_nm),
     }
 
 
@@ -128,6 +137,7 @@ def _opened(path: Path, form: Format, layout: Layout) -> Iterator[SharedLevel]:
             shape=level.shape,
             dtype=layout.dtype,
             voxel_nm=level.voxel_nm,
+            place=level.place,
             format=form.name,
             _read=chunked_reader(store, "zyx", lambda axes: None).read,
             chunk=level.chunk,
@@ -143,6 +153,7 @@ def begin(
     voxel_nm: Sequence[float],
     *,
     format: str | None = None,
+    place: Place = AT_ORIGIN,
     content: str = "",
 ) -> SharedVolume:
     """Begin a volume and its pyramid, or continue an unfinished one with the same arguments.
@@ -152,9 +163,10 @@ def begin(
     Args:
       path: final path; must not exist. A missing parent folder is created.
       shape: (D, H, W), voxels.
-      dtype: uint8, uint16 or float32.
+      dtype: one that the format can store.
       voxel_nm: (z, y, x), nm.
       format: name of a format that `is_chunked`; by default the suffix decides.
+      place: where the volume lies.
       content: free text that says what the voxels are; it must equal that of an unfinished volume.
 
     Returns:
@@ -166,7 +178,7 @@ def begin(
     """
     path = Path(path)
     begun = _hidden(path).is_dir()  # before plan_volume: if `finish` removed it, the path exists
-    name, layout = plan_volume(path, shape, dtype, voxel_nm, format)
+    name, layout = plan_volume(path, shape, dtype, voxel_nm, format, place)
     form = BY_NAME[name]
     if not form.is_chunked:
         wanted = ", ".join(known.name for known in FORMATS if known.is_chunked)

@@ -12,7 +12,16 @@ import numpy as np
 
 from emgauss_jax.data.atomic import partial_of, remove
 from emgauss_jax.data.errors import InputError
-from emgauss_jax.data.formats.interface import Format, Layout, Slices, VolumeError, Voxel, Writer
+from emgauss_jax.data.formats.interface import (
+    AT_ORIGIN,
+    Format,
+    Layout,
+    Place,
+    Slices,
+    VolumeError,
+    Voxel,
+    Writer,
+)
 
 
 @contextmanager
@@ -64,10 +73,20 @@ class Volume:
 
     path: Path
     shape: tuple[int, int, int]  # (D, H, W)
-    dtype: np.dtype  # uint8, uint16 or float32, native byte order
+    dtype: np.dtype  # one of DTYPES, native byte order
     voxel_nm: Voxel  # (z, y, x)
     format: str  # its name in the registry: "tiff", "zarr2", "zarr3", "n5", ...
     _read: Callable[[Slices], np.ndarray] = field(repr=False)
+    place: Place = field(default=AT_ORIGIN, kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)  # what was assumed in reading it
+    _absent: Callable[[Slices], tuple[int, int]] | None = field(
+        default=None, kw_only=True, repr=False
+    )
+
+    def absent_chunks(self, key: Any) -> tuple[int, int]:
+        """Count the stored chunks that a box touches: (those that are absent, all of them)."""
+        box = resolve_box(key, self.shape)
+        return self._absent(box) if self._absent else (0, 0)
 
     def __getitem__(self, key: Any) -> np.ndarray:
         """Read a box, given as numpy slices of step 1."""

@@ -5,18 +5,25 @@ the suffix or by the files in a folder, and is one record of `formats.registry`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emgauss_jax.data.errors import InputError
-from emgauss_jax.data.formats.interface import Format, Layout, Voxel
+from emgauss_jax.data.formats.interface import (
+    AT_ORIGIN,
+    DTYPES,
+    Format,
+    Layout,
+    Place,
+    Reader,
+    Slices,
+    Voxel,
+)
 from emgauss_jax.data.formats.registry import BY_CONTENTS, BY_NAME, BY_SUFFIX
 from emgauss_jax.data.handles import Volume, VolumeWriter, check_absent, one_line_errors
-
-_DTYPES = ("uint8", "uint16", "float32")
 
 
 def checked_voxel(voxel_nm: Sequence[float], path: Path | str) -> Voxel:
@@ -32,15 +39,37 @@ def checked_voxel(voxel_nm: Sequence[float], path: Path | str) -> Voxel:
     return voxel
 
 
-def checked_dtype(dtype: Any, path: Path | str) -> np.dtype:
+def checked_dtype(dtype: Any, path: Path | str, dtypes: Sequence[str] = DTYPES) -> np.dtype:
     """Check a dtype of the volume at a path, and give it in native byte order."""
     try:
         native = np.dtype(dtype).newbyteorder("=")
     except TypeError:
         native = None
-    if native is None or native.name not in _DTYPES:
-        raise InputError(f"{path}: dtype: got {dtype}, wanted {', '.join(_DTYPES)}")
+    if native is None or native.name not in dtypes:
+        raise InputError(f"{path}: dtype: got {dtype}, wanted one of {', '.join(dtypes)}")
     return native
+
+
+def _read_as(reader: Reader, form: Format, path: Path) -> tuple[np.dtype, tuple[str, ...]]:
+    """Choose the dtype that a volume is read in, one that its output can store, and say why."""
+    name = np.dtype(reader.dtype).name
+    if name == "bool":
+        return np.dtype(np.uint8), ("bool is read as uint8, 0 and 255",)
+    native = checked_dtype(reader.dtype, path)
+    stored = BY_SUFFIX[Path(f"x{form.output_suffix}").suffix].dtypes
+    wider = [each for each in stored if np.can_cast(native, each)]
+    if not wider:
+        raise InputError(f"{path}: dtype: got {name}, wanted one of {', '.join(stored)}")
+    if name in wider:
+        return native, ()
+    return np.dtype(wider[0]), (f"{name} is read as {wider[0]}, which holds it exactly",)
+
+
+def _converted(reader: Reader) -> Callable[[Slices], np.ndarray]:
+    """Read bool voxels as 0 and 255; all others are converted where they are read."""
+    if np.dtype(reader.dtype) != bool:
+        return reader.read
+    return lambda box: np.asarray(reader.read(box)).astype(np.uint8) * np.uint8(255)
 
 
 def _format_of(path: Path) -> Format:
@@ -74,7 +103,7 @@ def open_volume(
 
     Raises:
       InputError: the file does not exist, cannot be read as its format, is not three-dimensional,
-        is empty, has a dtype other than uint8, uint16 and float32, or has no voxel size.
+        is empty, has a dtype that is not of DTYPES or bool, or has no voxel size.
     """
     path = Path(path)
     if not path.exists():
@@ -87,13 +116,19 @@ def open_volume(
     shape = tuple(int(length) for length in reader.shape)
     if 0 in shape:
         raise InputError(f"{path}: got an empty volume of shape {shape}")
-    dtype = checked_dtype(reader.dtype, path)
+    dtype, words = _read_as(reader, form, path)
     if voxel is None:
         raise InputError(
             f"{path}: got no voxel size, wanted one in nm: --config.data.voxel_nm=z,y,x (train) or "
             "--input_voxel_nm=z,y,x (reconstruct)"
         )
-    return Volume(path, shape, dtype, checked_voxel(voxel, path), form.name, reader.read)
+    voxel = checked_voxel(voxel, path)
+    with one_line_errors(path, f"read as {form.name}"):
+        place = reader.place(voxel)
+    return Volume(
+        path, shape, dtype, voxel, form.name, _converted(reader),
+        place=place, notes=(*reader.notes, *words), _absent=reader.absent,
+    )  # fmt: skip
 
 
 def _format_for(path: Path, wanted: str | None) -> Format:
@@ -116,6 +151,7 @@ def plan_volume(
     dtype: Any,
     voxel_nm: Sequence[float],
     format: str | None = None,
+    place: Place = AT_ORIGIN,
 ) -> tuple[str, Layout]:
     """Check the arguments of `create_volume` and lay out the volume; nothing is written.
 
@@ -127,8 +163,8 @@ def plan_volume(
     shape = tuple(int(length) for length in shape)
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(f"{path}: shape: got {shape}, wanted three positive lengths (D, H, W)")
-    native = checked_dtype(dtype, path)
-    return form.name, Layout(path.name, shape, native, checked_voxel(voxel_nm, path))
+    native = checked_dtype(dtype, path, form.dtypes)
+    return form.name, Layout(path.name, shape, native, checked_voxel(voxel_nm, path), place)
 
 
 def create_volume(
@@ -138,16 +174,18 @@ def create_volume(
     voxel_nm: Sequence[float],
     *,
     format: str | None = None,
+    place: Place = AT_ORIGIN,
 ) -> VolumeWriter:
     """Prepare a new volume that is written box by box.
 
     Args:
       path: final path; must not exist. A missing parent folder is created.
       shape: (D, H, W), voxels.
-      dtype: uint8, uint16 or float32.
+      dtype: one that the format can store, see `Format.dtypes`.
       voxel_nm: (z, y, x), nm. NPY cannot store it.
       format: a `Volume.format`; by default the suffix decides. `.zarr` is zarr 3 (OME-Zarr 0.5);
         "zarr2" is OME-Zarr 0.4.
+      place: where the volume lies. NPY cannot store it.
 
     Returns:
       A context manager: `with create_volume(...) as writer: writer[z0:z1, y0:y1, x0:x1] = array`.
@@ -158,7 +196,7 @@ def create_volume(
         size cannot be stored.
     """
     path = Path(path)
-    form, layout = plan_volume(path, shape, dtype, voxel_nm, format)
+    form, layout = plan_volume(path, shape, dtype, voxel_nm, format, place)
     return VolumeWriter(path, BY_NAME[form], layout)
 
 

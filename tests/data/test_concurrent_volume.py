@@ -68,7 +68,7 @@ def test_what_cannot_be_begun(tmp_path):
     (tmp_path / "v.zarr").write_text("precious")
     _fails(["v.zarr", "exists"], begin, tmp_path / "v.zarr", SHAPE, "uint8", VOXEL)
     _fails(["format", "tiff", "n5"], begin, tmp_path / "v.tif", SHAPE, "uint8", VOXEL)
-    _fails(["dtype", "int16"], begin, tmp_path / "w.zarr", SHAPE, "int16", VOXEL)
+    _fails(["dtype", "int64"], begin, tmp_path / "w.zarr", SHAPE, "int64", VOXEL)
     # a file where a folder is wanted: what a read-only folder is to one who may do everything
     _fails(["w.n5", "begun as n5"], begin, tmp_path / "v.zarr/w.n5", SHAPE, "uint8", VOXEL)
     assert [entry.name for entry in tmp_path.iterdir()] == ["v.zarr"]

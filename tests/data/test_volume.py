@@ -134,10 +134,10 @@ def test_singleton_axes_are_dropped(tmp_path, shape):
     np.testing.assert_array_equal(open_volume(tmp_path / "v.npy", voxel_nm=VOXEL)[:], array)
 
 
-@pytest.mark.parametrize("dtype", ["int16", "float64", "uint32", "bool", "complex64"])
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "complex64"])
 def test_other_dtypes(tmp_path, dtype):
     np.save(tmp_path / "v.npy", np.zeros((2, 3, 4), dtype))
-    _fails([dtype, "uint8, uint16, float32"], open_volume, tmp_path / "v.npy", voxel_nm=VOXEL)
+    _fails([dtype, "wanted one of int8, uint8"], open_volume, tmp_path / "v.npy", voxel_nm=VOXEL)
     _fails([dtype, "uint8"], create_volume, tmp_path / "w.npy", (2, 3, 4), dtype, VOXEL)
 
 

@@ -15,7 +15,11 @@ import numpy as np
 
 from emgauss_jax.data.errors import InputError
 
-CHUNK = 64  # voxels along an edge of a stored chunk
+CHUNK = 64  # voxels along an edge of a stored chunk, unless another is asked for
+# What a volume may hold; a format that cannot store all of them lists its own in `Format.dtypes`.
+DTYPES = (
+    "int8", "uint8", "int16", "uint16", "int32", "uint32", "float16", "float32", "float64",
+)  # fmt: skip
 
 Slices = tuple[slice, slice, slice]
 Voxel = tuple[float, float, float]
@@ -25,13 +29,42 @@ class VolumeError(InputError):
     """A file or setting that a format cannot use: one line, "got .., wanted ..", no path."""
 
 
+class Place(NamedTuple):
+    """Where a volume lies in the space that its file describes.
+
+    A format that stores the corner of the first voxel adds half a voxel to get its centre.
+    """
+
+    centre_nm: Voxel = (0.0, 0.0, 0.0)  # of the first voxel (z, y, x)
+    # unit vectors along z, y and x, each (z, y, x); only NIfTI can turn or mirror a volume
+    axes: tuple[Voxel, Voxel, Voxel] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+
+    def moved(self, by_nm: Sequence[float]) -> "Place":
+        """Start the volume by so many nm further along its own axes z, y and x."""
+        centre = np.asarray(self.centre_nm) + np.asarray(by_nm, np.float64) @ np.asarray(self.axes)
+        return self._replace(centre_nm=tuple(centre.tolist()))
+
+
+AT_ORIGIN = Place()
+
+
+def at_origin(voxel_nm: Voxel) -> Place:
+    """Place a volume whose file does not say where it lies."""
+    return AT_ORIGIN
+
+
 class Reader(NamedTuple):
     """An opened volume, metadata only."""
 
     shape: tuple[int, int, int]  # (D, H, W)
-    dtype: np.dtype  # any byte order
+    dtype: np.dtype  # any byte order; bool where the voxels are 0 and 1
     voxel_nm: Callable[[], Voxel | None]  # called only if the user gives no voxel size
     read: Callable[[Slices], np.ndarray]
+    place: Callable[[Voxel], Place] = at_origin  # given the voxel size that is used
+    notes: tuple[str, ...] = ()  # what was assumed or changed in reading: a line each, no path
+    # (absent, all): how many of the stored chunks that a box touches are not there; None: the
+    # format has no chunks that could be absent
+    absent: Callable[[Slices], tuple[int, int]] | None = None
 
 
 class Writer(NamedTuple):
@@ -47,11 +80,8 @@ class Level(NamedTuple):
     shape: tuple[int, int, int]  # (D, H, W)
     voxel_nm: Voxel  # (z, y, x)
     factors: tuple[int, int, int]  # voxels of the volume per voxel of the level, (z, y, x)
-
-    @property
-    def chunk(self) -> tuple[int, int, int]:
-        """Edge lengths of a stored chunk, (z, y, x)."""
-        return tuple(min(CHUNK, length) for length in self.shape)
+    place: Place
+    chunk: tuple[int, int, int]  # edge lengths of a stored chunk, (z, y, x), voxels
 
 
 @dataclass(frozen=True)
@@ -60,21 +90,24 @@ class Layout:
 
     name: str  # the final file name, not that of the partial file
     shape: tuple[int, int, int]  # (D, H, W)
-    dtype: np.dtype  # uint8, uint16 or float32, native byte order
+    dtype: np.dtype  # one of the format's, native byte order
     voxel_nm: Voxel  # (z, y, x)
+    place: Place = AT_ORIGIN
+    chunk: tuple[int, int, int] = (CHUNK,) * 3  # (z, y, x), voxels; cut to a smaller level's shape
     factors: tuple[tuple[int, int, int], ...] = ((1, 1, 1),)  # of every level, the volume first
 
     @property
     def levels(self) -> tuple[Level, ...]:
         """The volume and its coarser levels; only chunked formats have coarser ones."""
-        return tuple(
-            Level(
-                tuple(-(-length // f) for length, f in zip(self.shape, factors, strict=True)),
-                tuple(size * f for size, f in zip(self.voxel_nm, factors, strict=True)),
-                factors,
-            )
-            for factors in self.factors
-        )
+        return tuple(self._level(factors) for factors in self.factors)
+
+    def _level(self, factors: tuple[int, int, int]) -> Level:
+        shape = tuple(-(-length // f) for length, f in zip(self.shape, factors, strict=True))
+        sizes = list(zip(self.voxel_nm, factors, strict=True))
+        # the first voxel's centre is the mean of the centres of the voxels it averages
+        place = self.place.moved([size * (f - 1) / 2 for size, f in sizes])
+        chunk = tuple(min(pair) for pair in zip(self.chunk, shape, strict=True))
+        return Level(shape, tuple(size * f for size, f in sizes), factors, place, chunk)
 
 
 class Format(NamedTuple):
@@ -86,6 +119,7 @@ class Format(NamedTuple):
     create: Callable[[Path, Layout], Writer]  # (path, layout), the path does not exist yet
     output_suffix: str  # of the output for an input of this format; must store a voxel size
     contents: tuple[str, ...] = ()  # files by which a folder is recognised; () for a single file
+    dtypes: tuple[str, ...] = DTYPES  # that it can store
     # (path, layout, create=...) -> a zyx tensorstore for every level, written by many processes in
     # boxes of whole chunks; None where one process writes the file
     levels: Callable[..., tuple[Any, ...]] | None = None

@@ -24,7 +24,7 @@ from emgauss_jax.data.formats.interface import (
 )
 from emgauss_jax.data.formats.units import to_nm
 
-_MODES = {"uint8": 0, "uint16": 6, "float32": 2}
+_MODES = {"uint8": 0, "int16": 1, "uint16": 6, "float16": 12, "float32": 2}
 _SIGN_BIT = np.uint8(128)  # flipping it adds 128 to a signed byte, modulo 256
 _IMOD_STAMP = 1146047817
 
@@ -117,4 +117,5 @@ FORMAT = Format(
     read=read,
     create=create,
     output_suffix=".mrc",
+    dtypes=tuple(_MODES),
 )

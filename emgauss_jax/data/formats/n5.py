@@ -12,6 +12,7 @@ from emgauss_jax.data.formats.chunked import (
     writable_array,
 )
 from emgauss_jax.data.formats.interface import (
+    DTYPES,
     Format,
     Layout,
     Reader,
@@ -145,5 +146,6 @@ FORMAT = Format(
     create=create,
     output_suffix=".n5",
     contents=("attributes.json",),
+    dtypes=tuple(name for name in DTYPES if name != "float16"),
     levels=levels,
 )

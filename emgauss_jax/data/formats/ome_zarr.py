@@ -20,14 +20,11 @@ _CODECS = [
 ]
 
 
-def _entry(layout: Layout, level: Level, name: str) -> dict[str, Any]:
+def _entry(level: Level, name: str) -> dict[str, Any]:
     # scale and shift are stored per level, because common viewers ignore those of the group
-    halves = zip(layout.voxel_nm, level.factors, strict=True)
-    # the first voxel's centre is the mean of the centres of the voxels it averages
-    shift = [size * (factor - 1) / 2 for size, factor in halves]
     transforms = [
         {"type": "scale", "scale": list(level.voxel_nm)},
-        {"type": "translation", "translation": shift},
+        {"type": "translation", "translation": list(level.place.centre_nm)},
     ]
     return {"path": name, "coordinateTransformations": transforms}
 
@@ -36,7 +33,7 @@ def _multiscale(layout: Layout) -> dict[str, Any]:
     return {
         "name": layout.name.removesuffix(".zarr").removesuffix(".ome"),
         "axes": [{"name": axis, "type": "space", "unit": "nanometer"} for axis in "zyx"],
-        "datasets": [_entry(layout, level, str(i)) for i, level in enumerate(layout.levels)],
+        "datasets": [_entry(level, str(i)) for i, level in enumerate(layout.levels)],
     }
 
 

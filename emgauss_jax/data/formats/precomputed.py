@@ -11,6 +11,7 @@ from emgauss_jax.data.formats.chunked import (
     writable_array,
 )
 from emgauss_jax.data.formats.interface import (
+    DTYPES,
     Format,
     Layout,
     Reader,
@@ -90,5 +91,6 @@ FORMAT = Format(
     create=create,
     output_suffix=".precomputed",
     contents=("info",),
+    dtypes=tuple(name for name in DTYPES if name not in ("float16", "float64")),
     levels=levels,
 )

@@ -14,6 +14,7 @@ import numpy as np
 import tifffile
 
 from emgauss_jax.data.formats.interface import (
+    DTYPES,
     Format,
     Layout,
     Reader,
@@ -183,4 +184,5 @@ FORMAT = Format(
     read=read,
     create=create,
     output_suffix=".ome.tif",
+    dtypes=tuple(name for name in DTYPES if name != "float16"),  # which OME has no name for
 )
