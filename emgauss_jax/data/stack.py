@@ -12,7 +12,13 @@ import numpy as np
 
 from emgauss_jax.data.array_volume import ArrayVolume
 from emgauss_jax.data.errors import InputError
-from emgauss_jax.data.intensity import IntensityRange, spanning, to_unit
+from emgauss_jax.data.intensity import (
+    SAMPLE,
+    IntensityRange,
+    images_to_unit,
+    range_of,
+    sampled,
+)
 from emgauss_jax.data.phantom import VOXEL_NM, tissue
 from emgauss_jax.data.simulate import Plan, degrade_plan, parse_crop, plan_part, read_observed
 from emgauss_jax.data.tiling import Box, block_grid
@@ -20,6 +26,7 @@ from emgauss_jax.data.volume import is_chunked, open_volume, output_suffix
 
 PHANTOM = "phantom"  # the `data.path` of a procedural volume without a file
 SCAN = 2**25  # most voxels held in memory while a whole stack is read
+LOOKED_AT = 2**28  # most voxels of integers that are read to find their range of grey levels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,12 +70,12 @@ class SliceStack:
     @property
     def unit_valid(self) -> np.ndarray:
         """f32[V, H, W], intensity of the valid slices in [0, 1]."""
-        return to_unit(self.valid_slices, self.grey_range)
+        return images_to_unit(self.valid_slices, self.grey_range)
 
     @property
     def unit_slices(self) -> np.ndarray:
         """f32[K, H, W], intensity in [0, 1]; missing slices are 0."""
-        return to_unit(self.slices, self.grey_range) * self.plan.valid[:, None, None]
+        return images_to_unit(self.slices, self.grey_range) * self.plan.valid[:, None, None]
 
     @property
     def dtype(self) -> np.dtype:
@@ -95,13 +102,14 @@ class SliceStack:
         (z, y, x), (_, height, width) = self.box.start, self.box.shape
         start = z + self.plan.sources[0].start
         stop = start + len(self.plan.z_reference)
-        return to_unit(self.volume[start:stop, y : y + height, x : x + width], self.grey_range)
+        planes = self.volume[start:stop, y : y + height, x : x + width]
+        return images_to_unit(planes, self.grey_range)
 
 
 def open_stack(
     config: Any, grey_range: IntensityRange | None = None, volume: Any = None
 ) -> SliceStack:
-    """Open a volume; its voxels are read only to find their range, and not if they are uint8.
+    """Open a volume; its voxels are read only to find their range.
 
     Args:
       config: the `data` section of a config.
@@ -118,7 +126,7 @@ def open_stack(
 
 
 def open_unmeasured(config: Any, volume: Any = None) -> SliceStack:
-    """Open a volume without reading voxels: unless it is uint8, its range is not measured yet."""
+    """Open a volume without reading voxels: its range of grey levels is not measured yet."""
     volume = _open(config) if volume is None else volume
     form = volume.format if volume.format == "zarr2" else None
     box = parse_crop(config.crop, volume.shape)
@@ -132,9 +140,7 @@ def open_unmeasured(config: Any, volume: Any = None) -> SliceStack:
 
 
 def measured(observed: SliceStack) -> SliceStack:
-    """Return the stack with its range of grey levels measured; unless uint8, all of it is read."""
-    if observed.dtype == np.uint8:
-        return observed
+    """Return the stack with its range of grey levels measured, see `find_grey_range`."""
     return dataclasses.replace(observed, grey_range=find_grey_range(observed))
 
 
@@ -152,29 +158,36 @@ def _open(config: Any) -> Any:
 
 
 def find_grey_range(observed: SliceStack) -> IntensityRange:
-    """Find the grey-level range of all valid slices, reading at most SCAN voxels at a time.
+    """Find the range of grey levels of the valid slices, reading at most SCAN voxels at a time.
+
+    Of integers at most LOOKED_AT voxels are read, in parts spread over the stack. Floats are all
+    read, because any of them may be NaN.
 
     Raises:
       InputError: a voxel is NaN or infinite.
     """
-    found = [
-        _extremes(part, box.start[0]) for box, part in scanned(observed) if part.plan.valid.any()
-    ]
-    return spanning(min(low for low, _ in found), max(high for _, high in found))
+    parts = [(box, part) for box, part in scanned(observed) if part.plan.valid.any()]
+    if np.issubdtype(observed.dtype, np.integer):
+        most = max(1, LOOKED_AT // SCAN)
+        parts = parts[:: -(-len(parts) // most)]
+    each = -(-SAMPLE // len(parts))
+    found = [sampled(_finite(part, box.start[0]), each) for box, part in parts]
+    return range_of(np.concatenate(found), observed.dtype)
 
 
-def _extremes(part: SliceStack, first: int) -> tuple[float, float]:
-    """Find the range of a part's valid slices, or raise naming the slices with NaN or infinity."""
-    values = part.slices[part.plan.valid]
-    bad = np.flatnonzero(part.plan.valid)[~np.isfinite(values).all(axis=(1, 2))]
-    if bad.size:
-        listed = ", ".join(str(first + i) for i in bad)
+def _finite(part: SliceStack, first: int) -> np.ndarray:
+    """Read a part's valid slices, or raise naming the slices with NaN or infinity."""
+    values = part.valid_slices
+    bad = ~np.isfinite(values)
+    if bad.any():
+        slices = np.flatnonzero(part.plan.valid)[bad.any(axis=(1, 2))]
+        listed = ", ".join(str(first + i) for i in slices)
         raise InputError(
-            f"{part.volume.path}: slices {listed}: got NaN or infinite voxels, wanted finite ones; "
-            "leave slices out by data.missing or --detect_missing (of data.path), by "
+            f"{part.volume.path}: slices {listed}: got {bad.sum()} NaN or infinite voxels, wanted "
+            "finite ones; leave slices out by data.missing or --detect_missing (of data.path), by "
             "--input_missing or --input_detect_missing (of --input)"
         )
-    return float(values.min()), float(values.max())
+    return values
 
 
 def scanned(observed: SliceStack) -> Iterator[tuple[Box, SliceStack]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.handles import Volume, check_absent
-from emgauss_jax.data.intensity import IntensityRange, find_range, to_unit
+from emgauss_jax.data.intensity import IntensityRange, find_range, images_to_unit, to_unit
 from emgauss_jax.data.simulate import degrade_plan, read_observed
 from emgauss_jax.data.tiling import Box
 from emgauss_jax.evaluation.rivals import missing_note, report_beside_rivals
@@ -54,8 +54,11 @@ def evaluate_volumes(
     depth = len(plan.z_reference)
     slices = read_observed(reference, plan, Box((0, 0, 0), (planes, *reference.shape[1:])))
     grey_range = find_range(slices[plan.valid], reference.dtype)
-    truth, ours = (to_unit(volume[:depth, :, :], grey_range) for volume in (reference, prediction))
-    block = Block(to_unit(slices, grey_range), np.arange(len(slices), dtype=np.float32), plan.valid)
+    truth = images_to_unit(reference[:depth, :, :], grey_range)
+    ours = to_unit(prediction[:depth, :, :], grey_range)
+    block = Block(
+        images_to_unit(slices, grey_range), np.arange(len(slices), dtype=np.float32), plan.valid
+    )
     notes = {
         "prediction": str(prediction.path),
         "reference": str(reference.path),

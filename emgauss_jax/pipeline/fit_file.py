@@ -1,5 +1,6 @@
 """A finished fit in one file: its parameters, the observed slices, and the config of its run."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -30,7 +31,7 @@ def save_fit(path: pathlib.Path, run: Run, store: FitStore) -> None:
     config["data"] |= {"path": str(observed.volume.path), "crop": ""}  # the slices are the crop's
     about |= {
         "config": config,
-        "grey_range": [observed.grey_range.low, observed.grey_range.high],
+        "grey_range": dataclasses.asdict(observed.grey_range),
         "depth": observed.plan.depth,
         "voxel_nm": list(observed.volume.voxel_nm),
         "dtype": observed.dtype.name,
@@ -57,5 +58,5 @@ def load_fit(path: pathlib.Path) -> tuple[Run, FitStore]:
         path=data.path,
         format=about["format"],
     )
-    run = prepare(config, grey_range=IntensityRange(*about["grey_range"]), volume=volume)
+    run = prepare(config, grey_range=IntensityRange.of(about["grey_range"]), volume=volume)
     return run, fitting_of(run.template.method).unpack(run, arrays, about)

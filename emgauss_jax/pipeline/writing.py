@@ -39,6 +39,8 @@ def drawing(fits: Fits) -> Draw:
     def draw(z: np.ndarray, part: Box) -> np.ndarray:
         observed = run.observed
         planes = from_unit(render(fits, z, part), observed.grey_range, observed.dtype)
+        if observed.grey_range.padding:
+            _paste_padding(fits, z, part, planes)
         if run.config.keep_observed:
             _paste_observed(fits, z, part, planes)
         return planes
@@ -50,6 +52,18 @@ def drawing_errors(fits: Fits) -> Draw:
     """Draw the standard error of every voxel in the input's grey levels, float32."""
     span = fits.run.observed.grey_range.span
     return Draw(lambda z, part: span * expected_error(fits, z, part), fits.slab)
+
+
+def _paste_padding(fits: Fits, z: np.ndarray, part: Box, planes: np.ndarray) -> None:
+    """Put padding where the valid slice nearest to a plane has it, in place."""
+    observed = fits.run.observed
+    near = np.abs(np.asarray(z)[:, None] - observed.z_valid).argmin(axis=1)
+    near = np.flatnonzero(observed.plan.valid)[near]
+    first, last = near.min(), near.max()
+    start, shape = (int(first), *part.start[1:]), (int(last - first) + 1, *part.shape[1:])
+    slices = observed.part(Box(start, shape)).slices[near - first]
+    for level, _ in observed.grey_range.padding:
+        planes[slices == level] = level
 
 
 def _paste_observed(fits: Fits, z: np.ndarray, part: Box, planes: np.ndarray) -> None:
