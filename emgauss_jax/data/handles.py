@@ -99,7 +99,7 @@ class Volume:
 class SharedLevel(Volume):
     """One level of a shared volume: a Volume that is also written, in boxes of whole chunks."""
 
-    chunk: tuple[int, int, int]  # (z, y, x)
+    chunk: tuple[int, int, int]  # (z, y, x); a shard, where there are shards
     factors: tuple[int, int, int]  # voxels of level 0 per voxel of this level, (z, y, x)
     _write: Callable[[Slices, np.ndarray], None] = field(repr=False)
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from emgauss_jax.data.chunk_shape import checked_chunks
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import (
     AT_ORIGIN,
+    CHUNK,
     DTYPES,
     Format,
     Layout,
@@ -152,6 +154,8 @@ def plan_volume(
     voxel_nm: Sequence[float],
     format: str | None = None,
     place: Place = AT_ORIGIN,
+    chunk: Sequence[int] = (CHUNK,) * 3,
+    shard: Sequence[int] = (0, 0, 0),
 ) -> tuple[str, Layout]:
     """Check the arguments of `create_volume` and lay out the volume; nothing is written.
 
@@ -164,7 +168,28 @@ def plan_volume(
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(f"{path}: shape: got {shape}, wanted three positive lengths (D, H, W)")
     native = checked_dtype(dtype, path, form.dtypes)
-    return form.name, Layout(path.name, shape, native, checked_voxel(voxel_nm, path), place)
+    voxel = checked_voxel(voxel_nm, path)
+    with one_line_errors(path, f"laid out as {form.name}"):
+        chunks = checked_chunks(form, chunk, shard)
+    return form.name, Layout(path.name, shape, native, voxel, place, *chunks)
+
+
+def place_note(format: str, layout: Layout) -> str:
+    """Say how far from its place a format will store a volume; "" if exactly there.
+
+    Args:
+      format: a `Volume.format`.
+      layout: of the volume, see `plan_volume`.
+    """
+    stored_place = BY_NAME[format].stored_place
+    if stored_place is None:
+        return ""
+    centres = zip(stored_place(layout).centre_nm, layout.place.centre_nm, strict=True)
+    off = [stored - wanted for stored, wanted in centres]
+    if all(abs(nm) < 1e-3 * size for nm, size in zip(off, layout.voxel_nm, strict=True)):
+        return ""
+    z, y, x = off
+    return f"{format} counts whole voxels: the volume lies {z:+.4g}, {y:+.4g}, {x:+.4g} nm (z, y, x) off"
 
 
 def create_volume(
@@ -175,6 +200,8 @@ def create_volume(
     *,
     format: str | None = None,
     place: Place = AT_ORIGIN,
+    chunk: Sequence[int] = (CHUNK,) * 3,
+    shard: Sequence[int] = (0, 0, 0),
 ) -> VolumeWriter:
     """Prepare a new volume that is written box by box.
 
@@ -186,17 +213,19 @@ def create_volume(
       format: a `Volume.format`; by default the suffix decides. `.zarr` is zarr 3 (OME-Zarr 0.5);
         "zarr2" is OME-Zarr 0.4.
       place: where the volume lies. NPY cannot store it.
+      chunk: edge lengths of a stored chunk (z, y, x), where there are chunks.
+      shard: those of a file of several chunks, zarr 3 alone; (0, 0, 0): none.
 
     Returns:
       A context manager: `with create_volume(...) as writer: writer[z0:z1, y0:y1, x0:x1] = array`.
       Voxels that no box covers are 0.
 
     Raises:
-      InputError: the path exists, its suffix or the format is unknown, or shape, dtype or voxel
-        size cannot be stored.
+      InputError: the path exists, its suffix or the format is unknown, or shape, dtype, voxel size,
+        chunk or shard cannot be stored.
     """
     path = Path(path)
-    form, layout = plan_volume(path, shape, dtype, voxel_nm, format, place)
+    form, layout = plan_volume(path, shape, dtype, voxel_nm, format, place, chunk, shard)
     return VolumeWriter(path, BY_NAME[form], layout)
 
 
@@ -207,6 +236,15 @@ def is_chunked(format: str) -> bool:
       format: a `Volume.format`.
     """
     return BY_NAME[format].is_chunked
+
+
+def has_shards(format: str) -> bool:
+    """Tell whether a file of a format can hold several chunks.
+
+    Args:
+      format: a `Volume.format`.
+    """
+    return BY_NAME[format].has_shards
 
 
 def output_suffix(volume: Volume) -> str:

@@ -82,6 +82,12 @@ class Level(NamedTuple):
     factors: tuple[int, int, int]  # voxels of the volume per voxel of the level, (z, y, x)
     place: Place
     chunk: tuple[int, int, int]  # edge lengths of a stored chunk, (z, y, x), voxels
+    shard: tuple[int, int, int] | None = None  # of a file of whole chunks; None: one a file
+
+    @property
+    def file(self) -> tuple[int, int, int]:
+        """Edge lengths of a file, (z, y, x), voxels: no two processes may write one at once."""
+        return self.shard or self.chunk
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,9 @@ class Layout:
     voxel_nm: Voxel  # (z, y, x)
     place: Place = AT_ORIGIN
     chunk: tuple[int, int, int] = (CHUNK,) * 3  # (z, y, x), voxels; cut to a smaller level's shape
+    shard: tuple[int, int, int] | None = (
+        None  # a multiple of the chunk; None: a file for each chunk
+    )
     factors: tuple[tuple[int, int, int], ...] = ((1, 1, 1),)  # of every level, the volume first
 
     @property
@@ -107,7 +116,11 @@ class Layout:
         # the first voxel's centre is the mean of the centres of the voxels it averages
         place = self.place.moved([size * (f - 1) / 2 for size, f in sizes])
         chunk = tuple(min(pair) for pair in zip(self.chunk, shape, strict=True))
-        return Level(shape, tuple(size * f for size, f in sizes), factors, place, chunk)
+        shard = self.shard and tuple(
+            edge * -(-min(length, n) // edge)
+            for edge, length, n in zip(chunk, self.shard, shape, strict=True)
+        )
+        return Level(shape, tuple(size * f for size, f in sizes), factors, place, chunk, shard)
 
 
 class Format(NamedTuple):
@@ -123,6 +136,9 @@ class Format(NamedTuple):
     # (path, layout, create=...) -> a zyx tensorstore for every level, written by many processes in
     # boxes of whole chunks; None where one process writes the file
     levels: Callable[..., tuple[Any, ...]] | None = None
+    has_shards: bool = False  # whether a file can hold several chunks
+    # where the file will say that a volume lies; None: exactly at `Layout.place`
+    stored_place: Callable[[Layout], Place] | None = None
 
     @property
     def is_chunked(self) -> bool:
