@@ -2,10 +2,11 @@
 
 import numbers
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from emgauss_jax.data.doubts import count_absent, doubt_of_chunks
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.handles import Volume, check_absent
 from emgauss_jax.data.intensity import IntensityRange, find_range, to_unit
@@ -42,7 +43,8 @@ def evaluate_volumes(
 
     Raises:
       InputError: the folder exists, k is less than 2, the volumes differ in lateral shape, voxel
-        size or dtype, or the uncertainty is not an array of standard errors.
+        size or dtype, one has none of its chunks, or the uncertainty is not an array of standard
+        errors.
     """
     if folder is not None:
         check_absent(folder)
@@ -52,6 +54,8 @@ def evaluate_volumes(
     planes = min(prediction.shape[0], reference.shape[0])
     plan = degrade_plan(planes, observed_every, degradation, missing)
     depth = len(plan.z_reference)
+    named = {"prediction": prediction, "reference": reference, "uncertainty": uncertainty}
+    read = _read_notes({name: each for name, each in named.items() if each is not None}, depth)
     slices = read_observed(reference, plan, Box((0, 0, 0), (planes, *reference.shape[1:])))
     grey_range = find_range(slices[plan.valid], reference.dtype)
     truth, ours = (to_unit(volume[:depth, :, :], grey_range) for volume in (reference, prediction))
@@ -61,14 +65,28 @@ def evaluate_volumes(
         "reference": str(reference.path),
         "observed every": f"{observed_every} ({degradation})",
         "planes looked at": f"{depth} of {prediction.shape[0]} in the prediction",
+        "grey range": grey_range.describe(),
+        **read,
     }
     return report_beside_rivals(
         folder, block, plan, ours, truth, METHOD,
         voxel_nm=reference.voxel_nm,
         title=" against ".join(pathlib.Path(v.path).name for v in (prediction, reference)),
         notes=notes | missing_note(sorted(missing)),
+        grey_range=grey_range,
         expected=None if uncertainty is None else _read_errors(uncertainty, depth, grey_range),
     )  # fmt: skip
+
+
+def _read_notes(volumes: Mapping[str, Volume], depth: int) -> dict[str, str]:
+    """Say how volumes are read, and which of their chunks are absent; nothing where all is well."""
+    read, warnings = [], []
+    for name, volume in volumes.items():
+        read += [f"{name}: {note}" for note in volume.notes]
+        absent = count_absent(volume, (slice(0, depth), slice(None), slice(None)))
+        warnings += [f"{name}: {doubt}" for doubt in doubt_of_chunks(absent)]
+    notes = {"read": "; ".join(read), "warnings": "; ".join(warnings)}
+    return {name: text for name, text in notes.items() if text}
 
 
 def _check_alike(prediction: Volume, reference: Volume, uncertainty: Volume | None) -> None:
