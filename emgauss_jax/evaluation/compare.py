@@ -79,14 +79,27 @@ def evaluate_volumes(
 
 
 def _read_notes(volumes: Mapping[str, Volume], depth: int) -> dict[str, str]:
-    """Say how volumes are read, and which of their chunks are absent; nothing where all is well."""
+    """Say how volumes are read and what speaks against them; nothing where all is well."""
     read, warnings = [], []
     for name, volume in volumes.items():
         read += [f"{name}: {note}" for note in volume.notes]
         absent = count_absent(volume, (slice(0, depth), slice(None), slice(None)))
         warnings += [f"{name}: {doubt}" for doubt in doubt_of_chunks(absent)]
+    warnings += _doubt_of_places(volumes["prediction"], volumes["reference"])
     notes = {"read": "; ".join(read), "warnings": "; ".join(warnings)}
     return {name: text for name, text in notes.items() if text}
+
+
+def _doubt_of_places(prediction: Volume, reference: Volume) -> list[str]:
+    """Say where two volumes lie, if apart: not all formats store it, so that may be or not."""
+    ours, theirs = prediction.place.centre_nm, reference.place.centre_nm
+    if (np.abs(np.subtract(ours, theirs)) < np.divide(reference.voxel_nm, 2)).all():
+        return []
+    at = [", ".join(f"{nm:.6g}" for nm in centre) for centre in (ours, theirs)]
+    return [
+        f"the prediction starts at {at[0]} nm (z, y, x) and the reference at {at[1]}: the first "
+        "voxel of the one is scored against the first of the other"
+    ]
 
 
 def _check_alike(prediction: Volume, reference: Volume, uncertainty: Volume | None) -> None:
