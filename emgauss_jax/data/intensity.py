@@ -36,7 +36,7 @@ class IntensityRange:
             f", padding of {level:g} left out ({100 * share:.2g} % of the voxels)"
             for level, share in self.padding
         )
-        return f"{self.low:g} to {self.high:g}{left_out}"
+        return f"{self.low:.6g} to {self.high:.6g}{left_out}"
 
     @property
     def span(self) -> np.float32:

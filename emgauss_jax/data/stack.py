@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from emgauss_jax.data.array_volume import ArrayVolume
+from emgauss_jax.data.doubts import count_absent, refuse_size_of_ones
 from emgauss_jax.data.errors import InputError
+from emgauss_jax.data.formats.interface import Place
 from emgauss_jax.data.intensity import (
     SAMPLE,
     IntensityRange,
@@ -41,6 +43,7 @@ class SliceStack:
     voxel_nm: tuple[float, float, float]  # of the observed slices: z is their distance
     suffix: str  # of an output in the same format
     format: str | None  # of that output, where the suffix fits several
+    absent: tuple[int, int] = (0, 0)  # chunks of the crop that are not stored, and all of them
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -82,6 +85,22 @@ class SliceStack:
         """The dtype of the volume and of every output."""
         return np.dtype(self.volume.dtype)
 
+    @property
+    def corner(self) -> Place:
+        """Where the first voxel of the crop lies, one of the volume's own."""
+        start = zip(self.box.start, self.volume.voxel_nm, strict=True)
+        return self.volume.place.moved([count * nm for count, nm in start])
+
+    def place_at(self, z: float) -> Place:
+        """Tell where the first px of a plane lies.
+
+        Args:
+          z: depth of the plane, input-slice units; the first slice lies at `first`.
+        """
+        planes = self.plan.sources[0]  # a slice lies in the middle of the planes that it shows
+        middle = (planes[0] + planes[-1]) / 2 * self.volume.voxel_nm[0]
+        return self.corner.moved((middle + (z - self.first) * self.voxel_nm[0], 0.0, 0.0))
+
     def part(self, box: Box) -> "SliceStack":
         """Cut out a part that is read on its own.
 
@@ -107,7 +126,10 @@ class SliceStack:
 
 
 def open_stack(
-    config: Any, grey_range: IntensityRange | None = None, volume: Any = None
+    config: Any,
+    grey_range: IntensityRange | None = None,
+    volume: Any = None,
+    absent: tuple[int, int] = (0, 0),
 ) -> SliceStack:
     """Open a volume; its voxels are read only to find their range.
 
@@ -115,19 +137,22 @@ def open_stack(
       config: the `data` section of a config.
       grey_range: the range, if it is known already.
       volume: an opened one, to be used in place of the config's path.
+      absent: where the range is known, how many chunks were found absent, and of how many.
 
     Raises:
       InputError: an input cannot be used; the message names the setting.
     """
     observed = open_unmeasured(config, volume)
-    return (
-        dataclasses.replace(observed, grey_range=grey_range) if grey_range else measured(observed)
-    )
+    if grey_range:
+        return dataclasses.replace(observed, grey_range=grey_range, absent=absent)
+    return measured(with_chunks_counted(observed, config))
 
 
 def open_unmeasured(config: Any, volume: Any = None) -> SliceStack:
     """Open a volume without reading voxels: its range of grey levels is not measured yet."""
     volume = _open(config) if volume is None else volume
+    if not config.simulate_factor:
+        refuse_size_of_ones(volume)
     form = volume.format if volume.format == "zarr2" else None
     box = parse_crop(config.crop, volume.shape)
     plan = degrade_plan(
@@ -137,6 +162,17 @@ def open_unmeasured(config: Any, volume: Any = None) -> SliceStack:
     spacing = (z_nm * max(plan.factor, 1), y_nm, x_nm)
     suffix = output_suffix(volume)
     return SliceStack(volume, box, plan, 0, IntensityRange(0.0, 255.0), spacing, suffix, form)
+
+
+def with_chunks_counted(observed: SliceStack, config: Any) -> SliceStack:
+    """Return the stack with the absent chunks of its crop counted; no chunk is read.
+
+    Raises:
+      InputError: all are absent, or any where `data.require_all_chunks` is set.
+    """
+    required = config.get("require_all_chunks", False)  # workdirs may be older than the setting
+    absent = count_absent(observed.volume, observed.box.slices, required)
+    return dataclasses.replace(observed, absent=absent)
 
 
 def measured(observed: SliceStack) -> SliceStack:

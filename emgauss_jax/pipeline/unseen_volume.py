@@ -23,6 +23,7 @@ class UnseenVolume(NamedTuple):
     simulate_factor: int = 0  # k: keep every k-th slice of it
     missing: tuple[int, ...] = ()  # its slices that are missing or damaged, counted after that
     grey_range: IntensityRange | None = None  # its grey levels, once they have been measured
+    absent: tuple[int, int] = (0, 0)  # its chunks that are not stored, and all, likewise
 
 
 def open_unseen(workdir: pathlib.Path, unseen: UnseenVolume) -> Run:
@@ -43,7 +44,7 @@ def open_unseen(workdir: pathlib.Path, unseen: UnseenVolume) -> Run:
     why_not = why_axes_differ(open_unmeasured(changed.data))
     if why_not:
         raise InputError(f"input: got {why_not} (or --input_simulate_factor)")
-    return prepare(changed, grey_range=unseen.grey_range)
+    return prepare(changed, grey_range=unseen.grey_range, absent=unseen.absent)
 
 
 def without_damaged(workdir: pathlib.Path, unseen: UnseenVolume) -> UnseenVolume:

@@ -18,7 +18,7 @@ from emgauss_jax.data.formats.pyramid import whole_files
 from emgauss_jax.data.intensity import from_unit
 from emgauss_jax.data.tiling import Box
 from emgauss_jax.data.volume import create_volume, has_shards, is_chunked, plan_volume
-from emgauss_jax.pipeline.output_grid import OutputGrid
+from emgauss_jax.pipeline.output_grid import OutputGrid, place_of
 from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.stitching import Fits, expected_error, render
@@ -89,7 +89,7 @@ def output_phases(
     format: str | None,
     content: str,
 ) -> tuple[Phase, ...]:
-    """Plan the writing of a volume; what is there already is not planned.
+    """Plan the writing of a volume where the input lies; what is there already is not planned.
 
     Args:
       draw: what is written.
@@ -110,16 +110,17 @@ def output_phases(
         return ()
     shape = (len(grid.z), *run.observed.shape[1:])
     form, _ = plan_volume(path, shape, dtype, grid.voxel_nm, format)
-    chunks = {"chunk": run.config.output.chunk, "shard": run.config.output.shard}
+    asked = {"chunk": run.config.output.chunk, "shard": run.config.output.shard}
     if format is None and not has_shards(form):
-        del chunks["shard"]  # the run's own output alone must be as the config says
-    plan_volume(path, shape, dtype, grid.voxel_nm, format, **chunks)
+        del asked["shard"]  # the run's own output alone must be as the config says
+    asked |= {"format": format, "place": place_of(run.observed, grid)}
+    plan_volume(path, shape, dtype, grid.voxel_nm, **asked)
     if not is_chunked(form):
-        write = functools.partial(_write_file, draw, grid, path, shape, dtype, format, chunks)
+        write = functools.partial(_write_file, draw, grid, path, shape, dtype, asked)
         return (Phase(name, 1, lambda task: path.exists(), lambda task: write()),)
     try:
         volume = concurrent_volume.begin(
-            path, shape, dtype, grid.voxel_nm, format=format, content=content, **chunks
+            path, shape, dtype, grid.voxel_nm, content=content, **asked
         )
     except InputError:
         if path.exists():  # another process has finished it meanwhile
@@ -204,11 +205,10 @@ def _write_file(
     path: pathlib.Path,
     shape: Any,
     dtype: Any,
-    format: str | None,
-    chunks: dict[str, Any],
+    asked: dict[str, Any],
 ) -> None:
     """Write a volume whose format one process writes from its first plane to its last."""
-    with create_volume(path, shape, dtype, grid.voxel_nm, format=format, **chunks) as writer:
+    with create_volume(path, shape, dtype, grid.voxel_nm, **asked) as writer:
         _fill(writer, draw, grid.z, shape)
 
 
