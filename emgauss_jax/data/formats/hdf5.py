@@ -32,7 +32,7 @@ def _is_volume(node: Any) -> bool:
 
 
 def _volumes(file: Any) -> dict[str, Any]:
-    """Find the datasets of three dimensions; links are followed only where there is nothing else."""
+    """Find the datasets of three dimensions; if there are none, those that links lead to."""
     found: dict[str, Any] = {}
 
     def note(name: str, node: Any) -> None:
@@ -53,7 +53,7 @@ def _find(file: Any, dataset: str) -> Any:
         return node
     target = getattr(file.get(name, getlink=True), "filename", None)
     if node is None and target:
-        raise VolumeError(f"dataset: {name!r} is a link into {target}, which lacks it or is not there")
+        raise VolumeError(f"dataset: {name!r} is a link into {target}, where it is not")
     found = _volumes(file)
     if not found:
         inside = sorted(file)

@@ -1,7 +1,7 @@
 """What the attributes of an HDF5 dataset say: names of axes, voxel size, and place.
 
-CREMI and funlib write `resolution` (or `voxel_size`) and `offset`, in nm or in `units`, in the order
-of the array's axes; Fiji writes `element_size_um`, ilastik `axistags`, netCDF dimension scales.
+CREMI and funlib write `resolution` (or `voxel_size`) and `offset`, in nm or in `units`, ordered as
+the array's axes. Fiji writes `element_size_um`, ilastik `axistags`, netCDF dimension scales.
 """
 
 import json
@@ -53,9 +53,7 @@ def _axistags(array: Any) -> list[dict[str, Any]]:
 
 def _dimension_names(array: Any) -> list[str]:
     """Return the labels of the dimensions, or the names of the scales attached to them."""
-    return [
-        dim.label or (dim[0].name.rsplit("/", 1)[-1] if len(dim) else "") for dim in array.dims
-    ]
+    return [dim.label or (dim[0].name.rsplit("/", 1)[-1] if len(dim) else "") for dim in array.dims]
 
 
 def _named(array: Any) -> dict[str, tuple[str, ...]]:
@@ -174,7 +172,7 @@ def voxel_nm(array: Any, axes: Sequence[int]) -> Voxel | None:
     if len(tags) == array.ndim and all(tags[axis] > 0 for axis in axes):
         got = ", ".join(f"{tags[axis]:g}" for axis in axes)
         raise VolumeError(
-            f"voxel size: got {got} (z, y, x) without a unit in axistags, wanted one in nm: {_FLAGS}"
+            f"voxel size: got {got} (z, y, x) in axistags, without a unit, wanted nm: {_FLAGS}"
         )
     return None
 

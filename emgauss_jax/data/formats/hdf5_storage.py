@@ -1,4 +1,4 @@
-"""What an HDF5 file holds of a dataset: HDF5 itself reads the fill value where nothing is stored."""
+"""What an HDF5 file holds of a dataset; HDF5 reads the fill value where nothing is stored."""
 
 import contextlib
 import math
@@ -65,9 +65,7 @@ def _stored(array: Any) -> np.ndarray:
     return stored
 
 
-def absent_counter(
-    array: Any, axes: Sequence[int]
-) -> Callable[[Slices], tuple[int, int]] | None:
+def absent_counter(array: Any, axes: Sequence[int]) -> Callable[[Slices], tuple[int, int]] | None:
     """Return a function that counts the chunks of a box: (absent, all); None: it has no chunks.
 
     Args:

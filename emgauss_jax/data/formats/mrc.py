@@ -59,8 +59,8 @@ def _voxels(content: np.ndarray, fields: np.void) -> tuple[np.ndarray, tuple[str
     extra = content.size - start - size
     if extra < 0:
         raise VolumeError(
-            f"got {content.size:,} bytes, wanted {start + size:,} for {shape} voxels of {dtype.name}: "
-            "the file is truncated"
+            f"got {content.size:,} bytes, wanted {start + size:,} for {shape} voxels of "
+            f"{dtype.name}: the file is truncated"
         )
     notes = ()
     if extra:
@@ -76,7 +76,9 @@ def _header_notes(fields: np.void) -> tuple[str, ...]:
         stored = "".join("zyx"[order.index(axis)] for axis in range(3))
         notes.append(f"axes are stored as {stored} (mapc, mapr, maps) and turned to zyx")
     if mrc_header.has_two_places(fields):
-        notes.append("the origin counts, not nxstart, nystart and nzstart, which the header has too")
+        notes.append(
+            "the header has an origin, which counts, and nxstart, nystart, nzstart, which do not"
+        )
     if mrc_header.voxel_nm(fields) == (0.1, 0.1, 0.1):
         notes.append("the voxel size is 1 angstrom each way, as programs write that do not know it")
     return tuple(notes)

@@ -28,8 +28,8 @@ def _sample(voxels: np.ndarray) -> list[np.ndarray]:
     """Cut the middle out of some sections; voxels: [S, R, C], uint8."""
     count = voxels.shape[0]
     picked = sorted(set(np.linspace(0, count - 1, min(count, _SECTIONS)).astype(int).tolist()))
-    parts = [slice(max(0, (n - _EDGE) // 2), max(0, (n - _EDGE) // 2) + _EDGE) for n in voxels.shape]
-    return [np.array(voxels[section, parts[1], parts[2]]) for section in picked]
+    top, left = (max(0, (length - _EDGE) // 2) for length in voxels.shape[1:])
+    return [np.array(voxels[k, top : top + _EDGE, left : left + _EDGE]) for k in picked]
 
 
 def _mean_jump(sample: list[np.ndarray]) -> float | None:
@@ -54,7 +54,7 @@ def _by_extremes(sample: list[np.ndarray], low: float, high: float) -> bool | No
     if low < 0 and high < 128:
         fits = all(low <= image.min() and image.max() <= high for image in signed)
         return False if fits else None
-    if low >= 0 and 128 <= high and math.isfinite(high):
+    if low >= 0 and high >= 128 and math.isfinite(high):
         fits = all(low <= image.min() and image.max() <= high for image in sample)
         return True if fits else None
     return None

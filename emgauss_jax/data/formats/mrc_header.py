@@ -1,4 +1,4 @@
-"""The header of an MRC file: byte order, axes, voxel size and place, also where a program left them odd.
+"""The header of an MRC file: byte order, axes, voxel size and place, and what is odd about them.
 
 `fields` below is a record of mrcfile's HEADER_DTYPE, in the byte order of the file. The axes of the
 voxels are sections, rows and columns; `mapc`, `mapr` and `maps` say which of x, y, z each is.
@@ -61,7 +61,7 @@ def parse(raw: bytes, dtype: np.dtype) -> Header:
     if order != stated:
         word = "little" if order == "<" else "big"
         notes.append(
-            f"machine stamp {stamp.hex(' ')}: read as {word}-endian, in which the header makes sense"
+            f"machine stamp {stamp.hex(' ')}: read as {word}-endian, as the header makes sense"
         )
     if not named:
         notes.append("the header lacks MAP: read as an old one, whose origin is not looked at")
@@ -107,7 +107,7 @@ def stored_shape(fields: Any) -> tuple[int, ...]:
     """
     columns, rows, sections, depth = (int(fields[name]) for name in ("nx", "ny", "nz", "mz"))
     if min(columns, rows, sections) < 0 or fields["nsymbt"] < 0:
-        raise VolumeError(f"MRC header: got nx, ny, nz {columns}, {rows}, {sections}, wanted none < 0")
+        raise VolumeError(f"MRC nx, ny, nz: got {columns}, {rows}, {sections}, wanted none < 0")
     if 401 <= fields["ispg"] <= 630 and depth != sections:
         raise VolumeError(
             f"got a stack of volumes, {sections} sections in volumes of {depth}, wanted one volume"
@@ -126,7 +126,7 @@ def axis_order(fields: Any) -> tuple[int, int, int]:
         return 0, 1, 2
     if sorted(stored) != [1, 2, 3]:
         raise VolumeError(
-            f"MRC axes mapc, mapr, maps: got {stored[::-1]}, wanted 1 (x), 2 (y) and 3 (z) once each"
+            f"MRC axes mapc, mapr, maps: got {stored[::-1]}, wanted 1 (x), 2 (y), 3 (z)"
         )
     return tuple(stored.index(axis) for axis in (3, 2, 1))
 
@@ -144,8 +144,8 @@ def voxel_nm(fields: Any) -> Voxel | None:
     if min(grid) <= 0 or not all(math.isfinite(length) and length > 0 for length in cell):
         return None
     # in the file's float32, so that 52.5 angstrom are 5.25 nm
-    sizes = [np.float32(length) / np.float32(count) for length, count in zip(cell, grid, strict=True)]
-    return tuple(to_nm(float(size), "angstrom") for size in sizes)
+    sizes = np.array(cell, np.float32) / np.array(grid, np.float32)
+    return tuple(to_nm(size, "angstrom") for size in sizes.tolist())
 
 
 def _origin_nm(fields: Any) -> Voxel:

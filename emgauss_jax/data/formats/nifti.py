@@ -128,6 +128,19 @@ def _voxels(image: Any, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     return voxels, () if is_plain else (f"decompressed into memory: {needed / 2**20:,.1f} MiB",)
 
 
+def _scaled(reader: Reader, slope: float, inter: float) -> tuple[Reader, tuple[str, ...]]:
+    """Scale the voxels as the header says, and say so; most headers leave them as they are."""
+    if (slope, inter) == (1.0, 0.0):
+        return reader, ()
+    dtype = np.result_type(reader.dtype, np.float32)
+
+    def read(box: Slices) -> np.ndarray:
+        return (reader.read(box) * slope + inter).astype(dtype)
+
+    note = f"voxels are scaled as the header says, times {slope:g} plus {inter:g}, to {dtype}"
+    return reader._replace(dtype=dtype, read=read), (note,)
+
+
 def read(path: Path, dataset: str) -> Reader:
     """Open a NIfTI file, memory-mapped; a compressed one is read into memory.
 
@@ -143,17 +156,11 @@ def read(path: Path, dataset: str) -> Reader:
     image = _nibabel().load(path)
     voxels, notes = _voxels(image, path)
     reader = array_reader(voxels.T, lambda axes: _voxel_nm(image.header))
-    notes += _shear_note(image.header)
-    slope, inter = (float(value) for value in (image.dataobj.slope, image.dataobj.inter))
-    if (slope, inter) != (1.0, 0.0):
-        dtype = np.result_type(voxels.dtype, np.float32)
-
-        def read_scaled(box: Slices) -> np.ndarray:
-            return (reader.read(box).astype(dtype) * slope + inter).astype(dtype)
-
-        note = f"voxels are scaled as the header says, times {slope:g} plus {inter:g}, to {dtype}"
-        reader, notes = reader._replace(dtype=dtype, read=read_scaled), (*notes, note)
-    return reader._replace(place=lambda voxel: _place(image.header, voxel), notes=notes)
+    reader, scaled = _scaled(reader, float(image.dataobj.slope), float(image.dataobj.inter))
+    return reader._replace(
+        place=lambda voxel: _place(image.header, voxel),
+        notes=(*notes, *_shear_note(image.header), *scaled),
+    )
 
 
 def create(path: Path, layout: Layout) -> Writer:

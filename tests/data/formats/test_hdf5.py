@@ -136,7 +136,7 @@ def test_element_size_makes_pixels_square(tmp_path, stored):
         ({"resolution": VOXEL, "element_size_um": (0.03, 0.0045, 0.00525)}, r"40.0.*30.0"),
         ({"resolution": VOXEL, "voxel_size": (41, 4.5, 5.25)}, r"40.0.*41.0"),
         ({"resolution": VOXEL, "units": "pixel"}, f"unit 'pixel'.*{FLAG}"),
-        (_tags("zyx", VOXEL), f"got 40, 4.5, 5.25 .z, y, x. without a unit.*{FLAG}"),
+        (_tags("zyx", VOXEL), f"got 40, 4.5, 5.25 .z, y, x. in axistags, without a unit.*{FLAG}"),
         (_tags("zyx", (0, 0, 0)), f"got no voxel size.*{FLAG}"),
         ({"resolution": (40.0, 0.0, 5.25)}, f"got no voxel size.*{FLAG}"),
         ({"resolution": (np.nan, 4.5, 5.25)}, f"got no voxel size.*{FLAG}"),
@@ -223,7 +223,7 @@ def test_a_virtual_dataset(tmp_path):
         file.create_virtual_dataset("raw", parts)
     np.testing.assert_array_equal(open_volume(tmp_path / "v.h5", voxel_nm=VOXEL)[:], ARRAY[:2])
     (tmp_path / "part1.h5").unlink()
-    with pytest.raises(ValueError, match="1 of its 2 files are not there, the first is part1.h5"):
+    with pytest.raises(ValueError, match=r"1 of its 2 files are not there, the first is part1.h5"):
         open_volume(tmp_path / "v.h5", voxel_nm=VOXEL)
 
 
@@ -245,7 +245,9 @@ def test_labels_beside_are_not_chosen_between(tmp_path):
     path = _h5(tmp_path / "v.h5", name="raw", attrs={"resolution": VOXEL})
     with h5py.File(path, "r+") as file:
         file["volumes/labels"] = ARRAY.astype(np.uint64)
-    with pytest.raises(ValueError, match=r"dataset: got '', wanted one of \['raw', 'volumes/labels'\]"):
+    with pytest.raises(
+        ValueError, match=r"dataset: got '', wanted one of \['raw', 'volumes/labels'\]"
+    ):
         open_volume(path)
     np.testing.assert_array_equal(open_volume(path, dataset="raw")[:], ARRAY)
     with pytest.raises(ValueError, match="dtype: got uint64"):
@@ -257,11 +259,11 @@ def test_a_filter_that_is_missing(tmp_path):
         plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         plist.set_filter(311, h5py.h5z.FLAG_OPTIONAL)  # of no known filter
         file.create_dataset("raw", data=ARRAY, chunks=(5, 7, 9), dcpl=plist)
-    with pytest.raises(ValueError, match="HDF5 filter 311 .* is missing: pip install hdf5plugin"):
+    with pytest.raises(ValueError, match=r"HDF5 filter 311 .* is missing: pip install hdf5plugin"):
         open_volume(tmp_path / "v.h5", voxel_nm=VOXEL)
 
 
 @pytest.mark.parametrize("array", [np.zeros((2, 3, 4), "u1,f4"), np.full((2, 3, 4), b"text")])
 def test_other_dtypes(tmp_path, array):
-    with pytest.raises(ValueError, match="dtype: got .*, wanted one of int8"):
+    with pytest.raises(ValueError, match=r"dtype: got .*, wanted one of int8"):
         open_volume(_h5(tmp_path / "v.h5", array), voxel_nm=VOXEL)

@@ -179,7 +179,9 @@ def test_hdf5_voxel_size(tmp_path, shape):
     with h5py.File(tmp_path / "v.h5", "r+") as file:
         file["volumes/raw"].attrs["resolution"] = (1.0,) * (len(shape) - 3) + VOXEL
         file["volumes/raw"].attrs["offset"] = (400.0, 0.0, 0.0)
-    with pytest.raises(ValueError, match=r"resolution \(40.0, .* element_size_um \(30.0, 2.0, 1.0\)"):
+    with pytest.raises(
+        ValueError, match=r"resolution \(40.0, .* element_size_um \(30.0, 2.0, 1.0\)"
+    ):
         open_volume(tmp_path / "v.h5")
     with h5py.File(tmp_path / "v.h5", "r+") as file:
         del file["volumes/raw"].attrs["element_size_um"]
