@@ -74,9 +74,15 @@ def _converted(reader: Reader) -> Callable[[Slices], np.ndarray]:
     return lambda box: np.asarray(reader.read(box)).astype(np.uint8) * np.uint8(255)
 
 
+def _suffix_of(path: Path) -> str:
+    """Return the suffix that names the format: ".nii.gz" of "x.nii.gz", ".tif" of "x.ome.tif"."""
+    two = "".join(path.suffixes[-2:]).lower()
+    return two if two in BY_SUFFIX else path.suffix.lower()
+
+
 def _format_of(path: Path) -> Format:
     """Tell the format of an existing file or folder."""
-    by_suffix = BY_SUFFIX.get(path.suffix.lower())
+    by_suffix = BY_SUFFIX.get(_suffix_of(path))
     if path.is_dir():
         for name, form in BY_CONTENTS.items():
             if (path / name).is_file():
@@ -96,7 +102,7 @@ def open_volume(
     """Open a volume, reading its metadata only.
 
     Args:
-      path: TIFF, OME-Zarr or zarr, N5, precomputed, HDF5, MRC or NPY.
+      path: TIFF, OME-Zarr or zarr, N5, precomputed, HDF5, MRC, NIfTI or NPY.
       dataset: an array or level inside the container; "" is the format's own default.
       voxel_nm: (z, y, x), nm; overrides the voxel size in the file.
 
@@ -136,11 +142,15 @@ def open_volume(
 
 def _format_for(path: Path, wanted: str | None) -> Format:
     """Choose the format of a path to be written."""
-    suffix = path.suffix.lower()
+    suffix = _suffix_of(path)
     form = BY_NAME.get(wanted) if wanted else BY_SUFFIX.get(suffix)
     if form is None:
-        known = ", ".join(BY_NAME if wanted else BY_SUFFIX)
+        written = [each for each, owner in BY_SUFFIX.items() if each in owner.suffixes]
+        known = ", ".join(BY_NAME if wanted else written)
         raise InputError(f"{path}: format: got {wanted or path.suffix!r}, wanted one of {known}")
+    if suffix in form.read_suffixes:
+        wanted_suffixes = ", ".join(form.suffixes)
+        raise InputError(f"{path}: got {suffix}, which is only read, wanted {wanted_suffixes}")
     # a folder is recognised by the files in it, a file by its suffix alone
     nameless_folder = suffix not in BY_SUFFIX and form.contents
     if suffix not in form.suffixes and not nameless_folder:

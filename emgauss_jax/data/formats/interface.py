@@ -132,6 +132,7 @@ class Format(NamedTuple):
     create: Callable[[Path, Layout], Writer]  # (path, layout), the path does not exist yet
     output_suffix: str  # of the output for an input of this format; must store a voxel size
     contents: tuple[str, ...] = ()  # files by which a folder is recognised; () for a single file
+    read_suffixes: tuple[str, ...] = ()  # of further files, which are read and never written
     dtypes: tuple[str, ...] = DTYPES  # that it can store
     # (path, layout, create=...) -> a zyx tensorstore for every level, written by many processes in
     # boxes of whole chunks; None where one process writes the file
@@ -175,23 +176,29 @@ def spatial_axes(shape: Sequence[int], names: Sequence[str] = ()) -> tuple[int, 
     return tuple(kept)
 
 
-def array_reader(array: Any, voxel_nm: Callable[[tuple[int, ...]], Voxel | None]) -> Reader:
+def array_reader(
+    array: Any,
+    voxel_nm: Callable[[tuple[int, ...]], Voxel | None],
+    names: Sequence[str] = (),
+) -> Reader:
     """Wrap anything that is sliced like an array as a Reader.
 
     Args:
       array: numpy memmap, h5py dataset or the like, axes in stored order.
       voxel_nm: called with the indices of the z, y, x axes.
+      names: a name for each axis, or empty.
 
     Returns:
-      The reader, singleton axes dropped.
+      The reader, axes z, y, x, singleton axes dropped.
     """
-    axes = spatial_axes(array.shape)
+    axes = spatial_axes(array.shape, names)
+    order = [sorted(axes).index(axis) for axis in axes]
 
     def read(box: Slices) -> np.ndarray:
         index = [0] * len(array.shape)
         for axis, part in zip(axes, box, strict=True):
             index[axis] = part
-        return array[tuple(index)]
+        return np.transpose(array[tuple(index)], order)
 
     shape = tuple(array.shape[axis] for axis in axes)
     return Reader(shape, array.dtype, lambda: voxel_nm(axes), read)

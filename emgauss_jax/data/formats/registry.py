@@ -7,6 +7,7 @@ from emgauss_jax.data.formats import (
     hdf5,
     mrc,
     n5,
+    nifti,
     npy,
     ome_zarr,
     precomputed,
@@ -20,6 +21,7 @@ FORMATS = (
     ome_zarr.ZARR2,
     precomputed.FORMAT,
     n5.FORMAT,
+    nifti.FORMAT,
     hdf5.FORMAT,
     mrc.FORMAT,
     npy.FORMAT,
@@ -27,8 +29,8 @@ FORMATS = (
 
 BY_NAME = {form.name: form for form in FORMATS}
 BY_SUFFIX = {
-    suffix: next(each for each in FORMATS if suffix in each.suffixes)
+    suffix: next(each for each in FORMATS if suffix in each.suffixes + each.read_suffixes)
     for form in FORMATS
-    for suffix in form.suffixes
+    for suffix in form.suffixes + form.read_suffixes
 }
 BY_CONTENTS = {name: form for form in FORMATS for name in form.contents}
