@@ -24,10 +24,13 @@ def test_samplings():
 
 
 def test_planes_are_evenly_spaced_where_slices_are_not():
-    """In nm; what an output is told of them are input-slice units."""
-    gaps = np.array([30, 50, 20, 60.0])
-    depths = ",".join(map(str, np.append(0, np.cumsum(gaps))))
-    changes = {"data__simulate_factor": 0, "data__phantom_shape": (5, 32, 28), "data__z_nm": depths}
+    """In nm, from the first slice of the crop; what is drawn is told input-slice units."""
+    changes = {
+        "data__simulate_factor": 0,
+        "data__phantom_shape": (7, 32, 28),
+        "data__z_nm": "0,70,100,150,170,230,299",
+        "data__crop": "1:6,:,:",  # gaps of 30, 50, 20 and 60
+    }
     observed = prepare(tiny(**changes)).observed
     grid = isotropic(observed)
     assert grid.voxel_nm == (10, 10, 10) and len(grid.z) == 17
