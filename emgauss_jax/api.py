@@ -19,6 +19,7 @@ from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import Place
 from emgauss_jax.data.handles import check_absent
 from emgauss_jax.data.simulate import parse_crop
+from emgauss_jax.data.slice_depths import cut_depths, depths_text
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.evaluation.compare import evaluate_volumes
 from emgauss_jax.evaluation.run_report import report_fits
@@ -311,6 +312,8 @@ def _prepared(stack: Any, voxel_nm: Any, config: Any, overrides: dict[str, Any])
     loaded = load_config(str(config)) if isinstance(config, str | os.PathLike) else config
     if not isinstance(loaded, ConfigDict):
         raise InputError(f"config: got {loaded!r}, wanted a name, a path or a loaded config")
+    if "data__z_nm" in overrides:
+        overrides = overrides | {"data__z_nm": depths_text(overrides["data__z_nm"])}
     run = _opened(stack, voxel_nm, changed(loaded, overrides))
     for warning in summarise(run.observed).warnings:
         warnings.warn(warning, stacklevel=3)  # at the caller of `fit` or `reconstruct`
@@ -326,9 +329,11 @@ def _opened(stack: Any, voxel_nm: Any, settings: ConfigDict) -> Run:
         raise InputError(f"data__dataset: got {settings.data.dataset!r} for an array, wanted none")
     # A copy of its crop: the caller may change the array, or close what it lies in.
     box = parse_crop(settings.data.crop, volume.shape)
-    start = [count * nm for count, nm in zip(box.start, volume.voxel_nm, strict=True)]
-    own = dataclasses.replace(volume, array=volume[box.slices], place=volume.place.moved(start))
-    return prepare(changed(settings, {"data__crop": ""}), volume=own)
+    cut = {"data__crop": ""}
+    if given := getattr(settings.data, "z_nm", ""):  # a config may be older than the setting
+        cut["data__z_nm"] = cut_depths(given, volume.shape[0], box)
+    own = dataclasses.replace(volume, array=volume[box.slices])
+    return prepare(changed(settings, cut), volume=own)
 
 
 def _fitted(run: Run, progress: Callable[[Progress], bool | None] | None) -> Fit:

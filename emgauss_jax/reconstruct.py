@@ -3,7 +3,8 @@
 python -m emgauss_jax.reconstruct --workdir=DIR --output=PATH [--factor=F | --z_voxel_nm=F | --z=..]
     [--uncertainty=PATH] [--cluster=local|slurm --workers=N [--gpus=N] | --hosts=COUNT,INDEX|auto]
     [--input=ANOTHER_VOLUME [--input_voxel_nm=50,5,5] [--input_dataset=NAME]
-    [--input_simulate_factor=K] [--input_missing=7,12] [--input_detect_missing]]
+    [--input_simulate_factor=K] [--input_missing=7,12] [--input_detect_missing]
+    [--input_z_nm=0,45,101.5]]
 """
 
 import contextlib
@@ -39,6 +40,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("input_simulate_factor", 0, "k: keep every k-th slice of it.")
     flags.DEFINE_list("input_missing", None, "Its missing or damaged slices, counted from 0.")
     flags.DEFINE_bool("input_detect_missing", False, "Look for damaged ones, list and leave out.")
+    flags.DEFINE_string("input_z_nm", "", "Depths of its slices, nm, or a file of them.")
     flags.DEFINE_string("uncertainty", None, "A second volume: standard errors, float32.")
     flags.DEFINE_float("factor", None, "Output planes for every observed slice.")
     flags.DEFINE_float("z_voxel_nm", None, "Distance of the output planes, nm.")
@@ -54,7 +56,7 @@ def unseen_of_flags(values: Any) -> UnseenVolume | None:
     """
     names = (
         "input_voxel_nm", "input_dataset", "input_simulate_factor", "input_missing",
-        "input_detect_missing",
+        "input_detect_missing", "input_z_nm",
     )  # fmt: skip
     if not values.input:
         given = [name for name in names if values[name].value]
@@ -70,7 +72,9 @@ def unseen_of_flags(values: Any) -> UnseenVolume | None:
         raise InputError(f"input_voxel_nm: got {sizes}, wanted three numbers (z, y, x)")
     factor = values.input_simulate_factor
     missing = command.whole_numbers("input_missing", values.input_missing)
-    return UnseenVolume(values.input, values.input_dataset, voxel_nm, factor, missing)
+    return UnseenVolume(
+        values.input, values.input_dataset, voxel_nm, factor, missing, values.input_z_nm
+    )
 
 
 def check_outputs(output: str, uncertainty: str) -> None:

@@ -22,7 +22,7 @@ from emgauss_jax.execution.memory import estimate
 from emgauss_jax.pipeline.fitting import fitting_of
 from emgauss_jax.pipeline.input_summary import further_lines, summarise
 from emgauss_jax.pipeline.output_grid import isotropic
-from emgauss_jax.pipeline.run import Run, leave_out_damaged, prepare
+from emgauss_jax.pipeline.run import Run, leave_out_damaged, prepare, with_depths
 from emgauss_jax.storage.run_dir import (
     HOSTS,
     LOCK,
@@ -65,7 +65,7 @@ def train_and_evaluate(
       InputError: for every input that cannot be used; nothing has been overwritten.
       FitError: the fit failed, with the step.
     """
-    executor = executor or alone()
+    executor, config = executor or alone(), with_depths(config)
     if not executor.leads:
         executor.wait("workdir", lambda: () if is_begun(workdir, config) else (0,))
         return finish(prepare(config, workdir), workdir, executor)

@@ -23,6 +23,8 @@ from emgauss_jax.data.intensity import (
 )
 from emgauss_jax.data.phantom import VOXEL_NM, tissue
 from emgauss_jax.data.simulate import Plan, degrade_plan, parse_crop, plan_part, read_observed
+from emgauss_jax.data.slice_depths import knots, read_depths, spacing_notes
+from emgauss_jax.data.square_pixels import squared
 from emgauss_jax.data.tiling import Box, block_grid
 from emgauss_jax.data.volume import is_chunked, open_volume, output_suffix
 
@@ -44,6 +46,8 @@ class SliceStack:
     suffix: str  # of an output in the same format
     format: str | None  # of that output, where the suffix fits several
     absent: tuple[int, int] = (0, 0)  # chunks of the crop that are not stored, and all of them
+    # f64[K], nm from the first slice of the volume; None: the slices are evenly spaced
+    depths_nm: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -89,7 +93,8 @@ class SliceStack:
     def corner(self) -> Place:
         """Where the first voxel of the crop lies, one of the volume's own."""
         start = zip(self.box.start, self.volume.voxel_nm, strict=True)
-        return self.volume.place.moved([count * nm for count, nm in start])
+        z, y, x = (count * nm for count, nm in start)
+        return self.volume.place.moved((z if self.depths_nm is None else self.depths_nm[0], y, x))
 
     def place_at(self, z: float) -> Place:
         """Tell where the first px of a plane lies.
@@ -97,6 +102,9 @@ class SliceStack:
         Args:
           z: depth of the plane, input-slice units; the first slice lies at `first`.
         """
+        if self.depths_nm is not None:
+            nm, slices = knots(self.depths_nm, self.plan.valid)
+            return self.corner.moved((np.interp(z - self.first, slices, nm) - nm[0], 0.0, 0.0))
         planes = self.plan.sources[0]  # a slice lies in the middle of the planes that it shows
         middle = (planes[0] + planes[-1]) / 2 * self.volume.voxel_nm[0]
         return self.corner.moved((middle + (z - self.first) * self.voxel_nm[0], 0.0, 0.0))
@@ -109,11 +117,13 @@ class SliceStack:
         """
         z, y, x = self.box.start
         start = (z, y + box.start[1], x + box.start[2])
+        depths = self.depths_nm
         return dataclasses.replace(
             self,
             box=Box(start, (self.plan.depth, *box.shape[1:])),
             plan=plan_part(self.plan, box.start[0], box.stop[0]),
             first=self.first + box.start[0],
+            depths_nm=depths if depths is None else depths[box.slices[0]],
         )
 
     def reference(self) -> np.ndarray:
@@ -149,7 +159,10 @@ def open_stack(
 
 
 def open_unmeasured(config: Any, volume: Any = None) -> SliceStack:
-    """Open a volume without reading voxels: its range of grey levels is not measured yet."""
+    """Open a volume without reading voxels: its range of grey levels is not measured yet.
+
+    The crop counts voxels of the file; px that are not square become so after it.
+    """
     volume = _open(config) if volume is None else volume
     if not config.simulate_factor:
         refuse_size_of_ones(volume)
@@ -158,10 +171,28 @@ def open_unmeasured(config: Any, volume: Any = None) -> SliceStack:
     plan = degrade_plan(
         box.shape[0], config.simulate_factor, config.degradation, tuple(config.missing)
     )
-    z_nm, y_nm, x_nm = volume.voxel_nm
-    spacing = (z_nm * max(plan.factor, 1), y_nm, x_nm)
-    suffix = output_suffix(volume)
-    return SliceStack(volume, box, plan, 0, IntensityRange(0.0, 255.0), spacing, suffix, form)
+    distance, depths = volume.voxel_nm[0] * max(plan.factor, 1), _depths(config, volume, box)
+    if depths is not None:
+        # those of a saved fit are there already
+        notes = tuple(dict.fromkeys((*volume.notes, *spacing_notes(depths, distance))))
+        volume, distance = dataclasses.replace(volume, notes=notes), float(np.diff(depths).mean())
+    volume, box = squared(volume, box, distance)
+    spacing = (distance, *volume.voxel_nm[1:])
+    suffix, unknown = output_suffix(volume), IntensityRange(0.0, 255.0)
+    return SliceStack(volume, box, plan, 0, unknown, spacing, suffix, form, depths)
+
+
+def _depths(config: Any, volume: Any, box: Box) -> np.ndarray | None:
+    """Read the depths of the slices of a crop, where a config has them."""
+    given = getattr(config, "z_nm", "")  # a config may be older than the setting
+    if not given.strip():
+        return None
+    if config.simulate_factor:
+        raise InputError(
+            f"data.z_nm: got it with simulate_factor {config.simulate_factor}, wanted one of them: "
+            "the planes of an isotropic volume are evenly spaced"
+        )
+    return read_depths(given, volume.shape[0])[box.slices[0]]
 
 
 def with_chunks_counted(observed: SliceStack, config: Any) -> SliceStack:
@@ -248,7 +279,7 @@ def whole_factor(observed: SliceStack) -> int:
 
 def why_axes_differ(observed: SliceStack) -> str:
     """Say why lateral images cannot resemble xz and yz planes; "" if they can."""
-    z_nm, y_nm, x_nm = observed.voxel_nm
-    if whole_factor(observed) >= 2 and np.isclose(y_nm, x_nm, rtol=1e-3):  # float32 headers
+    if whole_factor(observed) >= 2:
         return ""
-    return f"voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm, wanted y = x and z 1.5 times y or more"
+    z_nm, y_nm, x_nm = observed.voxel_nm
+    return f"voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm, wanted z 1.5 times y or more"

@@ -11,6 +11,7 @@ from emgauss_jax.data.formats.interface import AT_ORIGIN, Place
 from emgauss_jax.data.handles import check_absent
 from emgauss_jax.data.intensity import IntensityRange
 from emgauss_jax.data.simulate import degrade_plan
+from emgauss_jax.data.slice_depths import depths_text
 from emgauss_jax.pipeline.fitting import fitting_of
 from emgauss_jax.pipeline.region import FitStore
 from emgauss_jax.pipeline.run import Run, prepare
@@ -30,7 +31,9 @@ def save_fit(path: pathlib.Path, run: Run, store: FitStore) -> None:
     tree, about = store.pack()
     observed, config = run.observed, plain(run.config)
     volume, corner = observed.volume, observed.corner
-    config["data"] |= {"path": str(observed.volume.path), "crop": ""}  # the slices are the crop's
+    depths = "" if observed.depths_nm is None else depths_text(observed.depths_nm)
+    # the slices are the crop's
+    config["data"] |= {"path": str(volume.path), "crop": "", "z_nm": depths}
     about |= {
         "config": config,
         "grey_range": dataclasses.asdict(observed.grey_range),

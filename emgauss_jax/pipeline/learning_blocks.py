@@ -37,7 +37,7 @@ def open_volumes(run: Run) -> list[SliceStack]:
     config, volumes = run.config, [run.observed]
     for path in config.data.paths:
         data = config.data.copy_and_resolve_references().unlock()
-        data.update(path=str(path), crop="", missing=())
+        data.update(path=str(path), crop="", missing=(), z_nm="", series=-1)
         volumes.append(with_chunks_counted(open_unmeasured(data), data))
     for path, volume in zip((config.data.path, *config.data.paths), volumes, strict=True):
         why_not = _why_not_learn(volume, whole_factor(run.observed), run.grid.size)

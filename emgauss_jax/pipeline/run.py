@@ -9,6 +9,7 @@ import numpy as np
 
 from emgauss_jax.data.damaged_slices import Damaged, find_damaged
 from emgauss_jax.data.intensity import IntensityRange
+from emgauss_jax.data.slice_depths import written_out
 from emgauss_jax.data.stack import (
     SliceStack,
     open_stack,
@@ -65,6 +66,20 @@ def leave_out_damaged(config: Any) -> tuple[Any, list[Damaged]]:
     changed = config.copy_and_resolve_references()
     changed.data.missing = tuple(sorted({*config.data.missing, *(each.index for each in found)}))
     return changed, found
+
+
+def with_depths(config: Any) -> Any:
+    """Write the depths of a file that `data.z_nm` names into a copy: the file may change later.
+
+    Raises:
+      InputError: there is no such file, or it holds something else.
+    """
+    given = getattr(config.data, "z_nm", "")  # a config may be older than the setting
+    if not given.strip():
+        return config
+    changed = config.copy_and_resolve_references()
+    changed.data.z_nm = written_out(given)
+    return changed
 
 
 def prepare(

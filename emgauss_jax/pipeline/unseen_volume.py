@@ -22,6 +22,7 @@ class UnseenVolume(NamedTuple):
     voxel_nm: tuple[float, ...] = (0.0, 0.0, 0.0)  # z, y, x; needed only where the file has none
     simulate_factor: int = 0  # k: keep every k-th slice of it
     missing: tuple[int, ...] = ()  # its slices that are missing or damaged, counted after that
+    z_nm: str = ""  # depths of its slices where they are unevenly spaced, as `data.z_nm`
     grey_range: IntensityRange | None = None  # its grey levels, once they have been measured
     absent: tuple[int, int] = (0, 0)  # its chunks that are not stored, and all, likewise
 
@@ -72,5 +73,7 @@ def _config_of(config: Any, unseen: UnseenVolume) -> Any:
         simulate_factor=unseen.simulate_factor,
         crop="",
         missing=unseen.missing,
+        z_nm=unseen.z_nm,
+        series=-1,
     )
     return changed

@@ -110,7 +110,6 @@ OBSTACLES = {
     "without a missing neighbour": {"data.missing": (1, 3, 5, 7)},
     "missing slice among averaged": {"data.missing": (3,), "data.degradation": "average"},
     "wanted 18 px": {"data.crop": ":,0:16,:"},
-    "wanted y = x": {"data.voxel_nm": (10.0, 10.0, 12.0)},
     "z 1.5 times": {"data.voxel_nm": (3.0, 10.0, 10.0)},
 }
 

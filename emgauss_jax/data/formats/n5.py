@@ -73,8 +73,8 @@ def _axes(shape: Sequence[int], own: dict[str, Any]) -> Axes:
         return find_axes(shape, sources)
     raise VolumeError(
         f"axes: got {', '.join(names)}, which N5 counts from the fastest axis (z, y, x: "
-        f"{tuple(shape[::-1])}) and Python's zarr from the slowest ({tuple(shape)}); wanted x, y, z, "
-        "or `axis_names` beside it, which counts from the slowest"
+        f"{tuple(shape[::-1])}) and Python's zarr from the slowest ({tuple(shape)}); wanted "
+        "x, y, z, or `axis_names` beside it, which counts from the slowest"
     )
 
 
