@@ -19,7 +19,7 @@ from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import Place
 from emgauss_jax.data.handles import check_absent
 from emgauss_jax.data.simulate import parse_crop
-from emgauss_jax.data.slice_depths import cut_depths, depths_text
+from emgauss_jax.data.slice_depths import cut_depths, depths_text, read_depths
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.evaluation.compare import evaluate_volumes
 from emgauss_jax.evaluation.run_report import report_fits
@@ -330,9 +330,11 @@ def _opened(stack: Any, voxel_nm: Any, settings: ConfigDict) -> Run:
     # A copy of its crop: the caller may change the array, or close what it lies in.
     box = parse_crop(settings.data.crop, volume.shape)
     cut = {"data__crop": ""}
+    start = [count * nm for count, nm in zip(box.start, volume.voxel_nm, strict=True)]
     if given := getattr(settings.data, "z_nm", ""):  # a config may be older than the setting
         cut["data__z_nm"] = cut_depths(given, volume.shape[0], box)
-    own = dataclasses.replace(volume, array=volume[box.slices])
+        start[0] = float(read_depths(given, volume.shape[0])[box.start[0]])
+    own = dataclasses.replace(volume, array=volume[box.slices], place=volume.place.moved(start))
     return prepare(changed(settings, cut), volume=own)
 
 

@@ -179,7 +179,7 @@ def open_unmeasured(config: Any, volume: Any = None) -> SliceStack:
     volume, box = squared(volume, box, distance)
     spacing = (distance, *volume.voxel_nm[1:])
     suffix, unknown = output_suffix(volume), IntensityRange(0.0, 255.0)
-    return SliceStack(volume, box, plan, 0, unknown, spacing, suffix, form, depths)
+    return SliceStack(volume, box, plan, 0, unknown, spacing, suffix, form, depths_nm=depths)
 
 
 def _depths(config: Any, volume: Any, box: Box) -> np.ndarray | None:
