@@ -61,7 +61,7 @@ def parse(raw: bytes, dtype: np.dtype) -> Header:
     if order != stated:
         word = "little" if order == "<" else "big"
         notes.append(
-            f"machine stamp {stamp.hex(' ')}: read as {word}-endian, as the header makes sense"
+            f"machine stamp {stamp.hex(' ')}: read as {word}-endian, which fits the header"
         )
     if not named:
         notes.append("the header lacks MAP: read as an old one, whose origin is not looked at")

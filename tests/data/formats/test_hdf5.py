@@ -123,6 +123,13 @@ def test_sizes_of_a_turned_array(tmp_path, attrs):
     assert volume.shape == ARRAY.shape
 
 
+def test_three_values_for_four_axes_are_those_of_space(tmp_path):
+    attrs = {**RES, "offset": (5.25, 9, 120)}
+    volume = open_volume(_h5(tmp_path / "v.h5", ARRAY.T[:, None], attrs, "xcyz"))
+    assert volume.voxel_nm == VOXEL
+    assert volume.place.centre_nm == pytest.approx((140, 11.25, 7.875))
+
+
 @pytest.mark.parametrize("stored", [(0.04, 0.008, 0.008), (0.008, 0.008, 0.04)])
 def test_element_size_makes_pixels_square(tmp_path, stored):
     """Fiji writes z, y, x whatever the array is; others write the array's own order."""
