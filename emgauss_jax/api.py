@@ -17,7 +17,7 @@ from emgauss_jax.data.array_volume import ArrayVolume, of_array
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.handles import check_absent
 from emgauss_jax.data.simulate import parse_crop
-from emgauss_jax.data.slice_depths import cut_depths, depths_text
+from emgauss_jax.data.slice_depths import depths_text, read_depths
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.evaluation.compare import evaluate_volumes
 from emgauss_jax.evaluation.run_report import report_fits
@@ -305,7 +305,8 @@ def _prepared(stack: Any, voxel_nm: Any, config: Any, overrides: dict[str, Any])
     own = dataclasses.replace(volume, array=volume[box.slices])
     cut = {"data__crop": ""}
     if given := getattr(settings.data, "z_nm", ""):  # a config may be older than the setting
-        cut["data__z_nm"] = cut_depths(given, volume.shape[0], box)
+        depths = read_depths(given, volume.shape[0])
+        cut["data__z_nm"] = depths_text(depths[box.slices[0]])
     return prepare(changed(settings, cut), volume=own)
 
 
