@@ -19,7 +19,7 @@ from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import Place
 from emgauss_jax.data.handles import check_absent
 from emgauss_jax.data.simulate import parse_crop
-from emgauss_jax.data.slice_depths import cut_depths, depths_text, read_depths
+from emgauss_jax.data.slice_depths import depths_text, read_depths
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.evaluation.compare import evaluate_volumes
 from emgauss_jax.evaluation.run_report import report_fits
@@ -332,8 +332,8 @@ def _opened(stack: Any, voxel_nm: Any, settings: ConfigDict) -> Run:
     cut = {"data__crop": ""}
     start = [count * nm for count, nm in zip(box.start, volume.voxel_nm, strict=True)]
     if given := getattr(settings.data, "z_nm", ""):  # a config may be older than the setting
-        cut["data__z_nm"] = cut_depths(given, volume.shape[0], box)
-        start[0] = float(read_depths(given, volume.shape[0])[box.start[0]])
+        depths = read_depths(given, volume.shape[0])[box.slices[0]]
+        cut["data__z_nm"], start[0] = depths_text(depths), float(depths[0])
     own = dataclasses.replace(volume, array=volume[box.slices], place=volume.place.moved(start))
     return prepare(changed(settings, cut), volume=own)
 

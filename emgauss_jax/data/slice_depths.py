@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from emgauss_jax.data.errors import InputError
-from emgauss_jax.data.tiling import Box
 
 WIDE = 3.0  # times the median: a wider gap is told
 WANTED = "depths in nm like 0,45,101.5"
@@ -42,11 +41,6 @@ def depths_text(given: Any) -> str:
 def written_out(given: str) -> str:
     """Put the numbers of `config.data.z_nm` in place of the file that holds them."""
     return depths_text(_numbers(given)[0])
-
-
-def cut_depths(given: str, count: int, crop: Box) -> str:
-    """Cut `config.data.z_nm` of a volume of `count` slices to those of a crop."""
-    return depths_text(read_depths(given, count)[crop.slices[0]])
 
 
 def read_depths(given: str, count: int) -> np.ndarray:
@@ -141,19 +135,28 @@ def spacing_notes(depths: np.ndarray, said_nm: float) -> tuple[str, ...]:
     )
 
 
-def knots(depths: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give depths in nm and in input-slice units between which to interpolate.
-
-    A missing slice has no say: a plane across it lies between valid slices as it does in nm.
+def to_slices(nm: np.ndarray, depths: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Turn nm into input-slice units.
 
     Args:
-      depths: f64[K], nm.
-      valid: bool[K].
+      nm: f64[...], as `depths`.
+      depths: f64[K], nm, of slices 0, 1, 2, ...
+      valid: bool[K]; a plane across missing slices lies between valid ones as it does in nm.
 
     Returns:
-      f64[...] each, nm and slices; the first and the last slice are among them.
+      f64[...], between the first and the last slice.
     """
-    kept = valid.copy()
-    kept[[0, -1]] = True
-    index = np.flatnonzero(kept)
-    return depths[index], index.astype(np.float64)
+    index = _believed(valid)
+    return np.interp(nm, depths[index], index)
+
+
+def to_nm(z: np.ndarray, depths: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Turn input-slice units f64[...] into nm, see `to_slices`."""
+    index = _believed(valid)
+    return np.interp(z, index, depths[index])
+
+
+def _believed(valid: np.ndarray) -> np.ndarray:
+    """Choose the slices whose depths count: the valid ones, the first and the last."""
+    ends = np.isin(np.arange(len(valid)), (0, len(valid) - 1))
+    return np.flatnonzero(valid | ends)

@@ -23,7 +23,7 @@ from emgauss_jax.data.intensity import (
 )
 from emgauss_jax.data.phantom import VOXEL_NM, tissue
 from emgauss_jax.data.simulate import Plan, degrade_plan, parse_crop, plan_part, read_observed
-from emgauss_jax.data.slice_depths import knots, read_depths, spacing_notes
+from emgauss_jax.data.slice_depths import read_depths, spacing_notes, to_nm
 from emgauss_jax.data.square_pixels import squared
 from emgauss_jax.data.tiling import Box, block_grid
 from emgauss_jax.data.volume import is_chunked, open_volume, output_suffix
@@ -103,8 +103,8 @@ class SliceStack:
           z: depth of the plane, input-slice units; the first slice lies at `first`.
         """
         if self.depths_nm is not None:
-            nm, slices = knots(self.depths_nm, self.plan.valid)
-            return self.corner.moved((np.interp(z - self.first, slices, nm) - nm[0], 0.0, 0.0))
+            nm = to_nm(z - self.first, self.depths_nm, self.plan.valid) - self.depths_nm[0]
+            return self.corner.moved((float(nm), 0.0, 0.0))
         planes = self.plan.sources[0]  # a slice lies in the middle of the planes that it shows
         middle = (planes[0] + planes[-1]) / 2 * self.volume.voxel_nm[0]
         return self.corner.moved((middle + (z - self.first) * self.voxel_nm[0], 0.0, 0.0))

@@ -7,7 +7,7 @@ import numpy as np
 
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import Place
-from emgauss_jax.data.slice_depths import knots
+from emgauss_jax.data.slice_depths import to_nm, to_slices
 from emgauss_jax.data.stack import SliceStack
 
 
@@ -54,9 +54,9 @@ def by_factor(observed: SliceStack, factor: float) -> OutputGrid:
     z_nm, y_nm, x_nm = observed.voxel_nm
     count = int(np.floor((observed.shape[0] - 1) * factor + 1e-6)) + 1
     planes = np.arange(count) / factor  # in mean slice distances
-    if observed.depths_nm is not None:
-        nm, slices = knots(observed.depths_nm, observed.plan.valid)
-        planes = np.interp(nm[0] + planes * z_nm, nm, slices)
+    depths = observed.depths_nm
+    if depths is not None:
+        planes = to_slices(depths[0] + planes * z_nm, depths, observed.plan.valid)
     return OutputGrid(planes, (z_nm / factor, y_nm, x_nm))
 
 
@@ -78,8 +78,7 @@ def at_depths(observed: SliceStack, z: Sequence[float]) -> OutputGrid:
     z_nm, y_nm, x_nm = observed.voxel_nm
     places = depths * z_nm
     if observed.depths_nm is not None:
-        nm, slices = knots(observed.depths_nm, observed.plan.valid)
-        places = np.interp(depths, slices, nm)
+        places = to_nm(depths, observed.depths_nm, observed.plan.valid)
     step = float(np.diff(places).mean()) if len(depths) > 1 else z_nm
     return OutputGrid(depths, (step, y_nm, x_nm))
 

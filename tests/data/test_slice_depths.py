@@ -7,11 +7,11 @@ import pytest
 
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.slice_depths import (
-    cut_depths,
     depths_text,
-    knots,
     read_depths,
     spacing_notes,
+    to_nm,
+    to_slices,
     written_out,
 )
 from emgauss_jax.data.stack import open_unmeasured
@@ -48,8 +48,6 @@ def test_from_python():
             depths_text(bad)
     every = np.cumsum(np.random.default_rng(0).uniform(30, 60, 9))
     np.testing.assert_array_equal(read_depths(depths_text(every), 9), every - every[0])
-    cut = cut_depths(depths_text(every), 9, Box((2, 0, 0), (5, 8, 8)))
-    np.testing.assert_allclose(read_depths(cut, 5), every[2:7] - every[2], rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +96,10 @@ def test_what_is_said():
 
 
 def test_a_missing_slice_has_no_say():
-    nm, slices = knots(np.array([0, 30, 100, 110, 160.0]), np.array([0, 1, 0, 1, 1], bool))
-    assert nm.tolist() == [0, 30, 110, 160] and slices.tolist() == [0, 1, 3, 4]
+    depths, valid = np.array([0, 30, 100, 110, 160.0]), np.array([0, 1, 0, 1, 1], bool)
+    nm, z = [0, 15, 30, 70, 100, 110, 135], [0, 0.5, 1, 2, 2.75, 3, 3.5]  # 80 nm from 1 to 3
+    np.testing.assert_allclose(to_slices(np.array(nm), depths, valid), z)
+    np.testing.assert_allclose(to_nm(np.array(z), depths, valid), nm)
 
 
 def opened(path, **changes):
