@@ -54,7 +54,7 @@ def doubts_of_size(voxel_nm: Sequence[float]) -> list[str]:
     z_nm, y_nm, _ = voxel_nm
     found = []
     if _outside(z_nm / y_nm, FACTORS):
-        px = f"{z_nm / y_nm:.3g} px ({z_nm:.6g} nm, px of {y_nm:.6g} nm)"
+        px = f"{z_nm / y_nm:.6g} px ({z_nm:.6g} nm, px of {y_nm:.6g} nm)"
         found.append(f"slices lie {px} apart, usual are {FACTORS[0]:g} to {FACTORS[1]:g} px")
     if any(_outside(nm, LENGTHS_NM) for nm in voxel_nm):
         size = " x ".join(f"{nm:.6g}" for nm in voxel_nm)

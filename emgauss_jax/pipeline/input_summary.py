@@ -76,8 +76,9 @@ def _output(observed: SliceStack, grid: OutputGrid | None) -> str:
     if grid is None:
         return ""
     centre = place_of(observed, grid).centre_nm
-    # to a thousandth of a voxel: half-voxel shifts leave rounding errors
-    away = any(abs(at) > nm / 1000 for at, nm in zip(centre, grid.voxel_nm, strict=True))
+    # Where a format counts from corners, the first voxel's centre lies half a voxel from 0.
+    voxel_nm = observed.volume.voxel_nm
+    away = any(abs(at) > 0.501 * nm for at, nm in zip(centre, voxel_nm, strict=True))
     start = f", starting at {', '.join(f'{at:.6g}' for at in centre)} nm" if away else ""
     return f"; output: {len(grid.z)} planes, voxel {_lengths(grid.voxel_nm)} nm{start}"
 

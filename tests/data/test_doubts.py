@@ -52,13 +52,13 @@ def test_other_sizes_are_sizes(voxel_nm):
         ((12.0, 8.0, 8.0), []),  # 1.5 px
         ((400.0, 8.0, 8.0), []),  # 50 px
         ((5 * ROUNDED, ROUNDED, ROUNDED), []),
-        ((11.9, 8.0, 8.0), ["slices lie 1.49 px (11.9 nm, px of 8 nm) apart"]),
+        ((11.9, 8.0, 8.0), ["slices lie 1.4875 px (11.9 nm, px of 8 nm) apart"]),
         ((8.0, 8.0, 8.0), ["slices lie 1 px"]),
         ((408.0, 8.0, 8.0), ["slices lie 51 px"]),
         ((0.4, 0.08, 0.08), ["voxels of 0.4 x 0.08 x 0.08 nm"]),
         ((0.4, 0.1, 0.09), ["voxels of 0.4 x 0.1 x 0.09 nm"]),
         ((1.1e6, 1e5, 1e5), ["voxels of 1.1e+06 x 100000 x 100000 nm"]),
-        ((40.0, 8e-3, 8e-3), ["slices lie 5e+03 px", "voxels of 40 x 0.008"]),
+        ((40.0, 8e-3, 8e-3), ["slices lie 5000 px", "voxels of 40 x 0.008"]),
     ],
 )
 def test_unusual_lengths_are_doubted(voxel_nm, found):

@@ -73,6 +73,8 @@ def test_one_line_says_what_is_given_and_made(tmp_path):
     given = linear(path, data__voxel_nm=(30.0, 10.0, 10.0), data__missing=(1, 3))
     line = told(given).lines[0]
     assert "6 slices (2 missing) of" in line and "30 x 10 x 10 nm (z, y, x), as given" in line
+    half = dataclasses.replace(open_volume(path), place=Place((20.0, 4.0, 4.0)))  # corner at 0
+    assert "starting" not in summarise(prepare(linear(path), volume=half).observed).lines[0]
     crop = told(linear(path, data__crop="2:6,:,4:28")).lines[0]
     assert crop.endswith("output: 16 planes, voxel 8 x 8 x 8 nm, starting at 80, 0, 32 nm")
 
