@@ -251,8 +251,12 @@ def test_separator_that_is_not_the_stated_one(tmp_path, form, separator, stated,
     volume = open_volume(path, voxel_nm=VOXEL)
     np.testing.assert_array_equal(volume[:], ARRAY)
     assert volume.absent_chunks(np.s_[:]) == (0, 30)
-    first = f"chunks are named {'c' + separator if form == 'zarr3' else ''}0{separator}0{separator}0"
-    assert right == (volume.notes == ()) and all(note.startswith(first) for note in volume.notes)
+    first = (
+        f"chunks are named {'c' + separator if form == 'zarr3' else ''}0{separator}0{separator}0"
+    )
+    assert right == (volume.notes == ()) and all(
+        note.startswith(f"chunks are named {first}, not ") for note in volume.notes
+    )
 
 
 @pytest.mark.parametrize("form", ["zarr2", "zarr3"])
