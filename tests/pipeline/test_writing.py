@@ -6,12 +6,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from emgauss_jax.data.formats.interface import Place
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.pipeline import writing
 from emgauss_jax.pipeline.writing import Draw, cut_tiles, output_phases
 
 SHAPE = (50, 30, 40)
 VALUES = np.random.default_rng(0).integers(1, 255, SHAPE).astype(np.uint8)
+
+
+OBSERVED = SimpleNamespace(shape=(7, *SHAPE[1:]), place_at=lambda z: PLACE)
+PLACE = Place((4.0, 12.0, 20.0))
 
 
 def _phases(path, chunk, shard, slab, format=None, drawn=None):
@@ -23,7 +28,7 @@ def _phases(path, chunk, shard, slab, format=None, drawn=None):
         return VALUES[part.slices]
 
     config = SimpleNamespace(output=SimpleNamespace(chunk=chunk, shard=shard))
-    run = SimpleNamespace(config=config, observed=SimpleNamespace(shape=(7, *SHAPE[1:])))
+    run = SimpleNamespace(config=config, observed=OBSERVED)
     grid = SimpleNamespace(z=np.arange(SHAPE[0], dtype=np.float64), voxel_nm=(8.0, 8.0, 8.0))
     return output_phases(Draw(planes, slab), run, grid, path, np.uint8, format, "planes of it")
 
@@ -56,6 +61,7 @@ def test_every_voxel_is_drawn_once_and_no_file_is_shared(
     assert (drawn == 1).all()
     volume = open_volume(path)
     np.testing.assert_array_equal(volume[:], VALUES)
+    assert volume.place == PLACE
     assert volume.absent_chunks(np.s_[:])[0] == 0
 
 
