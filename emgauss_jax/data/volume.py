@@ -199,9 +199,8 @@ def place_note(format: str, layout: Layout) -> str:
     off = [stored - wanted for stored, wanted in centres]
     if all(abs(nm) < 1e-3 * size for nm, size in zip(off, layout.voxel_nm, strict=True)):
         return ""
-    z, y, x = off
-    off_nm = f"{z:+.4g}, {y:+.4g}, {x:+.4g} nm (z, y, x)"
-    return f"{format} counts whole voxels: the volume lies {off_nm} off"
+    shift = ", ".join(f"{nm:+.4g}" for nm in off)
+    return f"{format} counts whole voxels: the volume lies {shift} nm (z, y, x) off its place"
 
 
 def create_volume(

@@ -14,11 +14,14 @@ from emgauss_jax.data.formats.registry import FORMATS
 from emgauss_jax.data.volume import create_volume, open_volume
 
 # They do not store where a volume lies.
-PLACELESS = {"npy", "tiff", "zarr2", "zarr3", "n5", "precomputed"}
+PLACELESS = {"npy", "tiff"}
 # They store it in whole voxels of their corner.
 WHOLE_VOXELS = {"precomputed"}
 
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 70))
+# not so small that a volume has many files
+CHUNKS = st.tuples(st.integers(3, 12), st.integers(20, 80), st.integers(20, 80))
+FILES = st.tuples(*[st.integers(1, 3)] * 3)  # chunks along the edges of a shard
 # sizes are those of real volumes: a quarter of a nm apart, so that no format's own decimals matter
 SIZES = st.tuples(*[st.integers(2, 400).map(lambda quarters: quarters / 4)] * 3)
 CENTRES = st.tuples(*[st.integers(-400_000, 400_000).map(lambda quarters: quarters / 4)] * 3)
@@ -49,15 +52,16 @@ def test_round_trip(form):
     suffix = ".ome.tif" if form.name == "tiff" else form.suffixes[0]
 
     @settings(max_examples=12, deadline=None, derandomize=True)
-    @given(volumes(form.dtypes))
-    def check(drawn):
+    @given(volumes(form.dtypes), CHUNKS, FILES)
+    def check(drawn, chunk, files):
         array, voxel, place, cuts = drawn
         native = array.dtype.newbyteorder("=")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"v{suffix}"
-            with create_volume(
-                path, array.shape, array.dtype, voxel, format=form.name, place=place
-            ) as writer:
+            asked = {"format": form.name, "place": place, "chunk": chunk}
+            if form.has_shards:
+                asked["shard"] = tuple(a * b for a, b in zip(chunk, files, strict=True))
+            with create_volume(path, array.shape, array.dtype, voxel, **asked) as writer:
                 for box in reversed(_boxes(cuts)):
                     writer[box] = array[box].astype(native)
             volume = open_volume(path, voxel_nm=voxel if form.name == "npy" else None)
@@ -66,6 +70,7 @@ def test_round_trip(form):
             assert volume.dtype == (np.float32 if widened else native)
             assert volume.shape == array.shape
             np.testing.assert_array_equal(volume[:], array)
+            assert volume.absent_chunks(np.s_[:])[0] == 0
             np.testing.assert_allclose(volume.voxel_nm, voxel, rtol=1e-6)
             if form.name not in PLACELESS:
                 far = np.abs(np.subtract(volume.place.centre_nm, place.centre_nm))

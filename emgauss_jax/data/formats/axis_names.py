@@ -22,6 +22,15 @@ class Axes(NamedTuple):
     named: bool  # whether the file says so
     notes: tuple[str, ...] = ()
 
+    @property
+    def turned(self) -> tuple[str, ...]:
+        """Note that the array is transposed, if it is."""
+        stored = sorted(self.zyx)
+        if list(self.zyx) == stored:
+            return ()
+        order = ", ".join("zyx"[self.zyx.index(axis)] for axis in stored)
+        return (f"stored as {order}, as its axes are named: transposed to z, y, x",)
+
 
 def letter_of(name: str | None) -> str:
     """Give z, y, x, c or t for the name of an axis; "" if it says none of these."""

@@ -72,9 +72,9 @@ def _axes(shape: Sequence[int], own: dict[str, Any]) -> Axes:
     if sources:
         return find_axes(shape, sources)
     raise VolumeError(
-        f"axes: got {', '.join(names)}, which N5 counts from the fastest axis (z, y, x: "
-        f"{tuple(shape[::-1])}) and Python's zarr from the slowest ({tuple(shape)}); wanted "
-        "x, y, z, or `axis_names` beside it, which counts from the slowest"
+        f"axes: got {', '.join(names)}, which N5 counts from the fastest axis (shape "
+        f"{tuple(shape[::-1])}) and Python's zarr from the slowest ({tuple(shape)}); wanted them "
+        "as N5 counts, x, y, z, or `axis_names` beside them, which counts from the slowest"
     )
 
 
@@ -141,7 +141,7 @@ def read(path: Path, dataset: str) -> Reader:
     def place(voxel: Voxel) -> Place:
         return stated.place(voxel, factors) if stated else Place()
 
-    notes = (*axes.notes, *(stated.notes if stated else ()))
+    notes = (*axes.notes, *axes.turned, *(stated.notes if stated else ()))
     return chunked_reader(store.T, axes.zyx, voxel_nm, place, notes, _stored(array, store))
 
 

@@ -21,7 +21,7 @@ class Level(NamedTuple):
     entry: dict[str, Any]  # the level's own, under `datasets`
 
     def axes(self, ndim: int) -> list[dict[str, Any]]:
-        """List the axes of an array of `ndim` axes: objects with a name, often type and unit."""
+        """List the axes of an array of `ndim` axes: their names, and maybe types and units."""
         system = _system(self)
         # axes are objects since 0.4, names in 0.3, and implied before
         axes = system["axes"] if system else self.multiscale.get("axes", list("tczyx"[-ndim:]))
@@ -86,7 +86,7 @@ def _applied(
         return scale, shift
     if kind not in ("scale", "translation") or kind not in transform:
         raise VolumeError(
-            f"coordinateTransformations: got {kind} {sorted(transform)}, wanted scale, "
+            f"coordinateTransformations: got {kind} with {sorted(transform)}, wanted scale, "
             "translation, identity or a sequence of them, with their numbers"
         )
     values = np.asarray(transform[kind], np.float64)

@@ -166,9 +166,8 @@ def _plain(attributes: dict[str, Any], order: Order) -> Stated | None:
     name, sizes = next(iter(found.items()), ("offset", None))
     # Paintera's offset is that of a group of levels, and of a centre; funlib's that of a corner
     at_corner = not attributes.get("multiScale")
-    fault = (
-        f"voxel size: got {found}, wanted the same in both" if len(set(found.values())) > 1 else ""
-    )
+    differ = len(set(found.values())) > 1
+    fault = f"voxel size: got {found} (z, y, x), wanted the same in both" if differ else ""
     return Stated(name, sizes, offset, units, at_corner, order.named, fault)
 
 
@@ -182,6 +181,8 @@ def read_stated(attributes: dict[str, Any], order: Order) -> Stated | None:
     Returns:
       The first of COSEM's, Fiji's and the others' dialect that is there, or None.
     """
-    if attributes.get("transform"):
-        return _cosem(attributes["transform"])
-    return _fiji(attributes, order) or _plain(attributes, order)
+    transform = attributes.get("transform")
+    if isinstance(transform, dict) and {"axes", "scale", "units"} <= transform.keys():
+        return _cosem(transform)
+    found = [each for each in (_fiji(attributes, order), _plain(attributes, order)) if each]
+    return min(found, key=lambda each: bool(each.fault), default=None)

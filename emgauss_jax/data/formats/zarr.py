@@ -61,7 +61,10 @@ def _find(path: Path, dataset: str, form: str) -> _Found:
             return found
     target = path.joinpath(*parts)
     if not parts and "bioformats2raw.layout" in _ome(path, form):
-        return _find(path, "0", form)
+        others = sorted(child.name for child in path.iterdir() if child.name.isdigit())[1:]
+        note = (f"image 0 is read; the file has {', '.join(others)} too",) if others else ()
+        first = _find(path, "0", form)
+        return first._replace(notes=(*note, *first.notes))
     if form == "zarr2":
         is_array = (target / ".zarray").is_file()
     else:
@@ -69,8 +72,11 @@ def _find(path: Path, dataset: str, form: str) -> _Found:
     if not is_array:
         children = target.iterdir() if target.is_dir() else ()
         names = sorted(child.name for child in children if child.is_dir())
+        wells = _ome(target, form).get("plate", {}).get("wells") or _ome(target, form).get("well")
+        plate = " (a plate: name a field, such as A/1/0)" if wells else ""
         raise VolumeError(
-            f"dataset: got {dataset!r}, wanted an array or an OME-Zarr image; inside are {names}"
+            f"dataset: got {dataset!r}, wanted an array or an OME-Zarr image{plate}; "
+            f"inside are {names}"
         )
     return _Found(target, None)
 
@@ -85,14 +91,6 @@ def _named(found: _Found, metadata: dict[str, Any], attributes: dict[str, Any], 
     }
     named = {where: names for where, names in sources.items() if names and any(names)}
     return find_axes(metadata["shape"], named)
-
-
-def _turned(axes: Axes, found: _Found) -> tuple[str, ...]:
-    """Note that axes are transposed where no standard of the file makes readers do so."""
-    if found.level or list(axes.zyx) == sorted(axes.zyx):
-        return ()
-    stored = ", ".join("zyx"[axes.zyx.index(axis)] for axis in sorted(axes.zyx))
-    return (f"stored as {stored}, as its axes are named: transposed to z, y, x",)
 
 
 def _read(path: Path, dataset: str, form: str) -> Reader:
@@ -114,7 +112,7 @@ def _read(path: Path, dataset: str, form: str) -> Reader:
             return stated.place(voxel)
         return found.level.place(voxel, axes.zyx, ndim) if found.level else at_origin(voxel)
 
-    notes = (*found.notes, *array.notes, *axes.notes, *_turned(axes, found))
+    notes = (*found.notes, *array.notes, *axes.notes, *(() if found.level else axes.turned))
     notes += stated.notes if stated else ()
     return chunked_reader(array.store, axes.zyx, voxel_nm, place, notes, array.stored)
 
