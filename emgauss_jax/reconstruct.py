@@ -22,6 +22,7 @@ from emgauss_jax.execution import command
 from emgauss_jax.execution.executors import define_executor_flags, open_executor
 from emgauss_jax.execution.jobs import Job, open_run, run_job
 from emgauss_jax.pipeline.fitting import fitting_of
+from emgauss_jax.pipeline.input_summary import summarise
 from emgauss_jax.pipeline.output_grid import one_given, output_grid
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.unseen_volume import UnseenVolume, without_damaged
@@ -114,14 +115,18 @@ def main() -> None:
         job = Job(str(workdir), False, values.output, planes, values.uncertainty or "", unseen)
         run = open_run(job)
         fitting_of(run.template.method).check_fitted(run, workdir)
+        grid = output_grid(run.observed, job.asked)
         if unseen:
+            if executor.leads:
+                print("\n".join(summarise(run.observed, grid).lines), file=sys.stderr)
             warn_of_factor(run, workdir)
             # Measured once, not by every worker.
-            job = job._replace(unseen=unseen._replace(grey_range=run.observed.grey_range))
+            observed = run.observed
+            known = unseen._replace(grey_range=observed.grey_range, absent=observed.absent)
+            job = job._replace(unseen=known)
         lock = locked(output.with_name(f".{output.name}.lock"))
         with lock if executor.leads else contextlib.nullcontext():
             run_job(run, job, executor)
-        grid = output_grid(run.observed, job.asked)
         if executor.leads:
             voxel = " x ".join(f"{nm:.6g}" for nm in grid.voxel_nm)
             print(f"{job.output}: {len(grid.z)} planes, voxel {voxel} nm (z, y, x)")

@@ -79,6 +79,7 @@ class Volume:
     _read: Callable[[Slices], np.ndarray] = field(repr=False)
     place: Place = field(default=AT_ORIGIN, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)  # what was assumed in reading it
+    voxel_given: bool = field(default=False, kw_only=True)  # by the user, over what the file says
     _absent: Callable[[Slices], tuple[int, int]] | None = field(
         default=None, kw_only=True, repr=False
     )

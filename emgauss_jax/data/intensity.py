@@ -19,6 +19,10 @@ class IntensityRange:
         """Grey levels from `low` to `high`."""
         return np.float32(self.high - self.low)
 
+    def describe(self) -> str:
+        """Give the range in words: "0 to 255"."""
+        return f"{self.low:.6g} to {self.high:.6g}"
+
 
 def find_range(observed: np.ndarray, dtype: np.dtype | type | None = None) -> IntensityRange:
     """Find the range of grey levels of the observed slices.

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from emgauss_jax.data.array_volume import ArrayVolume
+from emgauss_jax.data.doubts import count_absent, refuse_size_of_ones
 from emgauss_jax.data.errors import InputError
+from emgauss_jax.data.formats.interface import Place
 from emgauss_jax.data.intensity import IntensityRange, spanning, to_unit
 from emgauss_jax.data.phantom import VOXEL_NM, tissue
 from emgauss_jax.data.simulate import Plan, degrade_plan, parse_crop, plan_part, read_observed
-from emgauss_jax.data.slice_depths import read_depths, spacing_notes
+from emgauss_jax.data.slice_depths import read_depths, spacing_notes, to_nm
 from emgauss_jax.data.square_pixels import squared
 from emgauss_jax.data.tiling import Box, block_grid
 from emgauss_jax.data.volume import is_chunked, open_volume, output_suffix
@@ -38,6 +40,7 @@ class SliceStack:
     format: str | None  # of that output, where the suffix fits several
     # f64[K], nm from the first slice of the volume; None: the slices are evenly spaced
     depths_nm: np.ndarray | None = None
+    absent: tuple[int, int] = (0, 0)  # chunks of the crop that are not stored, and all of them
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -79,6 +82,26 @@ class SliceStack:
         """The dtype of the volume and of every output."""
         return np.dtype(self.volume.dtype)
 
+    @property
+    def corner(self) -> Place:
+        """Where the first voxel of the crop lies, one of the volume's own."""
+        z, y, x = np.multiply(self.box.start, self.volume.voxel_nm)
+        return self.volume.place.moved((z if self.depths_nm is None else self.depths_nm[0], y, x))
+
+    def place_at(self, z: float) -> Place:
+        """Tell where the first px of a plane lies.
+
+        Args:
+          z: depth of the plane, input-slice units; the first slice lies at `first`.
+        """
+        planes, depths = self.plan.sources[0], self.depths_nm
+        if depths is not None:
+            along = to_nm(z - self.first, depths, self.plan.valid) - depths[0]
+        else:  # a slice lies in the middle of the planes that it shows
+            middle = (planes[0] + planes[-1]) / 2 * self.volume.voxel_nm[0]
+            along = middle + (z - self.first) * self.voxel_nm[0]
+        return self.corner.moved((along, 0.0, 0.0))
+
     def part(self, box: Box) -> "SliceStack":
         """Cut out a part that is read on its own.
 
@@ -105,7 +128,10 @@ class SliceStack:
 
 
 def open_stack(
-    config: Any, grey_range: IntensityRange | None = None, volume: Any = None
+    config: Any,
+    grey_range: IntensityRange | None = None,
+    volume: Any = None,
+    absent: tuple[int, int] = (0, 0),
 ) -> SliceStack:
     """Open a volume; its voxels are read only to find their range, and not if they are uint8.
 
@@ -113,14 +139,15 @@ def open_stack(
       config: the `data` section of a config.
       grey_range: the range, if it is known already.
       volume: an opened one, to be used in place of the config's path.
+      absent: where the range is known, how many chunks were found absent, and of how many.
 
     Raises:
       InputError: an input cannot be used; the message names the setting.
     """
     observed = open_unmeasured(config, volume)
-    return (
-        dataclasses.replace(observed, grey_range=grey_range) if grey_range else measured(observed)
-    )
+    if grey_range:
+        return dataclasses.replace(observed, grey_range=grey_range, absent=absent)
+    return measured(with_chunks_counted(observed, config))
 
 
 def open_unmeasured(config: Any, volume: Any = None) -> SliceStack:
@@ -129,6 +156,8 @@ def open_unmeasured(config: Any, volume: Any = None) -> SliceStack:
     The crop counts voxels of the file; px that are not square become so after it.
     """
     volume = _open(config) if volume is None else volume
+    if not config.simulate_factor:
+        refuse_size_of_ones(volume)
     form = volume.format if volume.format == "zarr2" else None
     box = parse_crop(config.crop, volume.shape)
     plan = degrade_plan(
@@ -156,6 +185,17 @@ def _depths(config: Any, volume: Any, box: Box) -> np.ndarray | None:
             "the planes of an isotropic volume are evenly spaced"
         )
     return read_depths(given, volume.shape[0])[box.slices[0]]
+
+
+def with_chunks_counted(observed: SliceStack, config: Any) -> SliceStack:
+    """Return the stack with the absent chunks of its crop counted; no chunk is read.
+
+    Raises:
+      InputError: all are absent, or any where `data.require_all_chunks` is set.
+    """
+    required = config.get("require_all_chunks", False)  # workdirs may be older than the setting
+    absent = count_absent(observed.volume, observed.box.slices, required)
+    return dataclasses.replace(observed, absent=absent)
 
 
 def measured(observed: SliceStack) -> SliceStack:

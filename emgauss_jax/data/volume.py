@@ -127,7 +127,8 @@ def open_volume(
         place = reader.place(voxel)
     return Volume(
         path, shape, dtype, voxel, form.name, _converted(reader),
-        place=place, notes=(*reader.notes, *words), _absent=reader.absent,
+        place=place, notes=(*reader.notes, *words), voxel_given=voxel_nm is not None,
+        _absent=reader.absent,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from emgauss_jax.data.stack import (
     open_unmeasured,
     whole_factor,
     why_axes_differ,
+    with_chunks_counted,
 )
 from emgauss_jax.data.tiling import Box, Grid
 from emgauss_jax.methods.base import Block
@@ -37,7 +38,7 @@ def open_volumes(run: Run) -> list[SliceStack]:
     for path in config.data.paths:
         data = config.data.copy_and_resolve_references().unlock()
         data.update(path=str(path), crop="", missing=(), z_nm="", series=-1)
-        volumes.append(open_unmeasured(data))
+        volumes.append(with_chunks_counted(open_unmeasured(data), data))
     for path, volume in zip((config.data.path, *config.data.paths), volumes, strict=True):
         why_not = _why_not_learn(volume, whole_factor(run.observed), run.grid.size)
         if why_not:

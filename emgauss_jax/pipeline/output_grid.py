@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emgauss_jax.data.errors import InputError
+from emgauss_jax.data.formats.interface import Place
 from emgauss_jax.data.slice_depths import to_nm, to_slices
 from emgauss_jax.data.stack import SliceStack
 
@@ -33,6 +34,11 @@ def isotropic(observed: SliceStack) -> OutputGrid:
             "as pixels (set data.voxel_nm, or data.simulate_factor for an isotropic volume)"
         )
     return by_factor(observed, z_nm / y_nm)
+
+
+def place_of(observed: SliceStack, grid: OutputGrid) -> Place:
+    """Tell where the first voxel of an output lies: over the px of the input that it shows."""
+    return observed.place_at(float(grid.z[0]))
 
 
 def by_factor(observed: SliceStack, factor: float) -> OutputGrid:

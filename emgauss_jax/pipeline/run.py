@@ -10,7 +10,12 @@ import numpy as np
 from emgauss_jax.data.damaged_slices import Damaged, find_damaged
 from emgauss_jax.data.intensity import IntensityRange
 from emgauss_jax.data.slice_depths import written_out
-from emgauss_jax.data.stack import SliceStack, open_stack, open_unmeasured
+from emgauss_jax.data.stack import (
+    SliceStack,
+    open_stack,
+    open_unmeasured,
+    with_chunks_counted,
+)
 from emgauss_jax.data.tiling import Box, Grid
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.axial_rows import Missing
@@ -21,7 +26,7 @@ from emgauss_jax.pseudo_labels.template import (
     label_template,
     why_no_pseudo_labels,
 )
-from emgauss_jax.storage.run_dir import read_grey_range
+from emgauss_jax.storage.run_dir import read_absent, read_grey_range
 from emgauss_jax.training.problem import (
     FitSettings,
     FitTemplate,
@@ -54,7 +59,7 @@ def leave_out_damaged(config: Any) -> tuple[Any, list[Damaged]]:
     Raises:
       InputError: a stack that cannot be used, or too much of which looks damaged.
     """
-    found = find_damaged(open_unmeasured(config.data))
+    found = find_damaged(with_chunks_counted(open_unmeasured(config.data), config.data))
     for index, reason in found:
         print(f"slice {index}: {reason}", file=sys.stderr)
     print(f"{len(found)} slices look damaged and are left out", file=sys.stderr)
@@ -82,14 +87,16 @@ def prepare(
     workdir: pathlib.Path | None = None,
     grey_range: IntensityRange | None = None,
     volume: Any = None,
+    absent: tuple[int, int] = (0, 0),
 ) -> Run:
     """Open the volume a config names and cut it into regions of blocks.
 
     Args:
       config: the whole config.
-      workdir: where grey levels may have been measured already.
+      workdir: where grey levels may have been measured, and absent chunks counted, already.
       grey_range: or these.
       volume: an opened one, to be used in place of the config's `data.path`.
+      absent: with `grey_range`, how many chunks were found absent, and of how many.
 
     Returns:
       The run; nothing has been written, and no slice is held.
@@ -98,8 +105,9 @@ def prepare(
       InputError: for every input or setting that cannot be used.
     """
     settings = FitSettings(**config.train)
-    grey_range = read_grey_range(workdir) if workdir else grey_range
-    observed = open_stack(config.data, grey_range, volume)
+    if workdir:
+        grey_range, absent = read_grey_range(workdir), read_absent(workdir)
+    observed = open_stack(config.data, grey_range, volume, absent)
     shape = (int(observed.plan.valid.sum()), *observed.shape[1:])
     grid = cut_grid(shape, config.block.max_size, config.block.overlap)
     regions = cut_regions(grid, config.block.region)

@@ -24,6 +24,7 @@ class UnseenVolume(NamedTuple):
     missing: tuple[int, ...] = ()  # its slices that are missing or damaged, counted after that
     z_nm: str = ""  # depths of its slices where they are unevenly spaced, as `data.z_nm`
     grey_range: IntensityRange | None = None  # its grey levels, once they have been measured
+    absent: tuple[int, int] = (0, 0)  # its chunks that are not stored, and all, likewise
 
 
 def open_unseen(workdir: pathlib.Path, unseen: UnseenVolume) -> Run:
@@ -44,7 +45,7 @@ def open_unseen(workdir: pathlib.Path, unseen: UnseenVolume) -> Run:
     why_not = why_axes_differ(open_unmeasured(changed.data))
     if why_not:
         raise InputError(f"input: got {why_not} (or --input_simulate_factor)")
-    return prepare(changed, grey_range=unseen.grey_range)
+    return prepare(changed, grey_range=unseen.grey_range, absent=unseen.absent)
 
 
 def without_damaged(workdir: pathlib.Path, unseen: UnseenVolume) -> UnseenVolume:

@@ -13,11 +13,11 @@ import numpy as np
 
 from emgauss_jax.data import concurrent_volume
 from emgauss_jax.data.errors import InputError
-from emgauss_jax.data.formats.interface import CHUNK
+from emgauss_jax.data.formats.interface import CHUNK, Place
 from emgauss_jax.data.intensity import from_unit
 from emgauss_jax.data.tiling import Box
 from emgauss_jax.data.volume import create_volume, is_chunked, plan_volume
-from emgauss_jax.pipeline.output_grid import OutputGrid
+from emgauss_jax.pipeline.output_grid import OutputGrid, place_of
 from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.stitching import Fits, expected_error, render
@@ -74,7 +74,7 @@ def output_phases(
     format: str | None,
     content: str,
 ) -> tuple[Phase, ...]:
-    """Plan the writing of a volume; what is there already is not planned.
+    """Plan the writing of a volume where the input lies; what is there already is not planned.
 
     Args:
       draw: what is written.
@@ -94,13 +94,14 @@ def output_phases(
     if path.exists():
         return ()
     shape = (len(grid.z), *run.observed.shape[1:])
-    form, _ = plan_volume(path, shape, dtype, grid.voxel_nm, format)
+    place = place_of(run.observed, grid)
+    form, _ = plan_volume(path, shape, dtype, grid.voxel_nm, format, place)
     if not is_chunked(form):
-        write = functools.partial(_write_file, draw, grid, path, shape, dtype, format)
+        write = functools.partial(_write_file, draw, grid, path, shape, dtype, format, place)
         return (Phase(name, 1, lambda task: path.exists(), lambda task: write()),)
     try:
         volume = concurrent_volume.begin(
-            path, shape, dtype, grid.voxel_nm, format=format, content=content
+            path, shape, dtype, grid.voxel_nm, format=format, place=place, content=content
         )
     except InputError:
         if path.exists():  # another process has finished it meanwhile
@@ -158,10 +159,16 @@ def cut_tiles(shape: tuple[int, int, int]) -> tuple[Box, ...]:
 
 
 def _write_file(
-    draw: Draw, grid: OutputGrid, path: pathlib.Path, shape: Any, dtype: Any, format: str | None
+    draw: Draw,
+    grid: OutputGrid,
+    path: pathlib.Path,
+    shape: Any,
+    dtype: Any,
+    format: str | None,
+    place: Place,
 ) -> None:
     """Write a volume whose format one process writes from its first plane to its last."""
-    with create_volume(path, shape, dtype, grid.voxel_nm, format=format) as writer:
+    with create_volume(path, shape, dtype, grid.voxel_nm, format=format, place=place) as writer:
         _fill(writer, draw, grid.z, shape)
 
 

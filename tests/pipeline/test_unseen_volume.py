@@ -62,6 +62,10 @@ def test_the_command_draws_a_volume_never_seen_and_how_wrong_it_may_be(tmp_path)
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "input: 3 px from slice to slice, the network has learned from 4" in done.stderr
+    assert (
+        "input: 9 slices (3 missing) of 24 x 28 px, uint8, grey range 0 to 255, voxel 30 x 10 x 10 "
+        "nm (z, y, x), from the file; output: 49 planes, voxel 5 x 10 x 10 nm\n"
+    ) in done.stderr
     drawn, error = (open_volume(path) for path in outputs.values())
     assert drawn.shape == error.shape == (49, 24, 28)
     assert np.allclose(drawn.voxel_nm, (5, 10, 10)) and error[:, :, :].max() > 0
