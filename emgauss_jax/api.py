@@ -329,11 +329,10 @@ def _opened(stack: Any, voxel_nm: Any, settings: ConfigDict) -> Run:
         raise InputError(f"data__dataset: got {settings.data.dataset!r} for an array, wanted none")
     # A copy of its crop: the caller may change the array, or close what it lies in.
     box = parse_crop(settings.data.crop, volume.shape)
-    cut = {"data__crop": ""}
-    start = [count * nm for count, nm in zip(box.start, volume.voxel_nm, strict=True)]
+    cut, start = {"data__crop": ""}, np.multiply(box.start, volume.voxel_nm)
     if given := getattr(settings.data, "z_nm", ""):  # a config may be older than the setting
-        depths = read_depths(given, volume.shape[0])[box.slices[0]]
-        cut["data__z_nm"], start[0] = depths_text(depths), float(depths[0])
+        depths = read_depths(given, volume.shape[0])
+        cut["data__z_nm"], start[0] = depths_text(depths[box.slices[0]]), depths[box.start[0]]
     own = dataclasses.replace(volume, array=volume[box.slices], place=volume.place.moved(start))
     return prepare(changed(settings, cut), volume=own)
 

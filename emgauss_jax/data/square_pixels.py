@@ -55,6 +55,11 @@ class SquarePixels:
         return self.source.format
 
     @property
+    def voxel_given(self) -> bool:
+        """Of the source."""
+        return self.source.voxel_given
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(D, H, W)."""
         length = int(np.floor((self.count - 1) / self._step + 1e-6)) + 1

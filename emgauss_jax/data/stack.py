@@ -45,9 +45,9 @@ class SliceStack:
     voxel_nm: tuple[float, float, float]  # of the observed slices: z is their distance
     suffix: str  # of an output in the same format
     format: str | None  # of that output, where the suffix fits several
-    absent: tuple[int, int] = (0, 0)  # chunks of the crop that are not stored, and all of them
     # f64[K], nm from the first slice of the volume; None: the slices are evenly spaced
     depths_nm: np.ndarray | None = None
+    absent: tuple[int, int] = (0, 0)  # chunks of the crop that are not stored, and all of them
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -92,8 +92,7 @@ class SliceStack:
     @property
     def corner(self) -> Place:
         """Where the first voxel of the crop lies, one of the volume's own."""
-        start = zip(self.box.start, self.volume.voxel_nm, strict=True)
-        z, y, x = (count * nm for count, nm in start)
+        z, y, x = np.multiply(self.box.start, self.volume.voxel_nm)
         return self.volume.place.moved((z if self.depths_nm is None else self.depths_nm[0], y, x))
 
     def place_at(self, z: float) -> Place:
@@ -102,12 +101,13 @@ class SliceStack:
         Args:
           z: depth of the plane, input-slice units; the first slice lies at `first`.
         """
-        if self.depths_nm is not None:
-            nm = to_nm(z - self.first, self.depths_nm, self.plan.valid) - self.depths_nm[0]
-            return self.corner.moved((float(nm), 0.0, 0.0))
-        planes = self.plan.sources[0]  # a slice lies in the middle of the planes that it shows
-        middle = (planes[0] + planes[-1]) / 2 * self.volume.voxel_nm[0]
-        return self.corner.moved((middle + (z - self.first) * self.voxel_nm[0], 0.0, 0.0))
+        planes, depths = self.plan.sources[0], self.depths_nm
+        if depths is not None:
+            along = to_nm(z - self.first, depths, self.plan.valid) - depths[0]
+        else:  # a slice lies in the middle of the planes that it shows
+            middle = (planes[0] + planes[-1]) / 2 * self.volume.voxel_nm[0]
+            along = middle + (z - self.first) * self.voxel_nm[0]
+        return self.corner.moved((along, 0.0, 0.0))
 
     def part(self, box: Box) -> "SliceStack":
         """Cut out a part that is read on its own.

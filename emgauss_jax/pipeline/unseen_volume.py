@@ -74,6 +74,5 @@ def _config_of(config: Any, unseen: UnseenVolume) -> Any:
         crop="",
         missing=unseen.missing,
         z_nm=unseen.z_nm,
-        series=-1,
     )
     return changed

@@ -136,3 +136,21 @@ def test_a_stack_of_tall_px(tmp_path):
     assert "y px of 20 nm are resampled to 10 nm" in observed.volume.notes[-1]
     both = opened(path, z_nm="0,40,80,130,170,210")
     assert len(both.volume.notes) == 2 and both.voxel_nm == (42, 10, 10)
+
+
+def test_where_a_crop_of_uneven_slices_and_tall_px_lies(tmp_path):
+    path = make_stack(tmp_path / "a.ome.tif", voxel_nm=(40.0, 20.0, 10.0))
+    observed = opened(path, z_nm="5,45,95,135,200,240", crop="1:6,4:16,3:23", missing=(2,))
+    assert observed.corner.centre_nm == (40, 80, 30)
+    places = {
+        0: 40,
+        0.5: 65,
+        1: 90,
+        2: 142.5,
+        3: 195,
+        4: 235,
+    }  # 2 is missing: between its neighbours
+    assert {z: observed.place_at(z).centre_nm[0] for z in places} == places
+    part = observed.part(Box((1, 6, 2), (3, 8, 8)))
+    assert part.corner.centre_nm == (90, 140, 50)
+    assert part.place_at(2).centre_nm == (142.5, 140, 50)
