@@ -100,9 +100,7 @@ class Layout:
     voxel_nm: Voxel  # (z, y, x)
     place: Place = AT_ORIGIN
     chunk: tuple[int, int, int] = (CHUNK,) * 3  # (z, y, x), voxels; cut to a smaller level's shape
-    shard: tuple[int, int, int] | None = (
-        None  # a multiple of the chunk; None: a file for each chunk
-    )
+    shard: tuple[int, int, int] | None = None  # of whole chunks; None: a file for each chunk
     factors: tuple[tuple[int, int, int], ...] = ((1, 1, 1),)  # of every level, the volume first
 
     @property

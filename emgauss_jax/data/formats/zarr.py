@@ -72,8 +72,8 @@ def _find(path: Path, dataset: str, form: str) -> _Found:
     if not is_array:
         children = target.iterdir() if target.is_dir() else ()
         names = sorted(child.name for child in children if child.is_dir())
-        wells = _ome(target, form).get("plate", {}).get("wells") or _ome(target, form).get("well")
-        plate = " (a plate: name a field, such as A/1/0)" if wells else ""
+        wells = _ome(target, form).get("plate", {}).get("wells")
+        plate = f" (a plate: name a field, such as {wells[0]['path']}/0)" if wells else ""
         raise VolumeError(
             f"dataset: got {dataset!r}, wanted an array or an OME-Zarr image{plate}; "
             f"inside are {names}"
