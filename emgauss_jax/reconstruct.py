@@ -22,7 +22,7 @@ from emgauss_jax.execution import command
 from emgauss_jax.execution.executors import define_executor_flags, open_executor
 from emgauss_jax.execution.jobs import Job, open_run, run_job
 from emgauss_jax.pipeline.fitting import fitting_of
-from emgauss_jax.pipeline.input_summary import summarise
+from emgauss_jax.pipeline.input_summary import place_note, summarise
 from emgauss_jax.pipeline.output_grid import one_given, output_grid
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.unseen_volume import UnseenVolume, without_damaged
@@ -129,6 +129,8 @@ def main() -> None:
             run_job(run, job, executor)
         if executor.leads:
             voxel = " x ".join(f"{nm:.6g}" for nm in grid.voxel_nm)
+            if note := place_note(output, run.observed, grid):
+                print(note, file=sys.stderr)
             print(f"{job.output}: {len(grid.z)} planes, voxel {voxel} nm (z, y, x)")
 
 

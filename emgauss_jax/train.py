@@ -20,7 +20,7 @@ from emgauss_jax.execution.executors import Executor, alone, define_executor_fla
 from emgauss_jax.execution.jobs import Job, reconstruction_path, run_job
 from emgauss_jax.execution.memory import estimate
 from emgauss_jax.pipeline.fitting import fitting_of
-from emgauss_jax.pipeline.input_summary import further_lines, summarise
+from emgauss_jax.pipeline.input_summary import further_lines, place_note, summarise
 from emgauss_jax.pipeline.output_grid import isotropic
 from emgauss_jax.pipeline.run import Run, leave_out_damaged, prepare, with_depths
 from emgauss_jax.storage.run_dir import (
@@ -94,6 +94,8 @@ def finish(run: Run, workdir: pathlib.Path, executor: Executor) -> pathlib.Path:
     path = reconstruction_path(run, workdir)
     run_job(run, Job(str(workdir), True, str(path), None, ""), executor)
     if executor.leads:
+        if note := place_note(path, run.observed, isotropic(run.observed)):
+            print(note, file=sys.stderr)
         report_run(run, path, workdir)
     return path
 

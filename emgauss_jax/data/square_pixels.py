@@ -71,11 +71,6 @@ class SquarePixels:
         return _replaced(self.source.voxel_nm, self.axis, self.source.voxel_nm[3 - self.axis])
 
     @property
-    def voxel_given(self) -> bool:
-        """Of the source."""
-        return self.source.voxel_given
-
-    @property
     def place(self) -> Place:
         """Where the first voxel lies: in the first row of the crop."""
         nm = self.first * self.source.voxel_nm[self.axis]

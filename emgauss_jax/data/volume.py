@@ -185,24 +185,6 @@ def plan_volume(
     return form.name, Layout(path.name, shape, native, voxel, place, *chunks)
 
 
-def place_note(format: str, layout: Layout) -> str:
-    """Say how far from its place a format will store a volume; "" if exactly there.
-
-    Args:
-      format: a `Volume.format`.
-      layout: of the volume, see `plan_volume`.
-    """
-    stored_place = BY_NAME[format].stored_place
-    if stored_place is None:
-        return ""
-    centres = zip(stored_place(layout).centre_nm, layout.place.centre_nm, strict=True)
-    off = [stored - wanted for stored, wanted in centres]
-    if all(abs(nm) < 1e-3 * size for nm, size in zip(off, layout.voxel_nm, strict=True)):
-        return ""
-    shift = ", ".join(f"{nm:+.4g}" for nm in off)
-    return f"{format} counts whole voxels: the volume lies {shift} nm (z, y, x) off its place"
-
-
 def create_volume(
     path: str | Path,
     shape: Sequence[int],

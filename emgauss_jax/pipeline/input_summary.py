@@ -1,10 +1,14 @@
 """What a run is given and what it will make of it, in lines that a user reads before the fit."""
 
+import pathlib
 from typing import NamedTuple
+
+import numpy as np
 
 from emgauss_jax.data.doubts import HOW, doubt_of_chunks, doubts_of_size, size_of_ones
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.stack import SliceStack
+from emgauss_jax.data.volume import open_volume
 from emgauss_jax.pipeline.output_grid import OutputGrid, isotropic, place_of
 
 
@@ -58,6 +62,27 @@ def further_lines(observed: SliceStack) -> list[str]:
         *(f"read: {note}" for note in observed.volume.notes),
         *(f"warning: {doubt}" for doubt in doubts),
     ]
+
+
+def place_note(path: pathlib.Path, observed: SliceStack, grid: OutputGrid) -> str:
+    """Say where a written output does not lie over the input, because its format cannot tell.
+
+    Args:
+      path: of the output.
+      observed: the slices that it was made from.
+      grid: where its planes lie.
+
+    Returns:
+      A line; "" where it lies right.
+    """
+    stored, wanted = open_volume(path, voxel_nm=grid.voxel_nm).place, place_of(observed, grid)
+    off = np.subtract(stored.centre_nm, wanted.centre_nm)
+    if np.allclose(stored.axes, wanted.axes) and np.all(
+        np.abs(off) < np.array(grid.voxel_nm) / 1e3
+    ):
+        return ""
+    lies = f"{', '.join(f'{nm:.6g}' for nm in off)} nm (z, y, x) off"
+    return f"warning: {path} lies {lies}: its format cannot say where the input does"
 
 
 def _slices(observed: SliceStack) -> str:

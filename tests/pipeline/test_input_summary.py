@@ -11,11 +11,11 @@ import emgauss_jax as eg
 from emgauss_jax.data import stack
 from emgauss_jax.data.formats.interface import Place
 from emgauss_jax.data.tiling import Box
-from emgauss_jax.data.volume import open_volume
+from emgauss_jax.data.volume import create_volume, open_volume
 from emgauss_jax.execution.executors import alone
 from emgauss_jax.execution.jobs import Job, open_run, run_job
 from emgauss_jax.pipeline import writing
-from emgauss_jax.pipeline.input_summary import summarise
+from emgauss_jax.pipeline.input_summary import place_note, summarise
 from emgauss_jax.pipeline.output_grid import at_depths, isotropic, place_of
 from emgauss_jax.pipeline.run import prepare
 from emgauss_jax.storage.run_dir import read_absent
@@ -302,3 +302,27 @@ def test_the_command_says_it_before_anything_else(tmp_path, capsys):
     first, second = capsys.readouterr().err.splitlines()[:2]
     assert re.match("input: 6 slices of 24 x 28 px, uint8", first)
     assert second.startswith("blocks: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "off"),
+    [("o.ome.zarr", ""), ("o.precomputed", "lies 0, 0, -2 nm"), ("o.npy", "lies -20, -4, -6 nm")],
+)
+def test_an_output_whose_format_cannot_say_where_it_lies_is_told(name, off, tmp_path):
+    """precomputed counts whole voxels from their corners, NPY stores nothing."""
+    values = np.zeros((3, 24, 28), np.uint8)
+    values[::2] = 255
+    path, place = (
+        tmp_path / "a.ome.zarr",
+        Place((20.0, 4.0, 6.0)),
+    )  # corners at 2, 0 and 0.25 voxels
+    with create_volume(path, values.shape, "uint8", (32.0, 8.0, 8.0), place=place) as writer:
+        writer[:] = values
+    observed = prepare(linear(path)).observed
+    grid = isotropic(observed)
+    output, shape = tmp_path / name, (len(grid.z), 24, 28)
+    where = place_of(observed, grid)
+    with create_volume(output, shape, "uint8", grid.voxel_nm, place=where) as writer:
+        writer[:] = np.zeros(shape, np.uint8)
+    note = place_note(output, observed, grid)
+    assert off in note and bool(off) == bool(note)

@@ -136,8 +136,6 @@ class Format(NamedTuple):
     # boxes of whole chunks; None where one process writes the file
     levels: Callable[..., tuple[Any, ...]] | None = None
     has_shards: bool = False  # whether a file can hold several chunks
-    # where the file will say that a volume lies; None: exactly at `Layout.place`
-    stored_place: Callable[[Layout], Place] | None = None
 
     @property
     def is_chunked(self) -> bool:

@@ -154,13 +154,6 @@ def _offset(level: Level) -> list[int]:
     return [int(np.rint(nm / size - 0.5)) for nm, size in centre]
 
 
-def stored_place(layout: Layout) -> Place:
-    """Tell where the file will say that a volume lies: it counts in whole voxels."""
-    level = layout.levels[0]
-    corner = zip(_offset(level), level.voxel_nm, strict=True)
-    return Place(tuple((offset + 0.5) * size for offset, size in corner))
-
-
 def levels(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ...]:
     """Create the scales of a precomputed volume, or open them for writing.
 
@@ -199,7 +192,7 @@ def create(path: Path, layout: Layout) -> Writer:
 
     Returns:
       The writer of the first level. `voxel_offset` is rounded: a level may lie up to half of its
-      voxels from its place, see `stored_place`.
+      voxels from its place.
     """
     return chunked_writer(levels(path, layout, create=True)[0])
 
@@ -213,5 +206,4 @@ FORMAT = Format(
     contents=("info",),
     dtypes=tuple(name for name in DTYPES if name not in ("float16", "float64")),
     levels=levels,
-    stored_place=stored_place,
 )
