@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 import pathlib
-import sys
 import time
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.run import Run, prepare
 from emgauss_jax.pipeline.stitching import open_fits
 from emgauss_jax.pipeline.unseen_volume import UnseenVolume, open_unseen
-from emgauss_jax.pipeline.writing import drawing, drawing_errors, output_phases, shift_note
+from emgauss_jax.pipeline.writing import drawing, drawing_errors, output_phases
 from emgauss_jax.storage.run_dir import read_workdir
 
 LOG = "work.jsonl"
@@ -88,14 +87,7 @@ def run_job(run: Run, job: Job, executor: Executor) -> None:
     Raises:
       InputError, FitError: a task failed or is left undone; what was done before stays done.
     """
-    planned = phases(run, job)
-    if executor.leads and job.output:
-        form = run.observed.format if job.fits else None
-        grid = output_grid(run.observed, job.asked)
-        note = shift_note(run, grid, pathlib.Path(job.output), run.observed.dtype, form)
-        if note:
-            print(note, file=sys.stderr)
-    for phase in planned:
+    for phase in phases(run, job):
         here, undone = functools.partial(_perform, phase, job), _undone(phase)
         executor.each(here, functools.partial(perform, job, phase.name), undone(), phase.name)
         executor.wait(phase.name, undone)

@@ -7,6 +7,7 @@ import numpy as np
 
 from emgauss_jax.data.doubts import HOW, doubt_of_chunks, doubts_of_size, size_of_ones
 from emgauss_jax.data.errors import InputError
+from emgauss_jax.data.formats.interface import AT_ORIGIN
 from emgauss_jax.data.stack import SliceStack
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.pipeline.output_grid import OutputGrid, isotropic, place_of
@@ -75,6 +76,8 @@ def place_note(path: pathlib.Path, observed: SliceStack, grid: OutputGrid) -> st
     Returns:
       A line; "" where it lies right.
     """
+    if observed.corner == AT_ORIGIN:  # the input does not say where it lies
+        return ""
     stored, wanted = open_volume(path, voxel_nm=grid.voxel_nm).place, place_of(observed, grid)
     off = np.subtract(stored.centre_nm, wanted.centre_nm)
     if np.allclose(stored.axes, wanted.axes) and np.all(

@@ -17,13 +17,7 @@ from emgauss_jax.data.formats.interface import CHUNK
 from emgauss_jax.data.formats.pyramid import whole_files
 from emgauss_jax.data.intensity import from_unit
 from emgauss_jax.data.tiling import Box
-from emgauss_jax.data.volume import (
-    create_volume,
-    has_shards,
-    is_chunked,
-    place_note,
-    plan_volume,
-)
+from emgauss_jax.data.volume import create_volume, has_shards, is_chunked, plan_volume
 from emgauss_jax.pipeline.output_grid import OutputGrid, place_of
 from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.run import Run
@@ -139,25 +133,6 @@ def output_phases(
         _coarser(f"{name} level {level}", volume, level) for level in range(1, len(volume.levels))
     )
     return (_tiles(name, volume, draw, grid.z), *coarser, finish)
-
-
-def shift_note(
-    run: Run, grid: OutputGrid, path: pathlib.Path, dtype: Any, format: str | None
-) -> str:
-    """Say how far from the input an output will lie, as its format rounds; "" if not at all.
-
-    Args:
-      run: of whose field it is.
-      grid: where its planes lie.
-      path: the volume; nothing is said of one that is there.
-      dtype: of the volume.
-      format: where the suffix leaves it open, see `create_volume`.
-    """
-    if path.exists():
-        return ""
-    shape, place = (len(grid.z), *run.observed.shape[1:]), place_of(run.observed, grid)
-    note = place_note(*plan_volume(path, shape, dtype, grid.voxel_nm, format, place))
-    return f"{path.name}: {note}" if note else ""
 
 
 def _tiles(name: str, volume: concurrent_volume.SharedVolume, draw: Draw, z: np.ndarray) -> Phase:

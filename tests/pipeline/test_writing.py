@@ -9,7 +9,7 @@ import pytest
 from emgauss_jax.data.formats.interface import Place
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.pipeline import writing
-from emgauss_jax.pipeline.writing import Draw, cut_tiles, output_phases, shift_note
+from emgauss_jax.pipeline.writing import Draw, cut_tiles, output_phases
 
 SHAPE = (50, 30, 40)
 VALUES = np.random.default_rng(0).integers(1, 255, SHAPE).astype(np.uint8)
@@ -72,19 +72,6 @@ def test_shards_are_for_the_formats_that_have_them(tmp_path):
     # another output of it, in another format, is not
     _do(_phases(tmp_path / "w.n5", (16,) * 3, (32,) * 3, 64))
     np.testing.assert_array_equal(open_volume(tmp_path / "w.n5")[:], VALUES)
-
-
-def test_an_output_that_its_format_moves_says_so(tmp_path):
-    observed = SimpleNamespace(shape=(7, 30, 40), place_at=lambda z: Place((8.0, 12.0, 20.0)))
-    run = SimpleNamespace(observed=observed)
-    grid = SimpleNamespace(z=np.arange(5.0), voxel_nm=(8.0, 8.0, 8.0))
-    # 0.5 voxels to the corner along z become 0
-    note = "v.precomputed: precomputed counts whole voxels: the volume lies -4, +0, +0 nm (z, y, x)"
-    path = tmp_path / "v.precomputed"
-    assert shift_note(run, grid, path, np.uint8, None) == f"{note} off its place"
-    assert shift_note(run, grid, tmp_path / "v.zarr", np.uint8, "zarr3") == ""
-    path.mkdir()
-    assert shift_note(run, grid, path, np.uint8, None) == ""
 
 
 @pytest.mark.parametrize("file", [(64, 64, 64), (100, 512, 600), (512, 1024, 1024), (1, 7, 1000)])
