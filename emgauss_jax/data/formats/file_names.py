@@ -32,7 +32,7 @@ def in_order(files: Sequence[Path], chosen: bool) -> tuple[list[Path], list[str]
     if columns:
         return ordered, _gaps(min(columns, key=lambda numbers: len(set(_steps(numbers)))))
     first, last = ordered[0].name, ordered[-1].name
-    words = f"names differ in more than one rising number, from {first} to {last}"
+    words = f"names differ in more than a rising number, from {first} to {last}"
     if chosen:
         return ordered, [f"{words}: slices are taken in this order"]
     raise VolumeError(

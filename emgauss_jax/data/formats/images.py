@@ -30,7 +30,7 @@ from emgauss_jax.data.formats.tiff_pages import (
     Page,
     check_codecs,
     check_whole,
-    read_planes,
+    read_pages,
 )
 from emgauss_jax.data.formats.tiff_series import single_page
 
@@ -64,7 +64,7 @@ def _named(path: Path) -> Iterator[None]:
 
 def _files(path: Path) -> list[Path]:
     """List the images of a folder or a pattern, in no order."""
-    found = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path)))
+    found = list(path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path))))
     files = [
         file
         for file in found
@@ -72,7 +72,10 @@ def _files(path: Path) -> list[Path]:
     ]
     suffixes = sorted({file.suffix.lower() for file in files})
     if not files:
-        raise VolumeError(f"got no image, wanted files with suffix {', '.join(FORMAT.members)}")
+        raise VolumeError(
+            f"got {len(found) or 'no'} files and no image among them, wanted some with suffix "
+            f"{', '.join(FORMAT.members)}"
+        )
     if len(suffixes) > 1:
         raise VolumeError(
             f"got images with suffix {' and '.join(suffixes)}, wanted one: name the files by a "
@@ -138,7 +141,7 @@ def _read(images: Sequence[Image], grey: Grey, box: Slices) -> np.ndarray:
 
 def _stored(image: Image, yx: tuple[slice, slice]) -> np.ndarray:
     if image.page is not None:
-        return read_planes([image.page], yx)[0]
+        return read_pages([image.page], yx)[0]
     with PngImageFile(image.path) as png:
         return np.asarray(png)[yx].astype(image.kind.dtype)
 

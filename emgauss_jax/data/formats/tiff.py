@@ -31,7 +31,7 @@ from emgauss_jax.data.formats.tiff_pages import (
     check_codecs,
     check_whole,
     memory_mapped,
-    read_planes,
+    read_pages,
 )
 from emgauss_jax.data.formats.tiff_series import contents, series_of
 from emgauss_jax.data.formats.tiff_stack import Stack, choose
@@ -74,24 +74,34 @@ def _frames_note(stack: Stack, z: int, header: Header) -> list[str]:
 
 def _stored(stack: Stack, path: Path, shape: tuple[int, ...]) -> Callable[[Slices], np.ndarray]:
     """Return what reads a box of a stack, whose three axes have this shape as they are stored."""
-    array = None if None in stack.pages else memory_mapped(stack.pages, shape)
+    there = None not in stack.pages
+    array = memory_mapped(stack.pages, shape, stack.is_block) if there else None
     if array is not None:
         return array.__getitem__
-    by_page = stack.by_page and (len(stack.pages), *stack.kind.shape) == shape
-    return partial(_read_pages, stack.pages) if by_page else partial(_read_all, stack, path, shape)
+    if not stack.by_page:
+        return partial(_read_all, stack, path, shape)
+    if (len(stack.pages), *stack.kind.shape) == shape:
+        return partial(_read_planes, stack.pages)
+    return partial(_read_blocks, stack.pages, shape)
 
 
-def _read_pages(pages: Sequence[Page | None], box: Slices) -> np.ndarray:
+def _read_planes(pages: Sequence[Page | None], box: Slices) -> np.ndarray:
     """Decode the pages of a box, each of which is a plane."""
     wanted = pages[box[0]]
     if None in wanted:
         z = box[0].start + wanted.index(None)
         raise VolumeError(f"slice {z} is listed in the metadata, but no page holds it")
-    return read_planes(wanted, box[1:])
+    return read_pages(wanted, box[1:])
+
+
+def _read_blocks(pages: Sequence[Page], shape: tuple[int, ...], box: Slices) -> np.ndarray:
+    """Decode all pages, each of which is several planes."""
+    whole = [slice(0, length) for length in pages[0].kind.shape]
+    return read_pages(pages, whole).reshape(shape)[box]
 
 
 def _read_all(stack: Stack, path: Path, shape: tuple[int, ...], box: Slices) -> np.ndarray:
-    """Decode a whole stack: its pages are no planes, or tifffile alone can decode them."""
+    """Decode a whole stack that tifffile alone can decode."""
     with series_of(path) as (_, series):
         return series[stack.index].asarray().reshape(shape)[box]
 
@@ -119,6 +129,8 @@ def read(path: Path, dataset: str) -> Reader:
     axes = _axes(stack)
     check_whole(stack.held)
     check_codecs(stack.held)
+    if stack.held[0].index > 0 and not header.is_ome:
+        header = Header()  # the file's describes the first page
     header = header._replace(pixels=stack.pixels)
     grey = calibrated(of_kind(stack.kind), header.imagej)
     frames = _frames_note(stack, axes[0], header)

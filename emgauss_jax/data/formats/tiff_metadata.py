@@ -117,8 +117,8 @@ def voxel_nm(header: Header, axis: str) -> Voxel | None:
     if header.pixels is not None:
         return _ome_voxel_nm(header.pixels, axis)
     if header.is_ome:
-        where = f"it lies in {header.elsewhere}" if header.elsewhere else "it fits no page"
-        raise no_voxel_size(f"the OME header is not there: {where}")
+        where = f"lies in {header.elsewhere}" if header.elsewhere else "does not fit the pages"
+        raise no_voxel_size(f"the OME header {where}")
     if header.imagej:
         return _imagej_voxel_nm(header, axis)
     if header.per_unit and header.resolution_unit in _INCH_OR_CM:

@@ -4,6 +4,7 @@ Every page is looked at by itself: what one says of its size, its type and its g
 taken from another.
 """
 
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -87,9 +88,10 @@ def scan(path: Path) -> list[Page]:
 
 def _page(tif: tifffile.TiffFile, path: Path, index: int) -> Page:
     try:
-        page = tif.pages[index]
+        page = tif.pages.get(index)
     except Exception as error:
         raise VolumeError(f"page {index}: its header is damaged or cut off ({error})") from None
+    _check_tags(tif, page)
     if page.dtype is None:
         raise VolumeError(f"page {index}: got {page.bitspersample} bits a sample of no known type")
     start = page.dataoffsets[0] or None if page.is_final else None
@@ -101,6 +103,23 @@ def _page(tif: tifffile.TiffFile, path: Path, index: int) -> Page:
         path, index, page.offset, _kind(page), tif.byteorder, page.is_reduced or page.is_mask,
         start, end <= tif.filehandle.size, (0 if start else empty, len(strips)), _codec(page),
     )  # fmt: skip
+
+
+def _check_tags(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
+    """Raise if a part of a header lies behind the end of the file: tifffile leaves it out."""
+    form, file = tif.tiff, tif.filehandle
+    file.seek(page.offset)
+    (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+    if len(page.tags) >= count:
+        return
+    for _ in range(count):
+        _, type_, length, value = struct.unpack(form.tagheaderformat, file.read(form.tagsize))
+        size = length * struct.calcsize(tifffile.TIFF.DATA_FORMATS.get(type_, ""))
+        (first,) = struct.unpack(form.offsetformat, value)
+        if size > form.tagoffsetthreshold and first + size > file.size:
+            raise VolumeError(
+                f"page {page.index}: its header is not all there, the file is cut off"
+            )
 
 
 def _kind(page: tifffile.TiffPage) -> Kind:
@@ -133,7 +152,7 @@ def _check_end(tif: tifffile.TiffFile, count: int) -> None:
     tif.filehandle.seek(end)
     if tif.filehandle.read(size).rjust(size, b"?").strip(b"\0"):
         raise VolumeError(
-            f"got {count} pages and a further one that is not there: the file is cut off"
+            f"the file is cut off: behind its {count} pages a further one is listed, but not there"
         )
 
 
@@ -154,25 +173,26 @@ def check_codecs(pages: Sequence[Page]) -> None:
         raise VolumeError(f"TIFF compression {codec} needs imagecodecs: pip install imagecodecs")
 
 
-def read_planes(pages: Sequence[Page], yx: tuple[slice, slice]) -> np.ndarray:
-    """Decode a box of pages of one kind, each a plane.
+def read_pages(pages: Sequence[Page], box: Sequence[slice]) -> np.ndarray:
+    """Decode a box of pages of one kind.
 
     Every call opens the files, so that several threads can read.
 
     Args:
       pages: those to read.
-      yx: px.
+      box: of each page, most often (y, x).
 
     Returns:
       [pages, H, W], stored values.
     """
-    shape = [len(pages), *(part.stop - part.start for part in yx)]
+    box = tuple(box)
+    shape = [len(pages), *(part.stop - part.start for part in box)]
     result = np.empty(shape, pages[0].kind.dtype if pages else np.uint8)
     planes = iter(result)
     for path, group in groupby(pages, lambda page: page.path):
-        with tifffile.TiffFile(path) as tif:
+        with opened(path) as tif:
             for page in group:
-                next(planes)[:] = _decoded(tif, page)[yx] if page.strips[0] < page.strips[1] else 0
+                next(planes)[:] = _decoded(tif, page)[box] if page.strips[0] < page.strips[1] else 0
     return result
 
 
@@ -181,12 +201,15 @@ def _decoded(tif: tifffile.TiffFile, page: Page) -> np.ndarray:
     return tifffile.TiffPage(tif, index=page.index).asarray().reshape(page.kind.shape)
 
 
-def memory_mapped(pages: Sequence[Page], shape: tuple[int, ...]) -> np.ndarray | None:
+def memory_mapped(
+    pages: Sequence[Page], shape: tuple[int, ...], is_block: bool
+) -> np.ndarray | None:
     """Map pages whose pixels lie in a file as they are, one page after another.
 
     Args:
-      pages: those of a stack, or the only header of a longer one.
+      pages: those of a stack.
       shape: of the array, in stored order.
+      is_block: all planes may lie behind the header of the only page.
 
     Returns:
       The array, or None where the pages lie otherwise.
@@ -197,8 +220,8 @@ def memory_mapped(pages: Sequence[Page], shape: tuple[int, ...]) -> np.ndarray |
     first, length = pages[0], int(np.prod(shape)) * pages[0].kind.dtype.itemsize
     starts = [page.start for page in pages]
     wanted = [first.start + i * first.nbytes for i in range(len(pages))] if first.start else None
-    alone = len(pages) == 1 or first.nbytes * len(pages) == length
-    if starts != wanted or not alone or any(page.path != first.path for page in pages):
+    all_there = first.nbytes * len(pages) == length or (is_block and len(pages) == 1)
+    if starts != wanted or not all_there or any(page.path != first.path for page in pages):
         return None
     held = first.path.stat().st_size - first.start
     if held < length:

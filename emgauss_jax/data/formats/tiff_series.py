@@ -23,6 +23,8 @@ from emgauss_jax.data.formats.tiff_stack import Stack
 _PLAIN = {"uniform", "generic"}  # tifffile's names of series that no header describes
 _OF_PAGES = ("shaped", "ome", "imagej")  # those whose pages can be decoded one by one
 
+_BLOCKS = ("shaped", "imagej", "stk")  # those that may have one header for all planes
+
 
 class Contents(NamedTuple):
     """All stacks of a file."""
@@ -49,7 +51,8 @@ def contents(path: Path) -> Contents:
         stacks = []  # the header calls alike what is not
     _check_promise(header, pages)
     if not stacks:
-        return Contents(_alike(pages, header.images), header, _unread(header))
+        stacks = _alike(pages, header.images)
+        return Contents(stacks, header, _unread(header, stacks))
     absent = [name for name in header.ome_files if not (path.parent / name).exists()]
     notes = _check_absent(stacks, absent)
     stacks, more = _with_the_rest(stacks, [page for page in pages if page.header not in levels])
@@ -118,7 +121,7 @@ def _described(
     """Take the series of a header for stacks; none where there is no header."""
     kinds = {each.kind for each in series}
     # a stack written page by page describes each page as an image of its own
-    by_page = kinds == {"shaped"} and all(each.ndim == 2 for each in series)
+    by_page = kinds == {"shaped"} and all(len(each.axes.replace("S", "")) == 2 for each in series)
     if by_page or kinds & _PLAIN or not series:
         return []
     known = len(header.images) == len(series)
@@ -148,7 +151,7 @@ def _pages(series: tifffile.TiffPageSeries, files: dict[str, list[Page]]) -> lis
         name = str(path.resolve())
         if name not in files:
             files[name] = scan(path)
-        found.append(files[name][frame.index])
+        found.append(files[name][min(frame.index, len(files[name]) - 1)])
     return found
 
 
@@ -158,7 +161,8 @@ def _stack(series: tifffile.TiffPageSeries, frames: list[Page | None], index: in
     kind = next(page.kind for page in frames if page is not None)
     count = int(np.prod(shape)) // (int(np.prod(kind.shape)) * kind.samples)
     pages = tuple(frames[: max(1, count)])
-    return Stack(series.get_axes(squeeze=False), shape, pages, series.kind in _OF_PAGES, index)
+    by_page, is_block = series.kind in _OF_PAGES, series.kind in _BLOCKS
+    return Stack(series.get_axes(squeeze=False), shape, pages, by_page, is_block, index)
 
 
 def _alike(pages: Sequence[Page], images: Sequence[Element]) -> list[Stack]:
@@ -235,13 +239,15 @@ def _longer(stack: Stack, pages: Sequence[Page]) -> Stack | None:
     return stack._replace(shape=tuple(shape), pages=tuple(pages))
 
 
-def _unread(header: Header) -> list[str]:
+def _unread(header: Header, stacks: Sequence[Stack]) -> list[str]:
     """Say why the OME header of a file is not what its pages are read by."""
     if not header.is_ome:
         return []
-    why = "it names other files than this one, or other sizes"
+    why = "describes another image"
     if header.elsewhere:
-        why = f"it lies in {header.elsewhere}, which is not there"
+        why = f"lies in {header.elsewhere}, which is not there"
     elif not header.images:
-        why = "it cannot be read"
-    return [f"pages are taken in their order in the file, not by the OME header: {why}"]
+        why = "cannot be read"
+    elif any(stack.pixels is not None for stack in stacks):
+        why = "does not say which they are"
+    return [f"pages are taken in their order in this file alone: the OME header {why}"]

@@ -11,7 +11,6 @@ from emgauss_jax.data.formats.interface import VolumeError
 from emgauss_jax.data.formats.tiff_pages import Kind, Page
 
 _LISTED = 6  # stacks in a message
-_SCALE = 2  # an image this much smaller or larger than a slice is none
 
 
 class Stack(NamedTuple):
@@ -21,6 +20,7 @@ class Stack(NamedTuple):
     shape: tuple[int, ...]  # of these axes
     pages: tuple[Page | None, ...]  # in order; None: in a file that is not there
     by_page: bool = True  # pages can be decoded one by one; else only tifffile's series can
+    is_block: bool = False  # all planes may lie behind the header of the first page
     index: int = 0  # among tifffile's series
     pixels: Element | None = None  # what an OME header says of it
     between: tuple[int, ...] = ()  # pages of another kind that lie between its pages
@@ -70,24 +70,25 @@ def choose(stacks: Sequence[Stack], number: int | None, path: Path) -> tuple[Sta
     Raises:
       VolumeError: several could be meant; the message lists them.
     """
+    numbered = list(enumerate(stacks))
     if number is not None:
         if number not in range(len(stacks)):
-            raise VolumeError(f"series: got {number}, wanted one of {_listed(stacks)}")
+            raise VolumeError(f"series: got {number}, wanted one of {_listed(numbered)}")
         return stacks[number], _gaps(stacks[number])
     here = [stack for stack in stacks if any(page.path == path for page in stack.held)] or stacks
     main = [stack for stack in here if stack.planes > 1] if len(here) > 1 else here
     if len(main) != 1 or not all(stack is main[0] or _beside(stack, main[0]) for stack in here):
         raise VolumeError(
-            f"got images that make no single stack: {_listed(stacks)}; wanted one stack, or its "
+            f"got images that make no single stack: {_listed(numbered)}; wanted one stack, or its "
             "number: --config.data.series=N (train) or --input_dataset=N (reconstruct)"
         )
-    others = [stack for stack in stacks if stack is not main[0]]
-    return main[0], [f"another image is left out: {_listed(others)}"] if others else []
+    others = [(number, stack) for number, stack in numbered if stack is not main[0]]
+    return main[0], [f"left out of the file's images: {_listed(others)}"] if others else []
 
 
-def _listed(stacks: Sequence[Stack]) -> str:
-    texts = [f"{number}: {stack}" for number, stack in enumerate(stacks[:_LISTED])]
-    more = len(stacks) - len(texts)
+def _listed(numbered: Sequence[tuple[int, Stack]]) -> str:
+    texts = [f"{number}: {stack}" for number, stack in numbered[:_LISTED]]
+    more = len(numbered) - len(texts)
     return "; ".join(texts) + (f"; and {more} more" if more else "")
 
 
@@ -103,6 +104,11 @@ def _beside(image: Stack, stack: Stack) -> bool:
     first, last = stack.held[0].index, stack.held[-1].index
     if image.planes > 1 or first < image.held[0].index < last:
         return False
-    ratios = [a / b for a, b in zip(image.kind.shape[-2:], stack.kind.shape[-2:], strict=True)]
-    colour = image.kind.samples > 1 and ratios != [1, 1]
-    return colour or min(ratios) >= _SCALE or max(ratios) <= 1 / _SCALE
+    sizes = image.kind.shape[-2:], stack.kind.shape[-2:]
+    colour = image.kind.samples > 1 and sizes[0] != sizes[1]
+    return colour or _is_half(*sizes) or _is_half(*reversed(sizes))
+
+
+def _is_half(size: Sequence[int], of: Sequence[int]) -> bool:
+    """Tell whether a height and a width are at most half of others, rounded up."""
+    return all(2 * small - 1 <= large for small, large in zip(size, of, strict=True))
