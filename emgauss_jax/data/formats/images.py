@@ -24,7 +24,9 @@ from emgauss_jax.data.formats.interface import (
     Voxel,
     refuse_dataset,
 )
+from emgauss_jax.data.formats.tiff_contents import single_page
 from emgauss_jax.data.formats.tiff_metadata import Header, voxel_nm
+from emgauss_jax.data.formats.tiff_metadata import notes as header_notes
 from emgauss_jax.data.formats.tiff_pages import (
     Kind,
     Page,
@@ -32,7 +34,6 @@ from emgauss_jax.data.formats.tiff_pages import (
     check_whole,
     read_pages,
 )
-from emgauss_jax.data.formats.tiff_series import single_page
 
 # modes of Pillow: type and bits of a sample; "I" is what older ones call "I;16"
 _PNG = {
@@ -167,7 +168,7 @@ def read(path: Path, dataset: str) -> Reader:
         grey.dtype,
         partial(_voxel_nm, images),
         partial(_read, images, grey),
-        notes=(*notes, *grey.notes),
+        notes=(*notes, *grey.notes, *header_notes(images[0].header)),
     )
 
 

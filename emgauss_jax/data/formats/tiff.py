@@ -25,6 +25,7 @@ from emgauss_jax.data.formats.interface import (
     Writer,
     spatial_axes,
 )
+from emgauss_jax.data.formats.tiff_contents import contents
 from emgauss_jax.data.formats.tiff_metadata import Header
 from emgauss_jax.data.formats.tiff_pages import (
     Page,
@@ -33,7 +34,7 @@ from emgauss_jax.data.formats.tiff_pages import (
     memory_mapped,
     read_pages,
 )
-from emgauss_jax.data.formats.tiff_series import contents, series_of
+from emgauss_jax.data.formats.tiff_series import series_of
 from emgauss_jax.data.formats.tiff_stack import Stack, choose
 
 # leaves the classic format's 32-bit offsets room for the metadata

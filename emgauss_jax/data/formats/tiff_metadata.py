@@ -64,12 +64,12 @@ def _promised(tif: tifffile.TiffFile) -> tuple[int, str]:
     """Count the planes that ImageJ's header or tifffile's own promises."""
     page, imagej = tif.pages.first, tif.imagej_metadata
     if imagej:
-        lengths = [imagej.get(name, 1) for name in ("slices", "frames", "channels")]
+        names = ("slices", "frames", "channels", "images")
+        *lengths, images = (max(1, int(decimal(imagej.get(name, 1)))) for name in names)
         if lengths[2] == page.samplesperpixel:  # samples that are called channels
             lengths[2] = 1
         # ImageJ's own count of images is not always kept up
-        planes = math.prod(lengths) if max(lengths) > 1 else imagej.get("images", 1)
-        return planes, "ImageJ's"
+        return math.prod(lengths) if max(lengths) > 1 else images, "ImageJ's"
     if page.is_shaped and page.shaped_description.startswith("{"):
         shape = json.loads(page.shaped_description)["shape"]
         return math.prod(shape) // math.prod(page.shape), "tifffile's"

@@ -83,22 +83,25 @@ def scan(path: Path) -> list[Page]:
         count = len(tif.pages)
         pages = [_page(tif, path, index) for index in range(count)]
         _check_end(tif, count)
-    return pages
+    return [page for page in pages if page is not None]
 
 
-def _page(tif: tifffile.TiffFile, path: Path, index: int) -> Page:
+def _page(tif: tifffile.TiffFile, path: Path, index: int) -> Page | None:
+    """Read the header of a page; None if it is empty, as the last one of some microscopes is."""
     try:
         page = tif.pages.get(index)
     except Exception as error:
         raise VolumeError(f"page {index}: its header is damaged or cut off ({error})") from None
     _check_tags(tif, page)
+    if not page.tags:
+        return None
     if page.dtype is None:
         raise VolumeError(f"page {index}: got {page.bitspersample} bits a sample of no known type")
     start = page.dataoffsets[0] or None if page.is_final else None
-    strips = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    strips = list(zip(page.dataoffsets, page.databytecounts, strict=False)) or [(0, 0)]
     empty = sum(not (first and length) for first, length in strips)
     # an uncompressed strip may be listed as longer than the rows that are left
-    end = start + page.nbytes if start else max((sum(strip) for strip in strips), default=0)
+    end = start + page.nbytes if start else max(sum(strip) for strip in strips)
     return Page(
         path, index, page.offset, _kind(page), tif.byteorder, page.is_reduced or page.is_mask,
         start, end <= tif.filehandle.size, (0 if start else empty, len(strips)), _codec(page),
@@ -112,8 +115,9 @@ def _check_tags(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
     (count,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
     if len(page.tags) >= count:
         return
+    layout = form.tagformat1 + form.tagformat2[1:]  # code, type, length; and value, or its place
     for _ in range(count):
-        _, type_, length, value = struct.unpack(form.tagheaderformat, file.read(form.tagsize))
+        _, type_, length, value = struct.unpack(layout, file.read(form.tagsize))
         size = length * struct.calcsize(tifffile.TIFF.DATA_FORMATS.get(type_, ""))
         (first,) = struct.unpack(form.offsetformat, value)
         if size > form.tagoffsetthreshold and first + size > file.size:

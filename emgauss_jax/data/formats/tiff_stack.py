@@ -56,6 +56,17 @@ def planes_of(shape: Sequence[int], kind: Kind) -> int:
     return int(np.prod(shape)) // (int(np.prod(kind.shape[-2:])) * kind.samples)
 
 
+def of_planes(stack: Stack, count: int) -> Stack | None:
+    """Give a stack another count of slices; None if it has several axes beside y and x."""
+    outer = stack.axes.index("Y") if "YX" in stack.axes else 0
+    long = [axis for axis in range(outer) if stack.shape[axis] > 1]
+    if not outer or len(long) > 1:
+        return None
+    shape = list(stack.shape)
+    shape[long[0] if long else max(stack.axes.find("Z", 0, outer), 0)] = count
+    return stack._replace(shape=tuple(shape))
+
+
 def choose(stacks: Sequence[Stack], number: int | None, path: Path) -> tuple[Stack, list[str]]:
     """Choose the stack that is read.
 

@@ -184,6 +184,14 @@ def test_a_companion_holds_the_header_of_two_files(tmp_path):
         volume[:]
 
 
+def test_a_file_of_several_is_unlike_the_others(tmp_path):
+    images = _pixels(_planes("a.ome.tif") + _planes("b.ome.tif", first=6), _sizes())
+    _ome(tmp_path / "a.ome.tif", images, array=ARRAY[:6], uuid="a.ome.tif")
+    _ome(tmp_path / "b.ome.tif", images, array=ARRAY[6:].astype(np.uint16), uuid="b.ome.tif")
+    with pytest.raises(ValueError, match=r"b\.ome\.tif: got 7 x 9 uint16, wanted 7 x 9 uint8"):
+        open_volume(tmp_path / "a.ome.tif")
+
+
 def test_the_companion_is_not_there(tmp_path):
     path = _binary_only(tmp_path / "v.ome.tif", ARRAY)
     volume = _refused(path, r"the OME header lies in x\.companion\.ome")

@@ -112,6 +112,11 @@ def test_a_thumbnail_a_label_or_an_overview_is_left_out(tmp_path, image, at, met
     assert volume.notes[0].count(f"{min(at, 1)}: ") == 1
 
 
+def test_a_thumbnail_that_tifffile_describes(tmp_path):
+    _read(_write(tmp_path / "a.tif", ARRAY, SMALL[0], metadata={}), ARRAY, ["1: 4 x 5 uint8"])
+    _read(_write(tmp_path / "b.tif", SMALL[0], ARRAY, metadata={}), ARRAY, ["0: 4 x 5 uint8"])
+
+
 def test_thumbnails_beside_a_stack_in_ome(tmp_path):
     stack = (ARRAY, {"metadata": {"axes": "ZYX"}})
     path = _write(tmp_path / "v.ome.tif", stack, COLOUR, SMALL[0], ome=True, metadata={})
@@ -192,6 +197,27 @@ def test_one_header_for_all_planes_of_a_file_cut_off(tmp_path, planes):
     _read(path, ARRAY)
     path.write_bytes(head + ARRAY[:planes].tobytes())
     _refused(path, f"got {planes} whole planes, ImageJ's header promises 12")
+
+
+def test_older_imagej_counts_images_and_no_slices(tmp_path):
+    array, own = _imagej(ARRAY[0], 12, resolutionunit=1)
+    own["description"] = own["description"].replace("slices=12\n", "")
+    path = _write(tmp_path / "v.tif", (array, own))
+    with tifffile.TiffFile(path) as tif:
+        start = tif.pages[0].dataoffsets[0]
+    path.write_bytes(path.read_bytes()[:start] + ARRAY.tobytes())
+    assert _read(path, ARRAY).voxel_nm == VOXEL
+    _read(_write(tmp_path / "w.tif", (ARRAY, own)), ARRAY)
+
+
+def test_an_empty_page_at_the_end(tmp_path):
+    path = _write(tmp_path / "v.tif", *ARRAY)
+    with tifffile.TiffFile(path) as tif:
+        link = tif.pages.next_page_offset
+    data = bytearray(path.read_bytes())
+    data[link : link + 4] = len(data).to_bytes(4, "little")
+    path.write_bytes(data + bytes(6))  # no tags, no further page
+    _read(path, ARRAY)
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}], ids=str)
