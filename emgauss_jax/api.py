@@ -322,11 +322,15 @@ def _prepared(stack: Any, voxel_nm: Any, config: Any, overrides: dict[str, Any])
 
 def _opened(stack: Any, voxel_nm: Any, settings: ConfigDict) -> Run:
     if isinstance(stack, str | os.PathLike):
-        volume = open_volume(stack, dataset=settings.data.dataset, voxel_nm=voxel_nm)
+        data = settings.data
+        series = data.series if data.series >= 0 else None
+        volume = open_volume(stack, dataset=data.dataset, series=series, voxel_nm=voxel_nm)
         return prepare(settings, volume=volume)
     volume = of_array(stack, voxel_nm)
     if settings.data.dataset:
         raise InputError(f"data__dataset: got {settings.data.dataset!r} for an array, wanted none")
+    if settings.data.series >= 0:
+        raise InputError(f"data__series: got {settings.data.series} for an array, wanted none")
     # A copy of its crop: the caller may change the array, or close what it lies in.
     box = parse_crop(settings.data.crop, volume.shape)
     cut, start = {"data__crop": ""}, np.multiply(box.start, volume.voxel_nm)

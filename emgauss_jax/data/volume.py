@@ -22,9 +22,11 @@ from emgauss_jax.data.formats.interface import (
     Place,
     Reader,
     Slices,
+    VolumeError,
     Voxel,
+    no_voxel_size,
 )
-from emgauss_jax.data.formats.registry import BY_CONTENTS, BY_NAME, BY_SUFFIX
+from emgauss_jax.data.formats.registry import BY_CONTENTS, BY_MEMBER, BY_NAME, BY_SUFFIX
 from emgauss_jax.data.handles import Volume, VolumeWriter, check_absent, one_line_errors
 
 
@@ -80,8 +82,15 @@ def _suffix_of(path: Path) -> str:
     return two if two in BY_SUFFIX else path.suffix.lower()
 
 
+def _is_pattern(path: Path) -> bool:
+    """Tell whether a path stands for several files, as `data/slice_*.tif` does."""
+    return bool(set("*?[") & set(str(path))) and not path.exists()
+
+
 def _format_of(path: Path) -> Format:
-    """Tell the format of an existing file or folder."""
+    """Tell the format of an existing file or folder, or of a pattern of file names."""
+    if _is_pattern(path):
+        return next(form for form in BY_NAME.values() if form.members)
     by_suffix = BY_SUFFIX.get(_suffix_of(path))
     if path.is_dir():
         for name, form in BY_CONTENTS.items():
@@ -89,21 +98,44 @@ def _format_of(path: Path) -> Format:
                 return form
         if by_suffix and by_suffix.contents:
             return by_suffix
-        raise InputError(f"{path}: got a folder, wanted one with any of {', '.join(BY_CONTENTS)}")
+        members = {each.suffix.lower() for each in path.iterdir()} & BY_MEMBER.keys()
+        if members:
+            return BY_MEMBER[members.pop()]
+        raise InputError(
+            f"{path}: got a folder, wanted one with any of {', '.join(BY_CONTENTS)}, or with one "
+            f"image per slice ({', '.join(BY_MEMBER)})"
+        )
     if by_suffix is None or by_suffix.contents:
         wanted = [suffix for suffix, form in BY_SUFFIX.items() if not form.contents]
         raise InputError(f"{path}: got a file, wanted one with suffix {', '.join(wanted)}")
     return by_suffix
 
 
+def _dataset(form: Format, dataset: str, series: int | None) -> str:
+    """Give the number of an image of a file as a dataset: the two settings are one."""
+    if series is None:
+        return dataset
+    if not form.has_series:
+        raise VolumeError(f"series: got {series}, wanted none: {form.name} does not number images")
+    if dataset:
+        raise VolumeError(f"series: got {series} beside dataset {dataset!r}, wanted one of them")
+    return str(series)
+
+
 def open_volume(
-    path: str | Path, *, dataset: str = "", voxel_nm: Sequence[float] | None = None
+    path: str | Path,
+    *,
+    dataset: str = "",
+    series: int | None = None,
+    voxel_nm: Sequence[float] | None = None,
 ) -> Volume:
     """Open a volume, reading its metadata only.
 
     Args:
-      path: TIFF, OME-Zarr or zarr, N5, precomputed, HDF5, MRC, NIfTI or NPY.
+      path: TIFF, OME-Zarr or zarr, N5, precomputed, HDF5, MRC, NIfTI or NPY; or a folder of one
+        TIFF or PNG per slice, or a pattern of their names, as `data/slice_*.png`.
       dataset: an array or level inside the container; "" is the format's own default.
+      series: the number of an image of a TIFF file that holds several, from 0.
       voxel_nm: (z, y, x), nm; overrides the voxel size in the file.
 
     Returns:
@@ -114,22 +146,19 @@ def open_volume(
         is empty, has a dtype that is not of DTYPES or bool, or has no voxel size.
     """
     path = Path(path)
-    if not path.exists():
+    if not path.exists() and not _is_pattern(path):
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise InputError(f"{path}: no such file{where}")
     form = _format_of(path)
     with one_line_errors(path, f"read as {form.name}"):
-        reader = form.read(path, dataset)
+        reader = form.read(path, _dataset(form, dataset, series))
         voxel = reader.voxel_nm() if voxel_nm is None else voxel_nm
     shape = tuple(int(length) for length in reader.shape)
     if 0 in shape:
         raise InputError(f"{path}: got an empty volume of shape {shape}")
     dtype, words = _read_as(reader, form, path)
     if voxel is None:
-        raise InputError(
-            f"{path}: got no voxel size, wanted one in nm: --config.data.voxel_nm=z,y,x (train) or "
-            "--input_voxel_nm=z,y,x (reconstruct)"
-        )
+        raise InputError(f"{path}: {no_voxel_size()}")
     voxel = checked_voxel(voxel, path)
     with one_line_errors(path, f"read as {form.name}"):
         place = reader.place(voxel)

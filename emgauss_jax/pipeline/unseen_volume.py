@@ -69,6 +69,7 @@ def _config_of(config: Any, unseen: UnseenVolume) -> Any:
     changed.data.update(
         path=unseen.path,
         dataset=unseen.dataset,
+        series=-1,
         voxel_nm=unseen.voxel_nm,
         simulate_factor=unseen.simulate_factor,
         crop="",

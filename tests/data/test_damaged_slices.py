@@ -25,8 +25,8 @@ def opened(tmp_path, values, missing=(), factor=0, name="stack.ome.tif"):
         writer[:, :, :] = values
     return open_unmeasured(
         types.SimpleNamespace(
-            path=str(path), dataset="", voxel_nm=(0, 0, 0), crop="", missing=missing,
-            simulate_factor=factor, degradation="subsample",
+            path=str(path), dataset="", series=-1, voxel_nm=(0, 0, 0), crop="",
+            missing=missing, simulate_factor=factor, degradation="subsample",
         )
     )  # fmt: skip
 

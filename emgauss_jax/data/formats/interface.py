@@ -127,11 +127,14 @@ class Format(NamedTuple):
     name: str  # the value of `Volume.format` and of `create_volume(format=...)`
     suffixes: tuple[str, ...]  # of its files and folders, lower case
     read: Callable[[Path, str], Reader]  # (path, dataset), metadata only
-    create: Callable[[Path, Layout], Writer]  # (path, layout), the path does not exist yet
+    # (path, layout), the path does not exist yet; None: the format is only read
+    create: Callable[[Path, Layout], Writer] | None
     output_suffix: str  # of the output for an input of this format; must store a voxel size
     contents: tuple[str, ...] = ()  # files by which a folder is recognised; () for a single file
     read_suffixes: tuple[str, ...] = ()  # of further files, which are read and never written
+    members: tuple[str, ...] = ()  # suffixes of the images of a folder or a pattern, one a slice
     dtypes: tuple[str, ...] = DTYPES  # that it can store
+    has_series: bool = False  # `dataset` is the number of one of the images in a file
     # (path, layout, create=...) -> a zyx tensorstore for every level, written by many processes in
     # boxes of whole chunks; None where one process writes the file
     levels: Callable[..., tuple[Any, ...]] | None = None
@@ -212,6 +215,14 @@ def pick_axes(values: Any, ndim: int, axes: Sequence[int]) -> Voxel | None:
     if len(values) == ndim:
         return tuple(values[axis] for axis in axes)
     return tuple(values) if len(values) == 3 else None
+
+
+def no_voxel_size(why: str = "") -> VolumeError:
+    """Say that a file states no voxel size, and how to give one."""
+    return VolumeError(
+        f"got no voxel size{why and f' ({why})'}, wanted one in nm: --config.data.voxel_nm=z,y,x "
+        "(train) or --input_voxel_nm=z,y,x (reconstruct)"
+    )
 
 
 def refuse_dataset(form: str, dataset: str) -> None:

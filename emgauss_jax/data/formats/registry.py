@@ -5,6 +5,7 @@ A new format is a module of this folder that exports one `Format`; it is importe
 
 from emgauss_jax.data.formats import (
     hdf5,
+    images,
     mrc,
     n5,
     nifti,
@@ -17,6 +18,7 @@ from emgauss_jax.data.formats import (
 # If two formats share a suffix, or a folder holds files of several, the first in this list is used.
 FORMATS = (
     tiff.FORMAT,
+    images.FORMAT,
     ome_zarr.ZARR3,
     ome_zarr.ZARR2,
     precomputed.FORMAT,
@@ -34,3 +36,4 @@ BY_SUFFIX = {
     for suffix in form.suffixes + form.read_suffixes
 }
 BY_CONTENTS = {name: form for form in FORMATS for name in form.contents}
+BY_MEMBER = {suffix: form for form in FORMATS for suffix in form.members}

@@ -1,143 +1,171 @@
 """TIFF: OME, ImageJ and plain stacks.
 
-The voxel size is OME's PhysicalSize (micrometres unless a unit is given), or ImageJ's resolution
-and spacing. A plain TIFF states no size along z, so it has no voxel size.
+The voxel size is OME's PhysicalSize, or ImageJ's resolution and spacing. A plain TIFF states no
+size along z, so it has no voxel size. Where a file holds several images, `dataset` is the number
+of one.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 
+from emgauss_jax.data.formats import tiff_metadata
+from emgauss_jax.data.formats.grey import Grey, calibrated, of_kind
 from emgauss_jax.data.formats.interface import (
+    AT_ORIGIN,
     DTYPES,
     Format,
     Layout,
     Reader,
     Slices,
     VolumeError,
-    Voxel,
     Writer,
-    refuse_dataset,
     spatial_axes,
 )
-from emgauss_jax.data.formats.units import to_nm
+from emgauss_jax.data.formats.tiff_contents import contents
+from emgauss_jax.data.formats.tiff_metadata import Header
+from emgauss_jax.data.formats.tiff_pages import (
+    Page,
+    check_codecs,
+    check_whole,
+    memory_mapped,
+    read_pages,
+)
+from emgauss_jax.data.formats.tiff_series import series_of
+from emgauss_jax.data.formats.tiff_stack import Stack, choose
 
 # leaves the classic format's 32-bit offsets room for the metadata
 _CLASSIC_LIMIT = 2**32 - 2**25
+_BIG_SUFFIXES = (".btf", ".tf2", ".tf8")  # of BigTIFF alone
+_IMAGEJ_DTYPES = ("uint8", "uint16", "float32")  # all that ImageJ's header can describe
+_FRAMES = {"T": "frames in time", "C": "channels"}
 
 
-def _ome_voxel_nm(xml: str) -> Voxel | None:
-    nodes = ElementTree.fromstring(xml).iter()
-    pixels = next(node for node in nodes if node.tag.endswith("Pixels"))
-    sizes = [pixels.get(f"PhysicalSize{axis}") for axis in "ZYX"]
-    units = [pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "ZYX"]
-    if None in sizes:
-        return None
-    return tuple(to_nm(float(size), unit) for size, unit in zip(sizes, units, strict=True))
+def _axes(stack: Stack) -> tuple[int, int, int]:
+    """Find which axes of a stack are z, y and x: by letter, z as the one that is left."""
+    axes, shape = stack.axes, stack.shape
+    if stack.kind.samples > 1:
+        raise VolumeError(
+            f"got a colour image ({stack.kind.samples} samples per pixel), wanted a grey one: "
+            "convert it, also where its colours are equal"
+        )
+    rest = [axis for axis, letter in enumerate(axes) if letter not in "YXS"]
+    if axes.count("Y") != 1 or axes.count("X") != 1 or not rest:
+        return spatial_axes([n for n, letter in zip(shape, axes, strict=True) if letter != "S"])
+    long = [axis for axis in rest if shape[axis] > 1]
+    if len(long) > 1:
+        lengths = ", ".join(f"{axes[axis]} {shape[axis]}" for axis in long)
+        raise VolumeError(f"got axes {lengths} beside Y and X, wanted 3 dimensions (z, y, x)")
+    z = long[0] if long else max(axes.find("Z"), rest[0])
+    return z, axes.index("Y"), axes.index("X")
 
 
-def _imagej_voxel_nm(tif: tifffile.TiffFile) -> Voxel | None:
-    metadata, tags = tif.imagej_metadata or {}, tif.pages[0].tags
-    unit, spacing = metadata.get("unit"), metadata.get("spacing")
-    pixels = [tags.valueof(f"{axis}Resolution") for axis in "YX"]
-    if not unit or unit.startswith("pixel") or not spacing:
-        return None
-    if any(rational is None or 0 in rational for rational in pixels):
-        return None
-    # ImageJ lets the spacing be negative for a stack that runs downwards
-    lengths = [abs(spacing), *(below / above for above, below in pixels)]
-    return tuple(to_nm(length, unit) for length in lengths)
+def _frames_note(stack: Stack, z: int, header: Header) -> list[str]:
+    """Say that the slices are called otherwise; raise where they are the colours of one slice."""
+    letter, count, mode = stack.axes[z], stack.shape[z], header.imagej.get("mode")
+    if letter not in _FRAMES or count == 1:
+        return []
+    if letter == "C" and mode in ("composite", "color"):
+        raise VolumeError(f"got {count} channels of one slice ({mode}), wanted slices of a stack")
+    return [f"{count} {_FRAMES[letter]} are taken as slices"]
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPageSeries]]:
-    """Open a file and its first series; on leaving, close it and the files it refers to."""
-    with ExitStack() as stack:
-        tif = stack.enter_context(tifffile.TiffFile(path))
-        if tif.series and tif.series[0].kind == "shaped" and tif.series[0].ndim == 2:
-            # a stack written page by page describes each page as an image of its own
-            tif = stack.enter_context(tifffile.TiffFile(path, is_shaped=False))
-        if not tif.series:
-            raise VolumeError("got a TIFF without images, wanted a stack")
-        yield tif, tif.series[0]
+def _stored(stack: Stack, path: Path, shape: tuple[int, ...]) -> Callable[[Slices], np.ndarray]:
+    """Return what reads a box of a stack, whose three axes have this shape as they are stored."""
+    there = None not in stack.pages
+    array = memory_mapped(stack.pages, shape, stack.is_block) if there else None
+    if array is not None:
+        return array.__getitem__
+    if not stack.by_page:
+        return partial(_read_all, stack, path, shape)
+    if (len(stack.pages), *stack.kind.shape) == shape:
+        return partial(_read_planes, stack.pages)
+    return partial(_read_blocks, stack.pages, shape)
 
 
-def _voxel_nm(path: Path) -> Voxel | None:
-    with _opened(path) as (tif, _):
-        if tif.is_ome:
-            return _ome_voxel_nm(tif.ome_metadata)
-        return _imagej_voxel_nm(tif) if tif.is_imagej else None
+def _read_planes(pages: Sequence[Page | None], box: Slices) -> np.ndarray:
+    """Decode the pages of a box, each of which is a plane."""
+    wanted = pages[box[0]]
+    if None in wanted:
+        z = box[0].start + wanted.index(None)
+        raise VolumeError(f"slice {z} is listed in the metadata, but no page holds it")
+    return read_pages(wanted, box[1:])
 
 
-def _spatial_shape(series: tifffile.TiffPageSeries) -> tuple[int, int, int]:
-    sizes = list(zip(series.axes, series.shape, strict=True))
-    samples = max((length for axis, length in sizes if axis == "S"), default=1)
-    if samples > 1:
-        raise VolumeError(f"got a colour image ({samples} samples per pixel), wanted a grey one")
-    grey = [length for axis, length in sizes if axis != "S"]
-    if series.kind in ("ome", "imagej"):
-        # tifffile drops singleton axes, but a stack of a single slice or row still has them
-        stack = [length for axis, length in sizes if axis not in "YXS"]
-        lateral = dict(sizes)
-        grey = [*(stack or [1]), lateral.get("Y", 1), lateral.get("X", 1)]
-    return tuple(grey[axis] for axis in spatial_axes(grey))
+def _read_blocks(pages: Sequence[Page], shape: tuple[int, ...], box: Slices) -> np.ndarray:
+    """Decode all pages, each of which is several planes."""
+    whole = [slice(0, length) for length in pages[0].kind.shape]
+    return read_pages(pages, whole).reshape(shape)[box]
 
 
-def _check_codec(page: tifffile.TiffPage) -> None:
-    known = page.compression in tifffile.TIFF.DECOMPRESSORS
-    if not known or (page.predictor != 1 and page.predictor not in tifffile.TIFF.UNPREDICTORS):
-        code = getattr(page.compression, "name", page.compression)
-        raise VolumeError(f"TIFF compression {code} needs imagecodecs: pip install imagecodecs")
+def _read_all(stack: Stack, path: Path, shape: tuple[int, ...], box: Slices) -> np.ndarray:
+    """Decode a whole stack that tifffile alone can decode."""
+    with series_of(path) as (_, series):
+        return series[stack.index].asarray().reshape(shape)[box]
 
 
-def _read_pages(path: Path, shape: tuple[int, int, int], box: Slices) -> np.ndarray:
-    """Decode the pages of a box, or the whole stack if a page is not one plane.
-
-    Each call opens the file, so that several threads can read boxes.
-    """
-    with _opened(path) as (_, series):
-        if len(series.pages) != shape[0] or series.keyframe.size != shape[1] * shape[2]:
-            return series.asarray().reshape(shape)[box]
-        result = np.empty([part.stop - part.start for part in box], series.dtype)
-        for plane, z in enumerate(range(box[0].start, box[0].stop)):
-            page = series.pages[z]
-            if page is None:
-                raise VolumeError(f"slice {z} is listed in the metadata, but no page holds it")
-            page.parent.filehandle.open()  # the page may be in another file of the image
-            result[plane] = page.asarray().reshape(shape[1:])[box[1:]]
-        return result
+def _number(dataset: str) -> int | None:
+    if dataset and not dataset.isdecimal():
+        raise VolumeError(f"dataset: got {dataset!r}, wanted the number of an image, as 0")
+    return int(dataset) if dataset else None
 
 
 def read(path: Path, dataset: str) -> Reader:
-    """Open the first series of a TIFF file at full resolution.
+    """Open an image of a TIFF file at full resolution.
 
     Contiguous uncompressed data are memory-mapped, others decoded page by page.
 
     Args:
       path: the file.
-      dataset: must be "".
+      dataset: the number of the image, from 0; "" where the file leaves no choice.
 
     Returns:
       The volume.
     """
-    refuse_dataset("TIFF", dataset)
-    with _opened(path) as (tif, series):
-        shape = _spatial_shape(series)
-        _check_codec(series.keyframe)
-        dtype = series.dtype.newbyteorder(tif.byteorder)
-        # in a multi-file OME-TIFF the pages of other files may seem to continue this one's
-        own = all(page is not None and page.parent is tif for page in series.pages)
-        offset = series.dataoffset if own else None
-    if offset is None:
-        read_box = partial(_read_pages, path, shape)
-    else:
-        read_box = np.memmap(path, dtype, mode="r", offset=offset, shape=shape).__getitem__
-    return Reader(shape, dtype, lambda: _voxel_nm(path), read_box)
+    stacks, header, notes = contents(path)
+    stack, choice = choose(stacks, _number(dataset), path)
+    axes = _axes(stack)
+    check_whole(stack.held)
+    check_codecs(stack.held)
+    if stack.held[0].index > 0 and not header.is_ome:
+        header = Header()  # the file's describes the first page
+    header = header._replace(pixels=stack.pixels)
+    grey = calibrated(of_kind(stack.kind), header.imagej)
+    frames = _frames_note(stack, axes[0], header)
+    return Reader(
+        tuple(stack.shape[axis] for axis in axes),
+        grey.dtype,
+        partial(tiff_metadata.voxel_nm, header, stack.axes[axes[0]]),
+        _in_order(stack, path, axes, grey),
+        partial(tiff_metadata.place, header),
+        (*notes, *choice, *frames, *grey.notes, *tiff_metadata.notes(header)),
+        partial(_absent, stack.pages, axes),
+    )
+
+
+def _in_order(
+    stack: Stack, path: Path, axes: Sequence[int], grey: Grey
+) -> Callable[[Slices], np.ndarray]:
+    """Return what reads the grey levels of a box (z, y, x), in whatever order they are stored."""
+    stored = sorted(axes)
+    turned = [stored.index(axis) for axis in axes]
+    read_stored = _stored(stack, path, tuple(stack.shape[axis] for axis in stored))
+
+    def read_box(box: Slices) -> np.ndarray:
+        array = read_stored(tuple(box[axes.index(axis)] for axis in stored))
+        return grey.levels(array.transpose(turned))
+
+    return read_box
+
+
+def _absent(pages: Sequence[Page | None], axes: Sequence[int], box: Slices) -> tuple[int, int]:
+    """Count the strips that hold no byte; a page is asked as a whole."""
+    wanted = pages[box[axes.index(min(axes))]]
+    counts = [page.strips for page in wanted if page is not None]
+    return sum(empty for empty, _ in counts), sum(total for _, total in counts)
 
 
 def create(path: Path, layout: Layout) -> Writer:
@@ -146,43 +174,64 @@ def create(path: Path, layout: Layout) -> Writer:
     Args:
       path: the file to write.
       layout: the volume to write. A name in `.ome.tif` or `.ome.tiff` gets OME metadata, any other
-        ImageJ's, but above 4 GiB always OME's: a BigTIFF cannot hold ImageJ's.
+        ImageJ's. OME's get, whatever the name, volumes above 4 GiB and others for which ImageJ's
+        header has no words: BigTIFF, and all but uint8, uint16 and float32.
 
     Returns:
       The writer.
     """
-    z, y, x = layout.voxel_nm
+    name = layout.name.lower()
     big = np.prod(layout.shape, dtype=float) * layout.dtype.itemsize > _CLASSIC_LIMIT
-    common = {"shape": layout.shape, "dtype": layout.dtype, "photometric": "minisblack"}
-    if big or layout.name.lower().endswith((".ome.tif", ".ome.tiff")):
-        sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (z, y, x), strict=True)}
-        units = {f"{key}Unit": "nm" for key in sizes}
-        array = tifffile.memmap(
-            path,
-            **common,
-            ome=True,
-            bigtiff=bool(big),
-            metadata={"axes": "ZYX", **sizes, **units},
-            resolution=(1e7 / x, 1e7 / y),
-            resolutionunit="CENTIMETER",
-        )
+    big = bool(big) or name.endswith(_BIG_SUFFIXES)
+    named_ome = name.endswith((".ome.tif", ".ome.tiff"))
+    if big or named_ome or layout.dtype.name not in _IMAGEJ_DTYPES:
+        options = _ome_options(layout) | {"bigtiff": big}
     else:
-        array = tifffile.memmap(
-            path,
-            **common,
-            imagej=True,
-            metadata={"axes": "ZYX", "spacing": z, "unit": "nm"},
-            resolution=(1 / x, 1 / y),
-        )
-    array = array.reshape(layout.shape)
+        options = _imagej_options(layout)
+    array = tifffile.memmap(
+        path, shape=layout.shape, dtype=layout.dtype, photometric="minisblack", **options
+    ).reshape(layout.shape)
     return Writer(array.__setitem__, array.flush)
+
+
+def _ome_options(layout: Layout) -> dict[str, object]:
+    z, y, x = layout.voxel_nm
+    sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (z, y, x), strict=True)}
+    metadata = {"axes": "ZYX", **sizes, **{f"{key}Unit": "nm" for key in sizes}}
+    if layout.place != AT_ORIGIN:
+        metadata["Plane"] = _planes(layout)
+    resolution = (1e7 / x, 1e7 / y)
+    return {
+        "ome": True, "metadata": metadata, "resolution": resolution, "resolutionunit": "CENTIMETER",
+    }  # fmt: skip
+
+
+def _planes(layout: Layout) -> dict[str, list]:
+    """Say where every plane lies: its first voxel."""
+    depth = layout.shape[0]
+    places = [layout.place.moved((k * layout.voxel_nm[0], 0, 0)).centre_nm for k in range(depth)]
+    positions = {
+        f"Position{axis}": list(lengths)
+        for axis, lengths in zip("ZYX", zip(*places, strict=True), strict=True)
+    }
+    return positions | {f"{name}Unit": ["nm"] * depth for name in positions}
+
+
+def _imagej_options(layout: Layout) -> dict[str, object]:
+    z, y, x = layout.voxel_nm
+    metadata = {"axes": "ZYX", "spacing": z, "unit": "nm"}
+    if layout.place != AT_ORIGIN:
+        sizes = zip("zyx", layout.place.centre_nm, layout.voxel_nm, strict=True)
+        metadata |= {f"{axis}origin": -centre / size for axis, centre, size in sizes}
+    return {"imagej": True, "metadata": metadata, "resolution": (1 / x, 1 / y)}
 
 
 FORMAT = Format(
     name="tiff",
-    suffixes=(".tif", ".tiff"),
+    suffixes=(".tif", ".tiff", *_BIG_SUFFIXES),
     read=read,
     create=create,
     output_suffix=".ome.tif",
     dtypes=tuple(name for name in DTYPES if name != "float16"),  # which OME has no name for
+    has_series=True,
 )
