@@ -26,8 +26,9 @@ from emgauss_jax.data.formats.interface import (
     Voxel,
     no_voxel_size,
 )
-from emgauss_jax.data.formats.registry import BY_CONTENTS, BY_MEMBER, BY_NAME, BY_SUFFIX
+from emgauss_jax.data.formats.registry import BY_NAME, BY_SUFFIX
 from emgauss_jax.data.handles import Volume, VolumeWriter, check_absent, one_line_errors
+from emgauss_jax.data.recognition import format_for, format_of, is_pattern
 
 
 def checked_voxel(voxel_nm: Sequence[float], path: Path | str) -> Voxel:
@@ -76,41 +77,6 @@ def _converted(reader: Reader) -> Callable[[Slices], np.ndarray]:
     return lambda box: np.asarray(reader.read(box)).astype(np.uint8) * np.uint8(255)
 
 
-def _suffix_of(path: Path) -> str:
-    """Return the suffix that names the format: ".nii.gz" of "x.nii.gz", ".tif" of "x.ome.tif"."""
-    two = "".join(path.suffixes[-2:]).lower()
-    return two if two in BY_SUFFIX else path.suffix.lower()
-
-
-def _is_pattern(path: Path) -> bool:
-    """Tell whether a path stands for several files, as `data/slice_*.tif` does."""
-    return bool(set("*?[") & set(str(path))) and not path.exists()
-
-
-def _format_of(path: Path) -> Format:
-    """Tell the format of an existing file or folder, or of a pattern of file names."""
-    if _is_pattern(path):
-        return next(form for form in BY_NAME.values() if form.members)
-    by_suffix = BY_SUFFIX.get(_suffix_of(path))
-    if path.is_dir():
-        for name, form in BY_CONTENTS.items():
-            if (path / name).is_file():
-                return form
-        if by_suffix and by_suffix.contents:
-            return by_suffix
-        members = {each.suffix.lower() for each in path.iterdir()} & BY_MEMBER.keys()
-        if members:
-            return BY_MEMBER[members.pop()]
-        raise InputError(
-            f"{path}: got a folder, wanted one with any of {', '.join(BY_CONTENTS)}, or with one "
-            f"image per slice ({', '.join(BY_MEMBER)})"
-        )
-    if by_suffix is None or by_suffix.contents:
-        wanted = [suffix for suffix, form in BY_SUFFIX.items() if not form.contents]
-        raise InputError(f"{path}: got a file, wanted one with suffix {', '.join(wanted)}")
-    return by_suffix
-
-
 def _dataset(form: Format, dataset: str, series: int | None) -> str:
     """Give the number of an image of a file as a dataset: the two settings are one."""
     if series is None:
@@ -146,10 +112,10 @@ def open_volume(
         is empty, has a dtype that is not of DTYPES or bool, or has no voxel size.
     """
     path = Path(path)
-    if not path.exists() and not _is_pattern(path):
+    if not path.exists() and not is_pattern(path):
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise InputError(f"{path}: no such file{where}")
-    form = _format_of(path)
+    form = format_of(path)
     with one_line_errors(path, f"read as {form.name}"):
         reader = form.read(path, _dataset(form, dataset, series))
         voxel = reader.voxel_nm() if voxel_nm is None else voxel_nm
@@ -169,24 +135,6 @@ def open_volume(
     )  # fmt: skip
 
 
-def _format_for(path: Path, wanted: str | None) -> Format:
-    """Choose the format of a path to be written."""
-    suffix = _suffix_of(path)
-    form = BY_NAME.get(wanted) if wanted else BY_SUFFIX.get(suffix)
-    if form is None:
-        written = [each for each, owner in BY_SUFFIX.items() if each in owner.suffixes]
-        known = ", ".join(BY_NAME if wanted else written)
-        raise InputError(f"{path}: format: got {wanted or path.suffix!r}, wanted one of {known}")
-    if suffix in form.read_suffixes:
-        wanted_suffixes = ", ".join(form.suffixes)
-        raise InputError(f"{path}: got {suffix}, which is only read, wanted {wanted_suffixes}")
-    # a folder is recognised by the files in it, a file by its suffix alone
-    nameless_folder = suffix not in BY_SUFFIX and form.contents
-    if suffix not in form.suffixes and not nameless_folder:
-        raise InputError(f"{path}: format: got {form.name}, wanted one that has this suffix")
-    return form
-
-
 def plan_volume(
     path: Path,
     shape: Sequence[int],
@@ -203,7 +151,7 @@ def plan_volume(
       The format's name, and the layout.
     """
     check_absent(path)
-    form = _format_for(path, format)
+    form = format_for(path, format)
     shape = tuple(int(length) for length in shape)
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(f"{path}: shape: got {shape}, wanted three positive lengths (D, H, W)")

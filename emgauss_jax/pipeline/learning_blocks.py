@@ -10,14 +10,8 @@ import jax
 import numpy as np
 
 from emgauss_jax.data.errors import InputError
-from emgauss_jax.data.stack import (
-    SliceStack,
-    measured,
-    open_unmeasured,
-    whole_factor,
-    why_axes_differ,
-    with_chunks_counted,
-)
+from emgauss_jax.data.opening import measured, open_unmeasured, with_chunks_counted
+from emgauss_jax.data.stack import SliceStack, whole_factor, why_axes_differ
 from emgauss_jax.data.tiling import Box, Grid
 from emgauss_jax.methods.base import Block
 from emgauss_jax.metrics.scores import SMALLEST

@@ -9,13 +9,9 @@ import numpy as np
 
 from emgauss_jax.data.damaged_slices import Damaged, find_damaged
 from emgauss_jax.data.intensity import IntensityRange
+from emgauss_jax.data.opening import open_stack, open_unmeasured, with_chunks_counted
 from emgauss_jax.data.slice_depths import written_out
-from emgauss_jax.data.stack import (
-    SliceStack,
-    open_stack,
-    open_unmeasured,
-    with_chunks_counted,
-)
+from emgauss_jax.data.stack import SliceStack
 from emgauss_jax.data.tiling import Box, Grid
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.axial_rows import Missing

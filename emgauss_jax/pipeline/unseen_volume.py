@@ -7,7 +7,8 @@ from ml_collections import config_dict
 
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.intensity import IntensityRange
-from emgauss_jax.data.stack import open_unmeasured, why_axes_differ
+from emgauss_jax.data.opening import open_unmeasured
+from emgauss_jax.data.stack import why_axes_differ
 from emgauss_jax.methods import registry
 from emgauss_jax.pipeline.run import Run, leave_out_damaged, prepare
 from emgauss_jax.storage import network_file

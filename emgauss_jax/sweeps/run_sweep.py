@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from emgauss_jax.data.stack import open_stack
+from emgauss_jax.data.opening import open_stack
 from emgauss_jax.evaluation.sweep_table import Entry
 from emgauss_jax.execution.command import BAD_INPUT
 from emgauss_jax.pipeline.fitting import fitting_of

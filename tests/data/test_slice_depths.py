@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from emgauss_jax.data.errors import InputError
+from emgauss_jax.data.opening import open_unmeasured
 from emgauss_jax.data.slice_depths import (
     depths_text,
     read_depths,
@@ -14,7 +15,6 @@ from emgauss_jax.data.slice_depths import (
     to_slices,
     written_out,
 )
-from emgauss_jax.data.stack import open_unmeasured
 from emgauss_jax.data.tiling import Box
 from tests.tiny_runs import default, make_stack
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import emgauss_jax as eg
-from emgauss_jax.data import stack
+from emgauss_jax.data import opening
 from emgauss_jax.data.formats.interface import Place
 from emgauss_jax.data.tiling import Box
 from emgauss_jax.data.volume import create_volume, open_volume
@@ -34,9 +34,11 @@ def linear(path, **changes):
 
 def changed_when_opened(monkeypatch, **fields):
     """Let `data.path` and `data.paths` be opened with other fields than the files give."""
-    opened = stack.open_volume
+    opened = opening.open_volume
     monkeypatch.setattr(
-        stack, "open_volume", lambda *args, **kw: dataclasses.replace(opened(*args, **kw), **fields)
+        opening,
+        "open_volume",
+        lambda *args, **kw: dataclasses.replace(opened(*args, **kw), **fields),
     )
 
 

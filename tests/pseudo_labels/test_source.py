@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from emgauss_jax.data.stack import open_stack
+from emgauss_jax.data.opening import open_stack
 from emgauss_jax.methods import interpolate, optical_flow
 from emgauss_jax.metrics.calibration import calibrate
 from emgauss_jax.pseudo_labels.generate import generate
