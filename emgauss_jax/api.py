@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,15 +16,24 @@ from ml_collections import ConfigDict
 
 from emgauss_jax.data.array_volume import ArrayVolume, of_array
 from emgauss_jax.data.errors import InputError
+from emgauss_jax.data.formats.interface import Place
 from emgauss_jax.data.handles import check_absent
 from emgauss_jax.data.simulate import parse_crop
+from emgauss_jax.data.slice_depths import depths_text, read_depths
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.evaluation.compare import evaluate_volumes
 from emgauss_jax.evaluation.run_report import report_fits
 from emgauss_jax.execution.config_file import changed, load_config
 from emgauss_jax.pipeline.fit_file import load_fit, save_fit
 from emgauss_jax.pipeline.fitting import fitting_of
-from emgauss_jax.pipeline.output_grid import OutputGrid, isotropic, one_given, output_grid
+from emgauss_jax.pipeline.input_summary import summarise
+from emgauss_jax.pipeline.output_grid import (
+    OutputGrid,
+    isotropic,
+    one_given,
+    output_grid,
+    place_of,
+)
 from emgauss_jax.pipeline.region import FitStore
 from emgauss_jax.pipeline.run import Run, prepare
 from emgauss_jax.pipeline.stitching import Fits, open_fits
@@ -62,6 +72,16 @@ class Fit:
     def voxel_nm(self) -> tuple[float, float, float]:
         """Voxel size of `volume()`, nm (z, y, x)."""
         return isotropic(self.run.observed).voxel_nm
+
+    @property
+    def place(self) -> Place:
+        """Where the first voxel of `volume()` lies, for `create_volume`; an array has no place."""
+        return place_of(self.run.observed, isotropic(self.run.observed))
+
+    @property
+    def summary(self) -> list[str]:
+        """What the fit was given and makes of it: the lines that `train` prints before a fit."""
+        return summarise(self.run.observed).lines
 
     def planes(self, z: Sequence[float]) -> np.ndarray:
         """Draw planes at any depths.
@@ -177,6 +197,8 @@ def fit(
 ) -> Fit:
     """Fit a stack of slices; nothing is written to disk.
 
+    What speaks against the stack (chunks that are not there, an odd voxel size) is a warning.
+
     Args:
       stack: [K, H, W], uint8, uint16 or float32: numpy's, or any array with `shape`, `dtype` and
         slicing; or the path of a volume.
@@ -290,7 +312,15 @@ def _prepared(stack: Any, voxel_nm: Any, config: Any, overrides: dict[str, Any])
     loaded = load_config(str(config)) if isinstance(config, str | os.PathLike) else config
     if not isinstance(loaded, ConfigDict):
         raise InputError(f"config: got {loaded!r}, wanted a name, a path or a loaded config")
-    settings = changed(loaded, overrides)
+    if "data__z_nm" in overrides:
+        overrides = overrides | {"data__z_nm": depths_text(overrides["data__z_nm"])}
+    run = _opened(stack, voxel_nm, changed(loaded, overrides))
+    for warning in summarise(run.observed).warnings:
+        warnings.warn(warning, stacklevel=3)  # at the caller of `fit` or `reconstruct`
+    return run
+
+
+def _opened(stack: Any, voxel_nm: Any, settings: ConfigDict) -> Run:
     if isinstance(stack, str | os.PathLike):
         data = settings.data
         series = data.series if data.series >= 0 else None
@@ -303,8 +333,12 @@ def _prepared(stack: Any, voxel_nm: Any, config: Any, overrides: dict[str, Any])
         raise InputError(f"data__series: got {settings.data.series} for an array, wanted none")
     # A copy of its crop: the caller may change the array, or close what it lies in.
     box = parse_crop(settings.data.crop, volume.shape)
-    own = dataclasses.replace(volume, array=volume[box.slices])
-    return prepare(changed(settings, {"data__crop": ""}), volume=own)
+    cut, start = {"data__crop": ""}, np.multiply(box.start, volume.voxel_nm)
+    if given := getattr(settings.data, "z_nm", ""):  # a config may be older than the setting
+        depths = read_depths(given, volume.shape[0])
+        cut["data__z_nm"], start[0] = depths_text(depths[box.slices[0]]), depths[box.start[0]]
+    own = dataclasses.replace(volume, array=volume[box.slices], place=volume.place.moved(start))
+    return prepare(changed(settings, cut), volume=own)
 
 
 def _fitted(run: Run, progress: Callable[[Progress], bool | None] | None) -> Fit:

@@ -5,6 +5,7 @@ python -m emgauss_jax.evaluate --prediction=PATH --reference=PATH --observed_eve
 """
 
 import pathlib
+import sys
 
 from absl import flags
 
@@ -40,7 +41,10 @@ def main() -> None:
     lost = command.whole_numbers("missing", values.missing)
     error = values.uncertainty and open_volume(values.uncertainty, voxel_nm=reference.voxel_nm)
     asked = (values.observed_every, folder, values.degradation, lost, error or None)
-    evaluate_volumes(prediction, reference, *asked)
+    notes = evaluate_volumes(prediction, reference, *asked)["notes"]
+    for name in ("grey range", "read", "warnings"):
+        if name in notes:
+            print(f"{name}: {notes[name]}", file=sys.stderr)
     print(folder / "report.html")
 
 

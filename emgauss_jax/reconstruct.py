@@ -3,7 +3,8 @@
 python -m emgauss_jax.reconstruct --workdir=DIR --output=PATH [--factor=F | --z_voxel_nm=F | --z=..]
     [--uncertainty=PATH] [--cluster=local|slurm --workers=N [--gpus=N] | --hosts=COUNT,INDEX|auto]
     [--input=ANOTHER_VOLUME [--input_voxel_nm=50,5,5] [--input_dataset=NAME]
-    [--input_simulate_factor=K] [--input_missing=7,12] [--input_detect_missing]]
+    [--input_simulate_factor=K] [--input_missing=7,12] [--input_detect_missing]
+    [--input_z_nm=0,45,101.5]]
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from emgauss_jax.execution import command
 from emgauss_jax.execution.executors import define_executor_flags, open_executor
 from emgauss_jax.execution.jobs import Job, open_run, run_job
 from emgauss_jax.pipeline.fitting import fitting_of
+from emgauss_jax.pipeline.input_summary import place_note, summarise
 from emgauss_jax.pipeline.output_grid import one_given, output_grid
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.unseen_volume import UnseenVolume, without_damaged
@@ -38,6 +40,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("input_simulate_factor", 0, "k: keep every k-th slice of it.")
     flags.DEFINE_list("input_missing", None, "Its missing or damaged slices, counted from 0.")
     flags.DEFINE_bool("input_detect_missing", False, "Look for damaged ones, list and leave out.")
+    flags.DEFINE_string("input_z_nm", "", "Depths of its slices, nm, or a file of them.")
     flags.DEFINE_string("uncertainty", None, "A second volume: standard errors, float32.")
     flags.DEFINE_float("factor", None, "Output planes for every observed slice.")
     flags.DEFINE_float("z_voxel_nm", None, "Distance of the output planes, nm.")
@@ -53,7 +56,7 @@ def unseen_of_flags(values: Any) -> UnseenVolume | None:
     """
     names = (
         "input_voxel_nm", "input_dataset", "input_simulate_factor", "input_missing",
-        "input_detect_missing",
+        "input_detect_missing", "input_z_nm",
     )  # fmt: skip
     if not values.input:
         given = [name for name in names if values[name].value]
@@ -69,7 +72,9 @@ def unseen_of_flags(values: Any) -> UnseenVolume | None:
         raise InputError(f"input_voxel_nm: got {sizes}, wanted three numbers (z, y, x)")
     factor = values.input_simulate_factor
     missing = command.whole_numbers("input_missing", values.input_missing)
-    return UnseenVolume(values.input, values.input_dataset, voxel_nm, factor, missing)
+    return UnseenVolume(
+        values.input, values.input_dataset, voxel_nm, factor, missing, values.input_z_nm
+    )
 
 
 def check_outputs(output: str, uncertainty: str) -> None:
@@ -110,16 +115,22 @@ def main() -> None:
         job = Job(str(workdir), False, values.output, planes, values.uncertainty or "", unseen)
         run = open_run(job)
         fitting_of(run.template.method).check_fitted(run, workdir)
+        grid = output_grid(run.observed, job.asked)
         if unseen:
+            if executor.leads:
+                print("\n".join(summarise(run.observed, grid).lines), file=sys.stderr)
             warn_of_factor(run, workdir)
             # Measured once, not by every worker.
-            job = job._replace(unseen=unseen._replace(grey_range=run.observed.grey_range))
+            observed = run.observed
+            known = unseen._replace(grey_range=observed.grey_range, absent=observed.absent)
+            job = job._replace(unseen=known)
         lock = locked(output.with_name(f".{output.name}.lock"))
         with lock if executor.leads else contextlib.nullcontext():
             run_job(run, job, executor)
-        grid = output_grid(run.observed, job.asked)
         if executor.leads:
             voxel = " x ".join(f"{nm:.6g}" for nm in grid.voxel_nm)
+            if note := place_note(output, run.observed, grid):
+                print(note, file=sys.stderr)
             print(f"{job.output}: {len(grid.z)} planes, voxel {voxel} nm (z, y, x)")
 
 

@@ -20,8 +20,9 @@ from emgauss_jax.execution.executors import Executor, alone, define_executor_fla
 from emgauss_jax.execution.jobs import Job, reconstruction_path, run_job
 from emgauss_jax.execution.memory import estimate
 from emgauss_jax.pipeline.fitting import fitting_of
+from emgauss_jax.pipeline.input_summary import further_lines, place_note, summarise
 from emgauss_jax.pipeline.output_grid import isotropic
-from emgauss_jax.pipeline.run import Run, leave_out_damaged, prepare
+from emgauss_jax.pipeline.run import Run, leave_out_damaged, prepare, with_depths
 from emgauss_jax.storage.run_dir import (
     HOSTS,
     LOCK,
@@ -29,6 +30,7 @@ from emgauss_jax.storage.run_dir import (
     claim_workdir,
     is_begun,
     locked,
+    write_absent,
     write_damaged,
     write_grey_range,
 )
@@ -63,19 +65,22 @@ def train_and_evaluate(
       InputError: for every input that cannot be used; nothing has been overwritten.
       FitError: the fit failed, with the step.
     """
-    executor = executor or alone()
+    executor, config = executor or alone(), with_depths(config)
     if not executor.leads:
         executor.wait("workdir", lambda: () if is_begun(workdir, config) else (0,))
         return finish(prepare(config, workdir), workdir, executor)
     run = prepare(config, workdir)
-    isotropic(run.observed)  # or say why it cannot be
-    fitting_of(run.template.method).check_inputs(run, workdir)
+    summary = summarise(run.observed, isotropic(run.observed))  # or say why it cannot be
+    others = fitting_of(run.template.method).check_inputs(run, workdir)
+    lines = [*summary.lines, *(line for each in others for line in further_lines(each))]
     check_workdir(workdir)
     with locked(workdir / LOCK):
         claim_workdir(workdir, config)
-        print(estimate(run), file=sys.stderr)
+        print("\n".join([*lines, estimate(run)]), file=sys.stderr)
         if damaged:
             write_damaged(workdir, damaged)
+        if any(run.observed.absent):
+            write_absent(workdir, run.observed.absent)
         write_grey_range(workdir, run.observed.grey_range)  # the last: others wait for it
         return finish(run, workdir, executor)
 
@@ -89,6 +94,8 @@ def finish(run: Run, workdir: pathlib.Path, executor: Executor) -> pathlib.Path:
     path = reconstruction_path(run, workdir)
     run_job(run, Job(str(workdir), True, str(path), None, ""), executor)
     if executor.leads:
+        if note := place_note(path, run.observed, isotropic(run.observed)):
+            print(note, file=sys.stderr)
         report_run(run, path, workdir)
     return path
 

@@ -26,6 +26,7 @@ class ArrayVolume:
     format: str = "tiff"  # what it would be written as
     place: Place = AT_ORIGIN
     notes: tuple[str, ...] = ()
+    voxel_given: bool = True  # no file says it
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -85,6 +86,7 @@ class ObservedVolume:
     format: str
     place: Place = AT_ORIGIN
     notes: tuple[str, ...] = ()
+    voxel_given: bool = True  # by the user, not by a file
 
     def absent_chunks(self, key: Any) -> tuple[int, int]:
         """Count chunks that are not there: slices in memory have none."""

@@ -24,13 +24,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.chunked import chunked_reader, chunked_writer
 from emgauss_jax.data.formats.interface import (
     AT_ORIGIN,
+    CHUNK,
     Format,
     Layout,
     Place,
+    Slices,
     VolumeError,
     read_json,
     write_json,
@@ -63,7 +67,7 @@ class SharedVolume:
 
     def tasks(self, level: int) -> tuple[PyramidTask, ...]:
         """List the tasks that write a level of the pyramid."""
-        return level_tasks(level, self.levels[level].shape)
+        return level_tasks(level, self.levels[level].shape, self.levels[level].chunk)
 
     def coarsen(self, task: PyramidTask) -> None:
         """Write the box of a task from the next finer level, which must be written there.
@@ -72,18 +76,28 @@ class SharedVolume:
         """
         if task.level == 0:
             raise InputError(f"{self.path}: task: got {task.name}, wanted one of level 1 or more")
-        before, level = self.levels[task.level - 1 : task.level + 1]
-        ratio = [new // old for new, old in zip(level.factors, before.factors, strict=True)]
-        z, *yx = task.box
-        for start in range(z.start, z.stop, level.chunk[0]):
-            box = (slice(start, min(start + level.chunk[0], z.stop)), *yx)
-            wider = (slice(p.start * f, p.stop * f) for p, f in zip(box, ratio, strict=True))
-            level[box] = mean_over(before[tuple(wider)], ratio)
+        level = self.levels[task.level]
+        for z in _cut(task.box[0], level.chunk[0]):
+            layers = [self._mean(task.level, (part, *task.box[1:])) for part in _cut(z, CHUNK)]
+            level[(z, *task.box[1:])] = np.concatenate(layers)
+
+    def _mean(self, level: int, box: Slices) -> np.ndarray:
+        """Average what the next finer level has in a box of a level."""
+        before, after = self.levels[level - 1 : level + 1]
+        ratio = [new // old for new, old in zip(after.factors, before.factors, strict=True)]
+        wider = (slice(p.start * f, p.stop * f) for p, f in zip(box, ratio, strict=True))
+        return mean_over(before[tuple(wider)], ratio)
 
     def _marker(self, name: str) -> Path:
         if not re.fullmatch(r"[\w-][\w .-]*", name):
             raise InputError(f"name: got {name!r}, wanted letters, digits, spaces and any of ._-")
         return _hidden(self.path) / _JOURNAL / name
+
+
+def _cut(part: slice, step: int) -> Iterator[slice]:
+    """Cut a range of voxels into pieces of at most so many."""
+    for start in range(part.start, part.stop, step):
+        yield slice(start, min(start + step, part.stop))
 
 
 def _hidden(path: Path) -> Path:
@@ -116,6 +130,8 @@ def _record(form: Format, layout: Layout, content: str) -> dict[str, Any]:
         "voxel_nm": list(layout.voxel_nm),
         "levels": [list(factors) for factors in layout.factors],
         "centre_nm": list(layout.place.centre_nm),
+        "chunk": list(layout.chunk),
+        "shard": layout.shard and list(layout.shard),
     }
 
 
@@ -139,8 +155,8 @@ def _opened(path: Path, form: Format, layout: Layout) -> Iterator[SharedLevel]:
             voxel_nm=level.voxel_nm,
             place=level.place,
             format=form.name,
-            _read=chunked_reader(store, "zyx", lambda axes: None).read,
-            chunk=level.chunk,
+            _read=chunked_reader(store, (0, 1, 2), lambda: None).read,
+            chunk=level.file,
             factors=level.factors,
             _write=chunked_writer(store).write,
         )
@@ -154,6 +170,8 @@ def begin(
     *,
     format: str | None = None,
     place: Place = AT_ORIGIN,
+    chunk: Sequence[int] = (CHUNK,) * 3,
+    shard: Sequence[int] = (0, 0, 0),
     content: str = "",
 ) -> SharedVolume:
     """Begin a volume and its pyramid, or continue an unfinished one with the same arguments.
@@ -167,6 +185,8 @@ def begin(
       voxel_nm: (z, y, x), nm.
       format: name of a format that `is_chunked`; by default the suffix decides.
       place: where the volume lies.
+      chunk: edge lengths of a stored chunk (z, y, x).
+      shard: those of a file of several chunks, zarr 3 alone; (0, 0, 0): none.
       content: free text that says what the voxels are; it must equal that of an unfinished volume.
 
     Returns:
@@ -174,11 +194,12 @@ def begin(
 
     Raises:
       InputError: the path exists, so the volume is finished; an unfinished volume there has other
-        arguments; the format is not chunked; or shape, dtype or voxel size cannot be stored.
+        arguments; the format is not chunked; or shape, dtype, voxel size, chunk or shard cannot be
+        stored.
     """
     path = Path(path)
     begun = _hidden(path).is_dir()  # before plan_volume: if `finish` removed it, the path exists
-    name, layout = plan_volume(path, shape, dtype, voxel_nm, format, place)
+    name, layout = plan_volume(path, shape, dtype, voxel_nm, format, place, chunk, shard)
     form = BY_NAME[name]
     if not form.is_chunked:
         wanted = ", ".join(known.name for known in FORMATS if known.is_chunked)

@@ -79,6 +79,7 @@ class Volume:
     _read: Callable[[Slices], np.ndarray] = field(repr=False)
     place: Place = field(default=AT_ORIGIN, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)  # what was assumed in reading it
+    voxel_given: bool = field(default=False, kw_only=True)  # by the user, over what the file says
     _absent: Callable[[Slices], tuple[int, int]] | None = field(
         default=None, kw_only=True, repr=False
     )
@@ -99,7 +100,7 @@ class Volume:
 class SharedLevel(Volume):
     """One level of a shared volume: a Volume that is also written, in boxes of whole chunks."""
 
-    chunk: tuple[int, int, int]  # (z, y, x)
+    chunk: tuple[int, int, int]  # (z, y, x); a shard, where there are shards
     factors: tuple[int, int, int]  # voxels of level 0 per voxel of this level, (z, y, x)
     _write: Callable[[Slices, np.ndarray], None] = field(repr=False)
 

@@ -10,16 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from emgauss_jax.data.array_volume import ArrayVolume
 from emgauss_jax.data.errors import InputError
-from emgauss_jax.data.intensity import IntensityRange, spanning, to_unit
-from emgauss_jax.data.phantom import VOXEL_NM, tissue
-from emgauss_jax.data.simulate import Plan, degrade_plan, parse_crop, plan_part, read_observed
+from emgauss_jax.data.formats.interface import Place
+from emgauss_jax.data.intensity import (
+    SAMPLE,
+    IntensityRange,
+    images_to_unit,
+    range_of,
+    sampled,
+)
+from emgauss_jax.data.simulate import Plan, plan_part, read_observed
+from emgauss_jax.data.slice_depths import to_nm
 from emgauss_jax.data.tiling import Box, block_grid
-from emgauss_jax.data.volume import is_chunked, open_volume, output_suffix
+from emgauss_jax.data.volume import is_chunked
 
-PHANTOM = "phantom"  # the `data.path` of a procedural volume without a file
 SCAN = 2**25  # most voxels held in memory while a whole stack is read
+LOOKED_AT = 2**28  # most voxels of integers that are read to find their range of grey levels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,6 +40,9 @@ class SliceStack:
     voxel_nm: tuple[float, float, float]  # of the observed slices: z is their distance
     suffix: str  # of an output in the same format
     format: str | None  # of that output, where the suffix fits several
+    # f64[K], nm from the first slice of the volume; None: the slices are evenly spaced
+    depths_nm: np.ndarray | None = None
+    absent: tuple[int, int] = (0, 0)  # chunks of the crop that are not stored, and all of them
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -63,17 +72,37 @@ class SliceStack:
     @property
     def unit_valid(self) -> np.ndarray:
         """f32[V, H, W], intensity of the valid slices in [0, 1]."""
-        return to_unit(self.valid_slices, self.grey_range)
+        return images_to_unit(self.valid_slices, self.grey_range)
 
     @property
     def unit_slices(self) -> np.ndarray:
         """f32[K, H, W], intensity in [0, 1]; missing slices are 0."""
-        return to_unit(self.slices, self.grey_range) * self.plan.valid[:, None, None]
+        return images_to_unit(self.slices, self.grey_range) * self.plan.valid[:, None, None]
 
     @property
     def dtype(self) -> np.dtype:
         """The dtype of the volume and of every output."""
         return np.dtype(self.volume.dtype)
+
+    @property
+    def corner(self) -> Place:
+        """Where the first voxel of the crop lies, one of the volume's own."""
+        z, y, x = np.multiply(self.box.start, self.volume.voxel_nm)
+        return self.volume.place.moved((z if self.depths_nm is None else self.depths_nm[0], y, x))
+
+    def place_at(self, z: float) -> Place:
+        """Tell where the first px of a plane lies.
+
+        Args:
+          z: depth of the plane, input-slice units; the first slice lies at `first`.
+        """
+        planes, depths = self.plan.sources[0], self.depths_nm
+        if depths is not None:
+            along = to_nm(z - self.first, depths, self.plan.valid) - depths[0]
+        else:  # a slice lies in the middle of the planes that it shows
+            middle = (planes[0] + planes[-1]) / 2 * self.volume.voxel_nm[0]
+            along = middle + (z - self.first) * self.voxel_nm[0]
+        return self.corner.moved((along, 0.0, 0.0))
 
     def part(self, box: Box) -> "SliceStack":
         """Cut out a part that is read on its own.
@@ -83,11 +112,13 @@ class SliceStack:
         """
         z, y, x = self.box.start
         start = (z, y + box.start[1], x + box.start[2])
+        depths = self.depths_nm
         return dataclasses.replace(
             self,
             box=Box(start, (self.plan.depth, *box.shape[1:])),
             plan=plan_part(self.plan, box.start[0], box.stop[0]),
             first=self.first + box.start[0],
+            depths_nm=depths if depths is None else depths[box.slices[0]],
         )
 
     def reference(self) -> np.ndarray:
@@ -95,87 +126,42 @@ class SliceStack:
         (z, y, x), (_, height, width) = self.box.start, self.box.shape
         start = z + self.plan.sources[0].start
         stop = start + len(self.plan.z_reference)
-        return to_unit(self.volume[start:stop, y : y + height, x : x + width], self.grey_range)
-
-
-def open_stack(
-    config: Any, grey_range: IntensityRange | None = None, volume: Any = None
-) -> SliceStack:
-    """Open a volume; its voxels are read only to find their range, and not if they are uint8.
-
-    Args:
-      config: the `data` section of a config.
-      grey_range: the range, if it is known already.
-      volume: an opened one, to be used in place of the config's path.
-
-    Raises:
-      InputError: an input cannot be used; the message names the setting.
-    """
-    observed = open_unmeasured(config, volume)
-    return (
-        dataclasses.replace(observed, grey_range=grey_range) if grey_range else measured(observed)
-    )
-
-
-def open_unmeasured(config: Any, volume: Any = None) -> SliceStack:
-    """Open a volume without reading voxels: unless it is uint8, its range is not measured yet."""
-    volume = _open(config) if volume is None else volume
-    form = volume.format if volume.format == "zarr2" else None
-    box = parse_crop(config.crop, volume.shape)
-    plan = degrade_plan(
-        box.shape[0], config.simulate_factor, config.degradation, tuple(config.missing)
-    )
-    z_nm, y_nm, x_nm = volume.voxel_nm
-    spacing = (z_nm * max(plan.factor, 1), y_nm, x_nm)
-    suffix = output_suffix(volume)
-    return SliceStack(volume, box, plan, 0, IntensityRange(0.0, 255.0), spacing, suffix, form)
-
-
-def measured(observed: SliceStack) -> SliceStack:
-    """Return the stack with its range of grey levels measured; unless uint8, all of it is read."""
-    if observed.dtype == np.uint8:
-        return observed
-    return dataclasses.replace(observed, grey_range=find_grey_range(observed))
-
-
-def _open(config: Any) -> Any:
-    """Open the volume a config names, or make the phantom."""
-    if not config.path:
-        raise InputError("data.path: got nothing, wanted a volume (or 'phantom')")
-    if config.path != PHANTOM:
-        voxel_nm = tuple(config.voxel_nm) if any(config.voxel_nm) else None
-        series = config.series if config.series >= 0 else None
-        return open_volume(config.path, dataset=config.dataset, series=series, voxel_nm=voxel_nm)
-    if len(config.phantom_shape) != 3 or min(config.phantom_shape) < 1:
-        raise InputError(f"data.phantom_shape: got {config.phantom_shape}, wanted (z, y, x)")
-    phantom = tissue(tuple(config.phantom_shape), config.phantom_seed)
-    return ArrayVolume(phantom, (VOXEL_NM,) * 3, "procedural phantom")
+        planes = self.volume[start:stop, y : y + height, x : x + width]
+        return images_to_unit(planes, self.grey_range)
 
 
 def find_grey_range(observed: SliceStack) -> IntensityRange:
-    """Find the grey-level range of all valid slices, reading at most SCAN voxels at a time.
+    """Find the range of grey levels of the valid slices, reading at most SCAN voxels at a time.
+
+    Of integers at most LOOKED_AT voxels are read, in parts spread over the stack. Floats are all
+    read, because any of them may be NaN.
 
     Raises:
       InputError: a voxel is NaN or infinite.
     """
-    found = [
-        _extremes(part, box.start[0]) for box, part in scanned(observed) if part.plan.valid.any()
-    ]
-    return spanning(min(low for low, _ in found), max(high for _, high in found))
+    parts = [(box, part) for box, part in scanned(observed) if part.plan.valid.any()]
+    if np.issubdtype(observed.dtype, np.integer):
+        most = max(1, LOOKED_AT // SCAN)
+        parts = parts[:: -(-len(parts) // most)]
+    share = min(1.0, SAMPLE / sum(int(np.prod(part.shape)) for _, part in parts))
+    read = (_finite(part, box.start[0]) for box, part in parts)
+    found = [sampled(values, int(np.ceil(values.size * share))) for values in read]
+    return range_of(np.concatenate(found), observed.dtype)
 
 
-def _extremes(part: SliceStack, first: int) -> tuple[float, float]:
-    """Find the range of a part's valid slices, or raise naming the slices with NaN or infinity."""
-    values = part.slices[part.plan.valid]
-    bad = np.flatnonzero(part.plan.valid)[~np.isfinite(values).all(axis=(1, 2))]
-    if bad.size:
-        listed = ", ".join(str(first + i) for i in bad)
+def _finite(part: SliceStack, first: int) -> np.ndarray:
+    """Read a part's valid slices, or raise naming the slices with NaN or infinity."""
+    values = part.valid_slices
+    bad = ~np.isfinite(values)
+    if bad.any():
+        slices = np.flatnonzero(part.plan.valid)[bad.any(axis=(1, 2))]
+        listed = ", ".join(str(first + i) for i in slices)
         raise InputError(
-            f"{part.volume.path}: slices {listed}: got NaN or infinite voxels, wanted finite ones; "
-            "leave slices out by data.missing or --detect_missing (of data.path), by "
+            f"{part.volume.path}: slices {listed}: got {bad.sum()} NaN or infinite voxels, wanted "
+            "finite ones; leave slices out by data.missing or --detect_missing (of data.path), by "
             "--input_missing or --input_detect_missing (of --input)"
         )
-    return float(values.min()), float(values.max())
+    return values
 
 
 def scanned(observed: SliceStack) -> Iterator[tuple[Box, SliceStack]]:
@@ -200,7 +186,7 @@ def whole_factor(observed: SliceStack) -> int:
 
 def why_axes_differ(observed: SliceStack) -> str:
     """Say why lateral images cannot resemble xz and yz planes; "" if they can."""
-    z_nm, y_nm, x_nm = observed.voxel_nm
-    if whole_factor(observed) >= 2 and np.isclose(y_nm, x_nm, rtol=1e-3):  # float32 headers
+    if whole_factor(observed) >= 2:
         return ""
-    return f"voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm, wanted y = x and z 1.5 times y or more"
+    z_nm, y_nm, x_nm = observed.voxel_nm
+    return f"voxels of {z_nm:g} x {y_nm:g} x {x_nm:g} nm, wanted z 1.5 times y or more"

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from emgauss_jax.data.chunk_shape import checked_chunks
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import (
     AT_ORIGIN,
+    CHUNK,
     DTYPES,
     Format,
     Layout,
@@ -24,8 +26,9 @@ from emgauss_jax.data.formats.interface import (
     Voxel,
     no_voxel_size,
 )
-from emgauss_jax.data.formats.registry import BY_CONTENTS, BY_MEMBER, BY_NAME, BY_SUFFIX
+from emgauss_jax.data.formats.registry import BY_NAME, BY_SUFFIX
 from emgauss_jax.data.handles import Volume, VolumeWriter, check_absent, one_line_errors
+from emgauss_jax.data.recognition import format_for, format_of, is_pattern
 
 
 def checked_voxel(voxel_nm: Sequence[float], path: Path | str) -> Voxel:
@@ -74,35 +77,6 @@ def _converted(reader: Reader) -> Callable[[Slices], np.ndarray]:
     return lambda box: np.asarray(reader.read(box)).astype(np.uint8) * np.uint8(255)
 
 
-def _is_pattern(path: Path) -> bool:
-    """Tell whether a path stands for several files, as `data/slice_*.tif` does."""
-    return bool(set("*?[") & set(str(path))) and not path.exists()
-
-
-def _format_of(path: Path) -> Format:
-    """Tell the format of an existing file or folder, or of a pattern of file names."""
-    if _is_pattern(path):
-        return next(form for form in BY_NAME.values() if form.members)
-    by_suffix = BY_SUFFIX.get(path.suffix.lower())
-    if path.is_dir():
-        for name, form in BY_CONTENTS.items():
-            if (path / name).is_file():
-                return form
-        if by_suffix and by_suffix.contents:
-            return by_suffix
-        members = {each.suffix.lower() for each in path.iterdir()} & BY_MEMBER.keys()
-        if members:
-            return BY_MEMBER[members.pop()]
-        raise InputError(
-            f"{path}: got a folder, wanted one with any of {', '.join(BY_CONTENTS)}, or with one "
-            f"image per slice ({', '.join(BY_MEMBER)})"
-        )
-    if by_suffix is None or by_suffix.contents:
-        wanted = [suffix for suffix, form in BY_SUFFIX.items() if not form.contents]
-        raise InputError(f"{path}: got a file, wanted one with suffix {', '.join(wanted)}")
-    return by_suffix
-
-
 def _dataset(form: Format, dataset: str, series: int | None) -> str:
     """Give the number of an image of a file as a dataset: the two settings are one."""
     if series is None:
@@ -124,8 +98,8 @@ def open_volume(
     """Open a volume, reading its metadata only.
 
     Args:
-      path: TIFF, OME-Zarr or zarr, N5, precomputed, HDF5, MRC or NPY; or a folder of one TIFF or
-        PNG per slice, or a pattern of their names, as `data/slice_*.png`.
+      path: TIFF, OME-Zarr or zarr, N5, precomputed, HDF5, MRC, NIfTI or NPY; or a folder of one
+        TIFF or PNG per slice, or a pattern of their names, as `data/slice_*.png`.
       dataset: an array or level inside the container; "" is the format's own default.
       series: the number of an image of a TIFF file that holds several, from 0.
       voxel_nm: (z, y, x), nm; overrides the voxel size in the file.
@@ -138,10 +112,10 @@ def open_volume(
         is empty, has a dtype that is not of DTYPES or bool, or has no voxel size.
     """
     path = Path(path)
-    if not path.exists() and not _is_pattern(path):
+    if not path.exists() and not is_pattern(path):
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise InputError(f"{path}: no such file{where}")
-    form = _format_of(path)
+    form = format_of(path)
     with one_line_errors(path, f"read as {form.name}"):
         reader = form.read(path, _dataset(form, dataset, series))
         voxel = reader.voxel_nm() if voxel_nm is None else voxel_nm
@@ -156,22 +130,9 @@ def open_volume(
         place = reader.place(voxel)
     return Volume(
         path, shape, dtype, voxel, form.name, _converted(reader),
-        place=place, notes=(*reader.notes, *words), _absent=reader.absent,
+        place=place, notes=(*reader.notes, *words), voxel_given=voxel_nm is not None,
+        _absent=reader.absent,
     )  # fmt: skip
-
-
-def _format_for(path: Path, wanted: str | None) -> Format:
-    """Choose the format of a path to be written."""
-    suffix = path.suffix.lower()
-    form = BY_NAME.get(wanted) if wanted else BY_SUFFIX.get(suffix)
-    if form is None:
-        known = ", ".join(BY_NAME if wanted else BY_SUFFIX)
-        raise InputError(f"{path}: format: got {wanted or path.suffix!r}, wanted one of {known}")
-    # a folder is recognised by the files in it, a file by its suffix alone
-    nameless_folder = suffix not in BY_SUFFIX and form.contents
-    if suffix not in form.suffixes and not nameless_folder:
-        raise InputError(f"{path}: format: got {form.name}, wanted one that has this suffix")
-    return form
 
 
 def plan_volume(
@@ -181,6 +142,8 @@ def plan_volume(
     voxel_nm: Sequence[float],
     format: str | None = None,
     place: Place = AT_ORIGIN,
+    chunk: Sequence[int] = (CHUNK,) * 3,
+    shard: Sequence[int] = (0, 0, 0),
 ) -> tuple[str, Layout]:
     """Check the arguments of `create_volume` and lay out the volume; nothing is written.
 
@@ -188,12 +151,15 @@ def plan_volume(
       The format's name, and the layout.
     """
     check_absent(path)
-    form = _format_for(path, format)
+    form = format_for(path, format)
     shape = tuple(int(length) for length in shape)
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(f"{path}: shape: got {shape}, wanted three positive lengths (D, H, W)")
     native = checked_dtype(dtype, path, form.dtypes)
-    return form.name, Layout(path.name, shape, native, checked_voxel(voxel_nm, path), place)
+    voxel = checked_voxel(voxel_nm, path)
+    with one_line_errors(path, f"laid out as {form.name}"):
+        chunks = checked_chunks(form, chunk, shard)
+    return form.name, Layout(path.name, shape, native, voxel, place, *chunks)
 
 
 def create_volume(
@@ -204,6 +170,8 @@ def create_volume(
     *,
     format: str | None = None,
     place: Place = AT_ORIGIN,
+    chunk: Sequence[int] = (CHUNK,) * 3,
+    shard: Sequence[int] = (0, 0, 0),
 ) -> VolumeWriter:
     """Prepare a new volume that is written box by box.
 
@@ -215,17 +183,19 @@ def create_volume(
       format: a `Volume.format`; by default the suffix decides. `.zarr` is zarr 3 (OME-Zarr 0.5);
         "zarr2" is OME-Zarr 0.4.
       place: where the volume lies. NPY cannot store it.
+      chunk: edge lengths of a stored chunk (z, y, x), where there are chunks.
+      shard: those of a file of several chunks, zarr 3 alone; (0, 0, 0): none.
 
     Returns:
       A context manager: `with create_volume(...) as writer: writer[z0:z1, y0:y1, x0:x1] = array`.
       Voxels that no box covers are 0.
 
     Raises:
-      InputError: the path exists, its suffix or the format is unknown, or shape, dtype or voxel
-        size cannot be stored.
+      InputError: the path exists, its suffix or the format is unknown, or shape, dtype, voxel size,
+        chunk or shard cannot be stored.
     """
     path = Path(path)
-    form, layout = plan_volume(path, shape, dtype, voxel_nm, format, place)
+    form, layout = plan_volume(path, shape, dtype, voxel_nm, format, place, chunk, shard)
     return VolumeWriter(path, BY_NAME[form], layout)
 
 
@@ -236,6 +206,15 @@ def is_chunked(format: str) -> bool:
       format: a `Volume.format`.
     """
     return BY_NAME[format].is_chunked
+
+
+def has_shards(format: str) -> bool:
+    """Tell whether a file of a format can hold several chunks.
+
+    Args:
+      format: a `Volume.format`.
+    """
+    return BY_NAME[format].has_shards
 
 
 def output_suffix(volume: Volume) -> str:

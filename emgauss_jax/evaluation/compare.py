@@ -2,13 +2,14 @@
 
 import numbers
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from emgauss_jax.data.doubts import count_absent, doubt_of_chunks
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.handles import Volume, check_absent
-from emgauss_jax.data.intensity import IntensityRange, find_range, to_unit
+from emgauss_jax.data.intensity import IntensityRange, find_range, images_to_unit, to_unit
 from emgauss_jax.data.simulate import degrade_plan, read_observed
 from emgauss_jax.data.tiling import Box
 from emgauss_jax.evaluation.rivals import missing_note, report_beside_rivals
@@ -42,7 +43,8 @@ def evaluate_volumes(
 
     Raises:
       InputError: the folder exists, k is less than 2, the volumes differ in lateral shape, voxel
-        size or dtype, or the uncertainty is not an array of standard errors.
+        size or dtype, one has none of its chunks, or the uncertainty is not an array of standard
+        errors.
     """
     if folder is not None:
         check_absent(folder)
@@ -52,23 +54,55 @@ def evaluate_volumes(
     planes = min(prediction.shape[0], reference.shape[0])
     plan = degrade_plan(planes, observed_every, degradation, missing)
     depth = len(plan.z_reference)
+    named = {"prediction": prediction, "reference": reference, "uncertainty": uncertainty}
+    read = _read_notes({name: each for name, each in named.items() if each is not None}, depth)
     slices = read_observed(reference, plan, Box((0, 0, 0), (planes, *reference.shape[1:])))
     grey_range = find_range(slices[plan.valid], reference.dtype)
-    truth, ours = (to_unit(volume[:depth, :, :], grey_range) for volume in (reference, prediction))
-    block = Block(to_unit(slices, grey_range), np.arange(len(slices), dtype=np.float32), plan.valid)
+    truth = images_to_unit(reference[:depth, :, :], grey_range)
+    ours = to_unit(prediction[:depth, :, :], grey_range)
+    block = Block(
+        images_to_unit(slices, grey_range), np.arange(len(slices), dtype=np.float32), plan.valid
+    )
     notes = {
         "prediction": str(prediction.path),
         "reference": str(reference.path),
         "observed every": f"{observed_every} ({degradation})",
         "planes looked at": f"{depth} of {prediction.shape[0]} in the prediction",
+        "grey range": grey_range.describe(),
+        **read,
     }
     return report_beside_rivals(
         folder, block, plan, ours, truth, METHOD,
         voxel_nm=reference.voxel_nm,
         title=" against ".join(pathlib.Path(v.path).name for v in (prediction, reference)),
         notes=notes | missing_note(sorted(missing)),
+        grey_range=grey_range,
         expected=None if uncertainty is None else _read_errors(uncertainty, depth, grey_range),
     )  # fmt: skip
+
+
+def _read_notes(volumes: Mapping[str, Volume], depth: int) -> dict[str, str]:
+    """Say how volumes are read and what speaks against them; nothing where all is well."""
+    read, warnings = [], []
+    for name, volume in volumes.items():
+        read += [f"{name}: {note}" for note in volume.notes]
+        absent = count_absent(volume, (slice(0, depth), slice(None), slice(None)))
+        warnings += [f"{name}: {doubt}" for doubt in doubt_of_chunks(absent)]
+    warnings += _doubt_of_places(volumes["prediction"], volumes["reference"])
+    notes = {"read": "; ".join(read), "warnings": "; ".join(warnings)}
+    return {name: text for name, text in notes.items() if text}
+
+
+def _doubt_of_places(prediction: Volume, reference: Volume) -> list[str]:
+    """Say where two volumes lie, if apart: not all formats store it, so that may be or not."""
+    ours, theirs = prediction.place.centre_nm, reference.place.centre_nm
+    if (np.abs(np.subtract(ours, theirs)) < np.divide(reference.voxel_nm, 2)).all():
+        return []
+    at = [", ".join(f"{nm:.6g}" for nm in centre) for centre in (ours, theirs)]
+    return [
+        f"the prediction starts at {at[0]} nm (z, y, x) and the reference at {at[1]}: the first "
+        "voxel of the one is scored against the first of the other"
+    ]
 
 
 def _check_alike(prediction: Volume, reference: Volume, uncertainty: Volume | None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from emgauss_jax.data.errors import InputError
+from emgauss_jax.data.intensity import IntensityRange
 from emgauss_jax.evaluation import figures, page, tables
 from emgauss_jax.metrics import scores
 from emgauss_jax.metrics.calibration import calibrate
@@ -34,6 +35,7 @@ def write_report(
     expected: np.ndarray | None = None,
     method: str = "emgauss",
     lost: np.ndarray | None = None,
+    grey_range: IntensityRange | None = None,
 ) -> dict:
     """Score predictions and write metrics.json and report.html.
 
@@ -49,11 +51,12 @@ def write_report(
       expected: f32[D, H, W], estimated standard error; shown, and compared with the true error.
       method: the prediction that the page is about.
       lost: bool[D], planes of missing slices, scored apart; None, or all False, if none is missing.
+      grey_range: the grey levels of intensity 0 and 1.
 
     Returns:
-      What metrics.json holds: scores, curves, notes; seams, missing, expected_error if given. None
-      (null in the file) stands for a score that a small volume does not allow, and for the infinite
-      PSNR of equal data.
+      What metrics.json holds: scores, curves, notes; seams, missing, expected_error and data_range
+      (the two grey levels) if given. None (null in the file) stands for a score that a small volume
+      does not allow, and for the infinite PSNR of equal data.
 
     Raises:
       InputError: the method is not among the predictions, or the shapes differ.
@@ -70,6 +73,8 @@ def write_report(
     if expected is not None:
         error = predictions[method] - reference
         result["expected_error"] = calibrate(expected[hidden], error[hidden])
+    if grey_range is not None:
+        result["data_range"] = [grey_range.low, grey_range.high]
     result = _plain(result | {"notes": notes})
     if folder is None:
         return result

@@ -21,6 +21,7 @@ from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import baselines
 from emgauss_jax.pipeline.cutting import part_of
 from emgauss_jax.pipeline.fitting import fitting_of
+from emgauss_jax.pipeline.input_summary import summarise
 from emgauss_jax.pipeline.output_grid import isotropic
 from emgauss_jax.pipeline.region import FitStore
 from emgauss_jax.pipeline.run import Run
@@ -130,7 +131,8 @@ def report_fits(
         return
     seams = border_mask(run.grid, run.observed.shape[1:])[ys, xs]
     seams = seams if seams.any() else None
-    report_beside_rivals(folder, block, observed.plan, ours, reference, seams=seams, **told)
+    told |= {"seams": seams, "grey_range": observed.grey_range}
+    report_beside_rivals(folder, block, observed.plan, ours, reference, **told)
 
 
 def _reference(observed: SliceStack) -> tuple[np.ndarray | None, dict[str, str]]:
@@ -171,6 +173,7 @@ def describe_run(run: Run, store: FitStore, damaged: Mapping[str, str] = NONE) -
     observed, plan = run.observed, run.observed.plan
     notes = {
         "volume": str(observed.volume.path),
+        **summarise(observed).notes(),
         "observed slices": f"{plan.valid.sum()} valid of {len(plan.valid)}",
         "observed voxel, nm (z, y, x)": " x ".join(f"{nm:g}" for nm in observed.voxel_nm),
         "blocks": f"{run.grid.count} of {' x '.join(map(str, run.grid.size))}",

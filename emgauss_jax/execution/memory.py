@@ -5,6 +5,7 @@
 
 import math
 
+from emgauss_jax.data.formats.pyramid import whole_files
 from emgauss_jax.data.stack import whole_factor
 from emgauss_jax.pipeline.fitting import fitting_of
 from emgauss_jax.pipeline.run import Run
@@ -28,7 +29,9 @@ def estimate(run: Run) -> str:
     voxels = math.prod(shape)
     planes = voxels * whole_factor(run.observed) if run.label_template else 0
     _, height, width = run.observed.shape
-    tile = fitting.planes_at_once * min(height, TILE[1]) * min(width, TILE[2])
+    output = run.config.output
+    edges = whole_files(TILE, output.shard if any(output.shard) else output.chunk)
+    tile = fitting.planes_at_once * min(height, edges[1]) * min(width, edges[2])
     size = BYTES_OF_SLICES * voxels + BYTES_OF_PLANES * planes + BYTES_OF_TILE * tile
     size += BYTES_OF_BLOCKS * fitting.blocks_held * math.prod(run.grid.size)
     return (

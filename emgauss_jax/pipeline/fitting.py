@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from emgauss_jax.data.formats.interface import CHUNK
+from emgauss_jax.data.stack import SliceStack
 from emgauss_jax.methods.base import Method
 from emgauss_jax.pipeline import learning_blocks, region_fit, region_store, shared_network
 from emgauss_jax.pipeline.phase import Phase
@@ -26,7 +27,8 @@ class Fitting(NamedTuple):
     """How the fits of a run are planned, made, known to be done, and opened.
 
     `plan(run, workdir)`: the fits as a phase of a job.
-    `check_inputs(run, workdir)`: raise InputError, before a fit is begun, where it cannot be made.
+    `check_inputs(run, workdir)`: raise InputError, before a fit is begun, where it cannot be made;
+        give the further volumes that it will learn from.
     `check_fitted(run, workdir)`: raise InputError where fits are missing.
     `fits_in(run, workdir)`: the finished fits of a workdir.
     `fit_in_memory(run, watch)`: make the fits and write nothing to disk.
@@ -38,7 +40,7 @@ class Fitting(NamedTuple):
     """
 
     plan: Callable[[Run, pathlib.Path], Phase]
-    check_inputs: Callable[[Run, pathlib.Path], None]
+    check_inputs: Callable[[Run, pathlib.Path], Sequence[SliceStack]]
     check_fitted: Callable[[Run, pathlib.Path], None]
     fits_in: Callable[[Run, pathlib.Path], FitStore]
     fit_in_memory: Callable[[Run, Callable[[str], Watch]], FitStore]

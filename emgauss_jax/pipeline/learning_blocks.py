@@ -10,13 +10,8 @@ import jax
 import numpy as np
 
 from emgauss_jax.data.errors import InputError
-from emgauss_jax.data.stack import (
-    SliceStack,
-    measured,
-    open_unmeasured,
-    whole_factor,
-    why_axes_differ,
-)
+from emgauss_jax.data.opening import measured, open_unmeasured, with_chunks_counted
+from emgauss_jax.data.stack import SliceStack, whole_factor, why_axes_differ
 from emgauss_jax.data.tiling import Box, Grid
 from emgauss_jax.methods.base import Block
 from emgauss_jax.metrics.scores import SMALLEST
@@ -36,8 +31,8 @@ def open_volumes(run: Run) -> list[SliceStack]:
     config, volumes = run.config, [run.observed]
     for path in config.data.paths:
         data = config.data.copy_and_resolve_references().unlock()
-        data.update(path=str(path), crop="", missing=())
-        volumes.append(open_unmeasured(data))
+        data.update(path=str(path), crop="", missing=(), z_nm="", series=-1)
+        volumes.append(with_chunks_counted(open_unmeasured(data), data))
     for path, volume in zip((config.data.path, *config.data.paths), volumes, strict=True):
         why_not = _why_not_learn(volume, whole_factor(run.observed), run.grid.size)
         if why_not:

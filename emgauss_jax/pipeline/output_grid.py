@@ -1,4 +1,4 @@
-"""At which depths an output has its planes. Letters: Q planes."""
+"""At which depths an output has its planes. Letters: Q planes, K observed slices."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emgauss_jax.data.errors import InputError
+from emgauss_jax.data.formats.interface import Place
+from emgauss_jax.data.slice_depths import to_nm, to_slices
 from emgauss_jax.data.stack import SliceStack
 
 
@@ -34,8 +36,15 @@ def isotropic(observed: SliceStack) -> OutputGrid:
     return by_factor(observed, z_nm / y_nm)
 
 
+def place_of(observed: SliceStack, grid: OutputGrid) -> Place:
+    """Tell where the first voxel of an output lies: over the px of the input that it shows."""
+    return observed.place_at(float(grid.z[0]))
+
+
 def by_factor(observed: SliceStack, factor: float) -> OutputGrid:
     """Lay `factor` planes for every observed slice, from the first slice to the last.
+
+    They are evenly spaced in nm, also where the slices are not.
 
     Raises:
       InputError: a factor below 1.
@@ -44,7 +53,11 @@ def by_factor(observed: SliceStack, factor: float) -> OutputGrid:
         raise InputError(f"factor: got {factor:g}, wanted 1 or more")
     z_nm, y_nm, x_nm = observed.voxel_nm
     count = int(np.floor((observed.shape[0] - 1) * factor + 1e-6)) + 1
-    return OutputGrid(np.arange(count) / factor, (z_nm / factor, y_nm, x_nm))
+    planes = np.arange(count) / factor  # in mean slice distances
+    depths = observed.depths_nm
+    if depths is not None:
+        planes = to_slices(depths[0] + planes * z_nm, depths, observed.plan.valid)
+    return OutputGrid(planes, (z_nm / factor, y_nm, x_nm))
 
 
 def at_depths(observed: SliceStack, z: Sequence[float]) -> OutputGrid:
@@ -63,8 +76,11 @@ def at_depths(observed: SliceStack, z: Sequence[float]) -> OutputGrid:
     ):
         raise InputError(f"z: got {z}, wanted rising depths from 0 to {last}")
     z_nm, y_nm, x_nm = observed.voxel_nm
-    step = float(np.diff(depths).mean()) if len(depths) > 1 else 1.0
-    return OutputGrid(depths, (z_nm * step, y_nm, x_nm))
+    places = depths * z_nm
+    if observed.depths_nm is not None:
+        places = to_nm(depths, observed.depths_nm, observed.plan.valid)
+    step = float(np.diff(places).mean()) if len(depths) > 1 else z_nm
+    return OutputGrid(depths, (step, y_nm, x_nm))
 
 
 def one_given(**named: Any) -> tuple[str, Any] | None:

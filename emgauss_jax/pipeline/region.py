@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from emgauss_jax.data.intensity import to_unit
+from emgauss_jax.data.intensity import images_to_unit, to_unit
 from emgauss_jax.data.stack import SliceStack
 from emgauss_jax.data.tiling import Box
 from emgauss_jax.methods.base import Block
@@ -45,7 +45,7 @@ class Region(NamedTuple):
         observed, boxes = self.observed, [self.boxes[i] for i in which]
         planes = labels and (labels.planes, labels.z, labels.per_slice)
         blocks = cut_blocks(observed.valid_slices, observed.z_valid, boxes, planes)
-        return blocks._replace(slices=to_unit(blocks.slices, observed.grey_range))
+        return blocks._replace(slices=images_to_unit(blocks.slices, observed.grey_range))
 
 
 class Fitted(NamedTuple):

@@ -54,15 +54,20 @@ def is_done(run: Run, index: int, workdir: pathlib.Path) -> bool:
     return is_fitted(run, index, workdir) and not checkpoints.exists()
 
 
-def check_inputs(run: Run, workdir: pathlib.Path) -> None:
+def check_inputs(run: Run, workdir: pathlib.Path) -> tuple[()]:
     """Make sure, before a fit is begun, that it can be made and that its sources can be had.
+
+    Returns:
+      The further volumes that it learns from: none.
 
     Raises:
       InputError: naming the setting.
     """
     if all(is_fitted(run, index, workdir) for index in range(len(run.regions))):
-        return check_fitted(run, workdir)
-    check_can_fit(run)
+        check_fitted(run, workdir)
+    else:
+        check_can_fit(run)
+    return ()
 
 
 def check_can_fit(run: Run) -> None:

@@ -9,7 +9,9 @@ import numpy as np
 
 from emgauss_jax.data.damaged_slices import Damaged, find_damaged
 from emgauss_jax.data.intensity import IntensityRange
-from emgauss_jax.data.stack import SliceStack, open_stack, open_unmeasured
+from emgauss_jax.data.opening import open_stack, open_unmeasured, with_chunks_counted
+from emgauss_jax.data.slice_depths import written_out
+from emgauss_jax.data.stack import SliceStack
 from emgauss_jax.data.tiling import Box, Grid
 from emgauss_jax.methods import registry
 from emgauss_jax.methods.axial_rows import Missing
@@ -20,7 +22,7 @@ from emgauss_jax.pseudo_labels.template import (
     label_template,
     why_no_pseudo_labels,
 )
-from emgauss_jax.storage.run_dir import read_grey_range
+from emgauss_jax.storage.run_dir import read_absent, read_grey_range
 from emgauss_jax.training.problem import (
     FitSettings,
     FitTemplate,
@@ -53,7 +55,7 @@ def leave_out_damaged(config: Any) -> tuple[Any, list[Damaged]]:
     Raises:
       InputError: a stack that cannot be used, or too much of which looks damaged.
     """
-    found = find_damaged(open_unmeasured(config.data))
+    found = find_damaged(with_chunks_counted(open_unmeasured(config.data), config.data))
     for index, reason in found:
         print(f"slice {index}: {reason}", file=sys.stderr)
     print(f"{len(found)} slices look damaged and are left out", file=sys.stderr)
@@ -62,19 +64,35 @@ def leave_out_damaged(config: Any) -> tuple[Any, list[Damaged]]:
     return changed, found
 
 
+def with_depths(config: Any) -> Any:
+    """Write the depths of a file that `data.z_nm` names into a copy: the file may change later.
+
+    Raises:
+      InputError: there is no such file, or it holds something else.
+    """
+    given = getattr(config.data, "z_nm", "")  # a config may be older than the setting
+    if not given.strip():
+        return config
+    changed = config.copy_and_resolve_references()
+    changed.data.z_nm = written_out(given)
+    return changed
+
+
 def prepare(
     config: Any,
     workdir: pathlib.Path | None = None,
     grey_range: IntensityRange | None = None,
     volume: Any = None,
+    absent: tuple[int, int] = (0, 0),
 ) -> Run:
     """Open the volume a config names and cut it into regions of blocks.
 
     Args:
       config: the whole config.
-      workdir: where grey levels may have been measured already.
+      workdir: where grey levels may have been measured, and absent chunks counted, already.
       grey_range: or these.
       volume: an opened one, to be used in place of the config's `data.path`.
+      absent: with `grey_range`, how many chunks were found absent, and of how many.
 
     Returns:
       The run; nothing has been written, and no slice is held.
@@ -83,8 +101,9 @@ def prepare(
       InputError: for every input or setting that cannot be used.
     """
     settings = FitSettings(**config.train)
-    grey_range = read_grey_range(workdir) if workdir else grey_range
-    observed = open_stack(config.data, grey_range, volume)
+    if workdir:
+        grey_range, absent = read_grey_range(workdir), read_absent(workdir)
+    observed = open_stack(config.data, grey_range, volume, absent)
     shape = (int(observed.plan.valid.sum()), *observed.shape[1:])
     grid = cut_grid(shape, config.block.max_size, config.block.overlap)
     regions = cut_regions(grid, config.block.region)

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from emgauss_jax.data.stack import SliceStack
 from emgauss_jax.pipeline.learning_blocks import draw_blocks, open_volumes
 from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.region import FitStore, Fitted, open_region
@@ -46,20 +47,23 @@ def is_done(workdir: pathlib.Path) -> bool:
     return network_file.is_there(workdir) and not (workdir / chunk_plan.FOLDER).exists()
 
 
-def check_inputs(run: Run, workdir: pathlib.Path) -> None:
+def check_inputs(run: Run, workdir: pathlib.Path) -> list[SliceStack]:
     """Make sure, before a fit is begun, that a network can learn from the volumes of a run.
+
+    Returns:
+      The further volumes that it will learn from; none where it is fitted.
 
     Raises:
       InputError: saying why it cannot.
     """
-    if not network_file.is_there(workdir):
-        check_can_fit(run)
+    return [] if network_file.is_there(workdir) else check_can_fit(run)
 
 
-def check_can_fit(run: Run) -> None:
-    """Raise where no network can be fitted to the volumes of a run."""
-    open_volumes(run)
+def check_can_fit(run: Run) -> list[SliceStack]:
+    """Give the further volumes of a run; raise where no network can be fitted to them all."""
+    _, *others = open_volumes(run)
     check(run.template)
+    return others
 
 
 def check_fitted(run: Run, workdir: pathlib.Path) -> None:

@@ -7,7 +7,8 @@ from ml_collections import config_dict
 
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.intensity import IntensityRange
-from emgauss_jax.data.stack import open_unmeasured, why_axes_differ
+from emgauss_jax.data.opening import open_unmeasured
+from emgauss_jax.data.stack import why_axes_differ
 from emgauss_jax.methods import registry
 from emgauss_jax.pipeline.run import Run, leave_out_damaged, prepare
 from emgauss_jax.storage import network_file
@@ -22,7 +23,9 @@ class UnseenVolume(NamedTuple):
     voxel_nm: tuple[float, ...] = (0.0, 0.0, 0.0)  # z, y, x; needed only where the file has none
     simulate_factor: int = 0  # k: keep every k-th slice of it
     missing: tuple[int, ...] = ()  # its slices that are missing or damaged, counted after that
+    z_nm: str = ""  # depths of its slices where they are unevenly spaced, as `data.z_nm`
     grey_range: IntensityRange | None = None  # its grey levels, once they have been measured
+    absent: tuple[int, int] = (0, 0)  # its chunks that are not stored, and all, likewise
 
 
 def open_unseen(workdir: pathlib.Path, unseen: UnseenVolume) -> Run:
@@ -43,7 +46,7 @@ def open_unseen(workdir: pathlib.Path, unseen: UnseenVolume) -> Run:
     why_not = why_axes_differ(open_unmeasured(changed.data))
     if why_not:
         raise InputError(f"input: got {why_not} (or --input_simulate_factor)")
-    return prepare(changed, grey_range=unseen.grey_range)
+    return prepare(changed, grey_range=unseen.grey_range, absent=unseen.absent)
 
 
 def without_damaged(workdir: pathlib.Path, unseen: UnseenVolume) -> UnseenVolume:
@@ -72,5 +75,6 @@ def _config_of(config: Any, unseen: UnseenVolume) -> Any:
         simulate_factor=unseen.simulate_factor,
         crop="",
         missing=unseen.missing,
+        z_nm=unseen.z_nm,
     )
     return changed

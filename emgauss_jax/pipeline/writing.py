@@ -14,15 +14,16 @@ import numpy as np
 from emgauss_jax.data import concurrent_volume
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import CHUNK
+from emgauss_jax.data.formats.pyramid import whole_files
 from emgauss_jax.data.intensity import from_unit
 from emgauss_jax.data.tiling import Box
-from emgauss_jax.data.volume import create_volume, is_chunked, plan_volume
-from emgauss_jax.pipeline.output_grid import OutputGrid
+from emgauss_jax.data.volume import create_volume, has_shards, is_chunked, plan_volume
+from emgauss_jax.pipeline.output_grid import OutputGrid, place_of
 from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.stitching import Fits, expected_error, render
 
-TILE = (4 * CHUNK, 512, 512)  # planes, px, px of a task: whole chunks
+TILE = (4 * CHUNK, 512, 512)  # planes, px, px of a task, or more: whole files
 
 
 class Draw(NamedTuple):
@@ -39,6 +40,8 @@ def drawing(fits: Fits) -> Draw:
     def draw(z: np.ndarray, part: Box) -> np.ndarray:
         observed = run.observed
         planes = from_unit(render(fits, z, part), observed.grey_range, observed.dtype)
+        if observed.grey_range.padding:
+            _paste_padding(fits, z, part, planes)
         if run.config.keep_observed:
             _paste_observed(fits, z, part, planes)
         return planes
@@ -50,6 +53,18 @@ def drawing_errors(fits: Fits) -> Draw:
     """Draw the standard error of every voxel in the input's grey levels, float32."""
     span = fits.run.observed.grey_range.span
     return Draw(lambda z, part: span * expected_error(fits, z, part), fits.slab)
+
+
+def _paste_padding(fits: Fits, z: np.ndarray, part: Box, planes: np.ndarray) -> None:
+    """Put padding where the valid slice nearest to a plane has it, in place."""
+    observed = fits.run.observed
+    near = np.abs(np.asarray(z)[:, None] - observed.z_valid).argmin(axis=1)
+    near = np.flatnonzero(observed.plan.valid)[near]
+    first, last = near.min(), near.max()
+    start, shape = (int(first), *part.start[1:]), (int(last - first) + 1, *part.shape[1:])
+    slices = observed.part(Box(start, shape)).slices[near - first]
+    for level, _ in observed.grey_range.padding:
+        planes[slices == level] = level
 
 
 def _paste_observed(fits: Fits, z: np.ndarray, part: Box, planes: np.ndarray) -> None:
@@ -74,7 +89,7 @@ def output_phases(
     format: str | None,
     content: str,
 ) -> tuple[Phase, ...]:
-    """Plan the writing of a volume; what is there already is not planned.
+    """Plan the writing of a volume where the input lies; what is there already is not planned.
 
     Args:
       draw: what is written.
@@ -95,12 +110,17 @@ def output_phases(
         return ()
     shape = (len(grid.z), *run.observed.shape[1:])
     form, _ = plan_volume(path, shape, dtype, grid.voxel_nm, format)
+    asked = {"chunk": run.config.output.chunk, "shard": run.config.output.shard}
+    if format is None and not has_shards(form):
+        del asked["shard"]  # the run's own output alone must be as the config says
+    asked |= {"format": format, "place": place_of(run.observed, grid)}
+    plan_volume(path, shape, dtype, grid.voxel_nm, **asked)
     if not is_chunked(form):
-        write = functools.partial(_write_file, draw, grid, path, shape, dtype, format)
+        write = functools.partial(_write_file, draw, grid, path, shape, dtype, asked)
         return (Phase(name, 1, lambda task: path.exists(), lambda task: write()),)
     try:
         volume = concurrent_volume.begin(
-            path, shape, dtype, grid.voxel_nm, format=format, content=content
+            path, shape, dtype, grid.voxel_nm, content=content, **asked
         )
     except InputError:
         if path.exists():  # another process has finished it meanwhile
@@ -117,17 +137,31 @@ def output_phases(
 
 def _tiles(name: str, volume: concurrent_volume.SharedVolume, draw: Draw, z: np.ndarray) -> Phase:
     """Draw the volume itself, tile by tile."""
-    tiles = cut_tiles(volume.levels[0].shape)
+    level = volume.levels[0]
+    tiles = cut_tiles(level.shape, level.chunk)
+    layer = max(draw.slab // level.chunk[0], 1) * level.chunk[0]  # planes written at once
 
     def do(task: int) -> None:
         box = tiles[task]
-        for start in range(box.start[0], box.stop[0], draw.slab):
-            stop = min(start + draw.slab, box.stop[0])
-            slab = Box((start, *box.start[1:]), (stop - start, *box.shape[1:]))
-            volume.levels[0][slab.slices] = draw.planes(z[start:stop], slab)
+        for start in range(box.start[0], box.stop[0], layer):
+            stop = min(start + layer, box.stop[0])
+            part = Box((start, *box.start[1:]), (stop - start, *box.shape[1:]))
+            level[part.slices] = _drawn(draw, z[start:stop], part, level.dtype)
         volume.mark(f"tile {task}")
 
     return Phase(name, len(tiles), lambda task: _done(volume, f"tile {task}"), do)
+
+
+def _drawn(draw: Draw, z: np.ndarray, part: Box, dtype: Any) -> np.ndarray:
+    """Draw planes f64[D] of a part, slab by slab where it has more of them than a slab."""
+    if len(z) <= draw.slab:
+        return draw.planes(z, part)
+    array = np.empty(part.shape, dtype)
+    for start in range(0, len(z), draw.slab):
+        planes = z[start : start + draw.slab]
+        slab = Box((part.start[0] + start, *part.start[1:]), (len(planes), *part.shape[1:]))
+        array[start : start + draw.slab] = draw.planes(planes, slab)
+    return array
 
 
 def _coarser(name: str, volume: concurrent_volume.SharedVolume, level: int) -> Phase:
@@ -146,22 +180,35 @@ def _done(volume: concurrent_volume.SharedVolume, name: str) -> bool:
     return volume.done(name) or volume.path.exists()  # in this order: the volume comes first
 
 
-def cut_tiles(shape: tuple[int, int, int]) -> tuple[Box, ...]:
-    """Cut an output into tiles of whole chunks, along z first: they need the same regions."""
-    starts = [range(0, n, tile) for n, tile in zip(shape, TILE, strict=True)]
+def cut_tiles(
+    shape: tuple[int, int, int], file: tuple[int, int, int] = (CHUNK,) * 3
+) -> tuple[Box, ...]:
+    """Cut an output into tiles of whole files, along z first: they need the same regions.
+
+    Args:
+      shape: (D, H, W) of the output, voxels.
+      file: edge lengths of a file, (z, y, x), voxels: a chunk, or a shard.
+    """
+    edges = whole_files(TILE, file)
+    starts = [range(0, n, edge) for n, edge in zip(shape, edges, strict=True)]
     boxes = []
     for y, x, z in itertools.product(starts[1], starts[2], starts[0]):
         start = (z, y, x)
-        ends = (min(a + t, n) for a, t, n in zip(start, TILE, shape, strict=True))
+        ends = (min(a + t, n) for a, t, n in zip(start, edges, shape, strict=True))
         boxes.append(Box(start, tuple(b - a for a, b in zip(start, ends, strict=True))))
     return tuple(boxes)
 
 
 def _write_file(
-    draw: Draw, grid: OutputGrid, path: pathlib.Path, shape: Any, dtype: Any, format: str | None
+    draw: Draw,
+    grid: OutputGrid,
+    path: pathlib.Path,
+    shape: Any,
+    dtype: Any,
+    asked: dict[str, Any],
 ) -> None:
     """Write a volume whose format one process writes from its first plane to its last."""
-    with create_volume(path, shape, dtype, grid.voxel_nm, format=format) as writer:
+    with create_volume(path, shape, dtype, grid.voxel_nm, **asked) as writer:
         _fill(writer, draw, grid.z, shape)
 
 

@@ -18,6 +18,7 @@ from emgauss_jax.storage.files import read_json, write_json
 CONFIG = "config.json"
 GREY_RANGE = "grey_range.json"
 DAMAGED = "damaged.json"
+ABSENT = "absent_chunks.json"
 OF_0_1 = ("network.npz", "fitted.npz", "regions/000000/fitted.npz")  # what version 0.1 has written
 HOSTS = "hosts"  # heartbeats of several processes, see `execution.heartbeats`
 LOCK = ".lock"
@@ -112,12 +113,24 @@ def read_workdir(workdir: pathlib.Path) -> config_dict.ConfigDict:
 def read_grey_range(workdir: pathlib.Path) -> IntensityRange | None:
     """Read the grey levels that were measured when the workdir was made."""
     path = workdir / GREY_RANGE
-    return IntensityRange(**read_json(path)) if path.exists() else None
+    return IntensityRange.of(read_json(path)) if path.exists() else None
 
 
 def write_grey_range(workdir: pathlib.Path, grey_range: IntensityRange) -> None:
     """Keep the grey levels, so that no other process has to read the whole volume for them."""
     write_json(workdir / GREY_RANGE, dataclasses.asdict(grey_range))
+
+
+def read_absent(workdir: pathlib.Path) -> tuple[int, int]:
+    """Read how many chunks were found absent, and of how many; (0, 0) if none was."""
+    path = workdir / ABSENT
+    found = read_json(path) if path.exists() else {"absent": 0, "all": 0}
+    return found["absent"], found["all"]
+
+
+def write_absent(workdir: pathlib.Path, absent: tuple[int, int]) -> None:
+    """Keep how many chunks are absent, so that nobody has to list all of a volume's again."""
+    write_json(workdir / ABSENT, {"absent": absent[0], "all": absent[1]})
 
 
 def read_damaged(workdir: pathlib.Path) -> dict[str, str]:

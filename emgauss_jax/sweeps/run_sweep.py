@@ -2,18 +2,21 @@
 
 import functools
 import pathlib
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from emgauss_jax.data.opening import open_stack
 from emgauss_jax.evaluation.sweep_table import Entry
 from emgauss_jax.execution.command import BAD_INPUT
 from emgauss_jax.pipeline.fitting import fitting_of
+from emgauss_jax.pipeline.input_summary import summarise
 from emgauss_jax.pipeline.run import prepare
 from emgauss_jax.storage.files import write_text
 from emgauss_jax.sweeps.results import Outcome, recall, tabulate
 from emgauss_jax.sweeps.trial_batch import run_batch
-from emgauss_jax.sweeps.trials import Trial, TrialBatch, batch_folder, trial_folder
+from emgauss_jax.sweeps.trials import Known, Trial, TrialBatch, batch_folder, trial_folder
 
 
 def describe(
@@ -74,13 +77,36 @@ def run_sweep(
         batch._replace(trials=tuple(each for each in batch.trials if each.name not in known))
         for batch in batches
     ]
-    todo = [batch for batch in todo if batch.trials]
+    todo = _with_known([batch for batch in todo if batch.trials])
     for batch, result in work(functools.partial(run_batch, workdir), todo) if todo else ():
         if isinstance(result, BaseException):
             result = _crashed(workdir, batch, result)
         outcomes |= result
         tabulate(trials, outcomes, workdir)
     return tabulate(trials, outcomes, workdir)
+
+
+def _with_known(batches: Sequence[TrialBatch]) -> list[TrialBatch]:
+    """Look at each volume once, and tell the batches what was found in it."""
+    found: dict[str, Known] = {}
+    told = []
+    for batch in batches:
+        data = batch.trials[0].config.data
+        name = data.to_json(sort_keys=True)
+        if name not in found:
+            found[name] = _looked_at(data)
+        told.append(batch._replace(known=found[name]))
+    return told
+
+
+def _looked_at(data: Any) -> Known:
+    """Say on stderr what a volume is; nothing of one that cannot be used: its batches say why."""
+    try:
+        observed = open_stack(data)
+    except BAD_INPUT:
+        return Known()
+    print("\n".join(summarise(observed).lines), file=sys.stderr)
+    return Known(observed.grey_range, observed.absent)
 
 
 def _crashed(workdir: pathlib.Path, batch: TrialBatch, error: BaseException) -> dict[str, Outcome]:

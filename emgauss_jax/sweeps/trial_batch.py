@@ -37,7 +37,7 @@ def run_batch(workdir: pathlib.Path, batch: TrialBatch) -> dict[str, Outcome]:
     logging.set_verbosity(logging.WARNING)
     outcomes: dict[str, Outcome] = {}
     try:
-        run = prepare(batch.trials[0].config)
+        run = prepare(batch.trials[0].config, **batch.known._asdict())
         first = trial_folder(workdir, batch.trials[0].name)
         fitting_of(run.template.method).check_inputs(run, first)
         begun = batch_folder(workdir, batch).exists()

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ml_collections import config_dict
 
+from emgauss_jax.data.intensity import IntensityRange
 from emgauss_jax.training.hyperparams import Hyper
 
 
@@ -19,11 +20,19 @@ class Trial(NamedTuple):
     problem: str = ""  # why config and hyper are None; empty if they are not
 
 
+class Known(NamedTuple):
+    """What has been found in the volume of a batch already."""
+
+    grey_range: IntensityRange | None = None
+    absent: tuple[int, int] = (0, 0)  # chunks that are not stored, and all
+
+
 class TrialBatch(NamedTuple):
     """Trials that one program fits; can be pickled."""
 
     key: str  # name of the batch's folder
     trials: tuple[Trial, ...]
+    known: Known = Known()
 
 
 def trial_folder(workdir: pathlib.Path, name: str) -> pathlib.Path:

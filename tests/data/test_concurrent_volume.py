@@ -283,3 +283,84 @@ def test_a_full_disk(tmp_path):
     message, kept = said.splitlines()
     assert message.startswith(f"{path}: cannot be written as zarr3 in [64:128, 0:64, 0:64]: ")
     assert kept == "True False"
+
+
+CHUNK, SHARD = (16, 24, 40), (32, 24, 80)
+
+
+@pytest.mark.parametrize(("name", "form"), CASES)
+@pytest.mark.parametrize("sharded", [False, True])
+def test_chunks_and_shards_as_asked(tmp_path, name, form, sharded):
+    path, asked = tmp_path / name, {"chunk": CHUNK, "format": form}
+    if sharded:
+        asked["shard"] = SHARD
+    if sharded and form != "zarr3":
+        words = [f"shard: got {SHARD} for {form}", "zarr3 alone"]
+        _fails(words, begin, path, SHAPE, "uint16", VOXEL, **asked)
+        _fails(words, create_volume, path, SHAPE, "uint16", VOXEL, **asked)
+        return
+    volume, array = begin(path, SHAPE, "uint16", VOXEL, **asked), _values()
+    again = begin(path, SHAPE, "uint16", VOXEL, **asked)
+    file = SHARD if sharded else CHUNK
+    assert again.levels[0].chunk == file
+    box = tuple(slice(edge, 2 * edge) for edge in file)
+    again.levels[0][box] = array[box]
+    cut = tuple(slice(0, edge // 2) for edge in file)
+    _fails(["whole chunks", str(file)], volume.levels[0].__setitem__, cut, array[cut])
+    volume.levels[0][:] = array
+    for level in range(1, len(volume.levels)):
+        for task in volume.tasks(level):
+            volume.coarsen(task)
+    finish(path)
+    opened = open_volume(path)
+    np.testing.assert_array_equal(opened[:], array)
+    chunks = [-(-n // edge) for n, edge in zip(SHAPE, CHUNK, strict=True)]
+    assert opened.absent_chunks(np.s_[:]) == (0, np.prod(chunks))
+    _fails(["exists"], begin, path, SHAPE, "uint16", VOXEL)
+
+
+def test_shards_as_zarr_finds_them(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    array = _values()
+    path = tmp_path / "v.zarr"
+    with create_volume(path, SHAPE, "uint16", VOXEL, chunk=CHUNK, shard=SHARD) as writer:
+        writer[:] = array
+    found = zarr.open_array(path / "0")
+    assert (found.chunks, found.shards) == (CHUNK, SHARD)
+    np.testing.assert_array_equal(found[:], array)
+    # cut to a volume that is smaller than a chunk, and to one that is smaller than a shard
+    for shape, chunk, shard in (
+        ((5, 10, 30), (5, 10, 30), (5, 10, 30)),
+        ((20, 30, 50), CHUNK, (32, 24, 80)),
+        ((10, 30, 30), (10, 24, 30), (10, 24, 30)),
+    ):
+        small = tmp_path / f"{shape[0]}.zarr"
+        with create_volume(small, shape, "uint16", VOXEL, chunk=CHUNK, shard=SHARD) as writer:
+            writer[:] = array[tuple(slice(0, n) for n in shape)]
+        found = zarr.open_array(small / "0")
+        assert (found.chunks, found.shards) == (chunk, shard)
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (["chunk: got (64, 64)", "three positive whole numbers"], {"chunk": (64, 64)}),
+        (["chunk: got (64, 64, 0)", "three positive"], {"chunk": (64, 64, 0)}),
+        (["chunk: got (64, 64, 1.5)", "three positive"], {"chunk": (64, 64, 1.5)}),
+        (["shard: got (64, 64, 96)", "whole chunks of (64, 64, 64)"], {"shard": (64, 64, 96)}),
+        (["shard: got (64, 64, 0)", "whole chunks"], {"shard": (64, 64, 0)}),
+        (["shard: got (-64, 64, 64)", "0,0,0"], {"shard": (-64, 64, 64)}),
+        (["shard: got (128, 128, 128) for hdf5"], {"shard": (128,) * 3, "format": "hdf5"}),
+    ],
+)
+def test_chunks_that_cannot_be(tmp_path, words, asked):
+    name = "v.h5" if "format" in asked else "v.zarr"
+    _fails([name, *words], create_volume, tmp_path / name, SHAPE, "uint16", VOXEL, **asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "word"), [({"chunk": (32, 64, 64)}, "chunk"), ({"shard": (128,) * 3}, "shard")]
+)
+def test_begun_with_other_chunks(tmp_path, asked, word):
+    begin(tmp_path / "v.zarr", SHAPE, "uint16", VOXEL)
+    _fails([f"{word}: got"], begin, tmp_path / "v.zarr", SHAPE, "uint16", VOXEL, **asked)

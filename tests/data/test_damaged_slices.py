@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from emgauss_jax.data.damaged_slices import find_damaged
-from emgauss_jax.data.stack import open_unmeasured
+from emgauss_jax.data.opening import open_unmeasured
 from emgauss_jax.data.volume import create_volume
 
 

@@ -18,6 +18,7 @@ NAMES = {
     "v.precomputed": "precomputed",
     "v.h5": "hdf5",
     "v.mrc": "mrc",
+    "v.nii": "nifti",
     "v.npy": "npy",
 }
 CASES = [(name, None, form) for name, form in NAMES.items()] + [("v.ome.zarr", "zarr2", "zarr2")]
@@ -166,7 +167,7 @@ def test_missing_file_and_unknown_suffix(tmp_path):
     _fails([".jpg"], create_volume, tmp_path / "w.jpg", (1, 2, 3), "uint8", VOXEL)
 
 
-@pytest.mark.parametrize("name", ["v.tif", "v.h5", "v.mrc", "v.npy"])
+@pytest.mark.parametrize("name", ["v.tif", "v.h5", "v.mrc", "v.nii", "v.nii.gz", "v.npy"])
 @pytest.mark.parametrize("content", [b"", b"no volume\n" * 200])
 def test_garbage_in_a_file(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
@@ -192,7 +193,7 @@ def test_a_folder_of_several_formats_is_of_the_first(tmp_path):
         _fails([f"read as {form}:"], open_volume, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["v.ome.tif", "v.mrc", "v.npy", "v.h5"])
+@pytest.mark.parametrize("name", ["v.ome.tif", "v.mrc", "v.nii", "v.npy", "v.h5"])
 def test_truncated(tmp_path, name):
     path = _write(tmp_path / name, np.ones((40, 30, 20), np.float32))
     path.write_bytes(path.read_bytes()[:-9000])
@@ -208,7 +209,9 @@ def test_damaged_chunk_is_read_only_when_asked_for(tmp_path):
     _fails(["v.zarr", "zarr3", "[0:2, 0:3, 0:100]"], volume.__getitem__, slice(None))
 
 
-@pytest.mark.parametrize(("name", "module"), [("v.h5", "h5py"), ("v.mrc", "mrcfile")])
+@pytest.mark.parametrize(
+    ("name", "module"), [("v.h5", "h5py"), ("v.mrc", "mrcfile"), ("v.nii", "nibabel")]
+)
 def test_missing_package(tmp_path, monkeypatch, name, module):
     path = _write(tmp_path / name, _asymmetric("uint8"))
     monkeypatch.setitem(sys.modules, module, None)
@@ -217,7 +220,7 @@ def test_missing_package(tmp_path, monkeypatch, name, module):
     _fails([module, "pip install 'emgauss_jax[formats]'"], new.__enter__)
 
 
-@pytest.mark.parametrize("name", ["v.tif", "v.mrc", "v.npy"])
+@pytest.mark.parametrize("name", ["v.tif", "v.mrc", "v.nii", "v.npy"])
 def test_a_dataset_where_there_is_none(tmp_path, name):
     path = _write(tmp_path / name, _asymmetric("uint8"))
     _fails(["dataset", "'raw'"], open_volume, path, dataset="raw", voxel_nm=VOXEL)

@@ -1,11 +1,15 @@
 """A file scored beside the interpolations."""
 
+import dataclasses
+import subprocess
+
 import numpy as np
 import pytest
 
+from emgauss_jax.data.formats.interface import AT_ORIGIN
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.evaluation.compare import evaluate_volumes
-from tests.tiny_runs import write
+from tests.tiny_runs import ROOT, command, write
 
 
 def test_evaluate_scores_a_file(tmp_path):
@@ -14,11 +18,52 @@ def test_evaluate_scores_a_file(tmp_path):
     result = evaluate_volumes(reference, reference, 4, tmp_path / "out")
     assert result["scores"]["prediction"]["psnr"] is None  # of equal volumes: infinite
     assert result["scores"]["linear"]["psnr"] > 0
+    assert result["notes"]["grey range"] == "0 to 255" and result["data_range"] == [0, 255]
     other = open_volume(write(tmp_path / "o.ome.tif", values, (5.0, 10.0, 10.0)))
     with pytest.raises(ValueError, match="those of the reference"):
         evaluate_volumes(other, reference, 4, tmp_path / "other")
     with pytest.raises(ValueError, match="exists"):
         evaluate_volumes(reference, reference, 4, tmp_path / "out")
+
+
+def test_evaluate_says_how_volumes_are_read_and_what_they_lack(tmp_path):
+    """Counted over the planes that are scored; the range is that of the observed ones."""
+    values = np.full((12, 24, 24), 500, np.uint16)
+    values[1], values[4] = 9000, 700  # hidden, observed
+    reference = open_volume(write(tmp_path / "r.ome.tif", values))
+    asked = []
+    prediction = dataclasses.replace(
+        reference, notes=("a note",), _absent=lambda box: asked.append(box[0]) or (3, 64)
+    )
+    result = evaluate_volumes(prediction, reference, 4, tmp_path / "out")
+    assert asked == [slice(0, 9)]
+    assert result["data_range"] == [500, 700] and result["notes"]["grey range"] == "500 to 700"
+    assert result["notes"]["read"] == "prediction: a note"
+    assert result["notes"]["warnings"].startswith("prediction: absent chunks: 3 of 64 are")
+    assert "500 to 700" in (tmp_path / "out" / "report.html").read_text()
+    for nm, warned in ((4.0, False), (6.0, True)):  # half a voxel is 5
+        moved = dataclasses.replace(reference, place=AT_ORIGIN.moved((nm, 0, 0)))
+        notes = evaluate_volumes(moved, reference, 4)["notes"]
+        assert ("starts at 6, 0, 0 nm" in notes.get("warnings", "")) == warned
+    for lacking in ("prediction", "reference"):
+        pair = {"prediction": reference, "reference": reference}
+        pair[lacking] = dataclasses.replace(reference, _absent=lambda box: (64, 64))
+        with pytest.raises(ValueError, match="chunks: got all of 64 absent"):
+            evaluate_volumes(**pair, observed_every=4, folder=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_command_states_the_range_that_its_scores_use(tmp_path):
+    values = np.random.default_rng(0).integers(300, 900, (9, 24, 24), dtype=np.uint16)
+    path = write(tmp_path / "r.ome.tif", values)
+    asked = (f"--prediction={path}", f"--reference={path}", "--observed_every=4")
+    done = subprocess.run(
+        command("evaluate", *asked, f"--output={tmp_path / 'out'}"),
+        capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    seen = values[::4]
+    assert f"grey range: {seen.min()} to {seen.max()}\n" in done.stderr
+    assert done.stdout == f"{tmp_path / 'out' / 'report.html'}\n"
 
 
 def test_evaluate_scores_what_was_made_of_averages(tmp_path):

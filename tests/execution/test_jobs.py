@@ -13,8 +13,8 @@ import time
 import numpy as np
 import pytest
 
+from emgauss_jax.data.opening import open_stack
 from emgauss_jax.data.phantom import tissue
-from emgauss_jax.data.stack import open_stack
 from emgauss_jax.data.volume import create_volume, open_volume
 from emgauss_jax.execution import executors, jobs
 from emgauss_jax.execution.jobs import Job, phases

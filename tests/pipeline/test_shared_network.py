@@ -59,7 +59,7 @@ def test_volumes_that_do_not_belong_together(tmp_path):
             "blocks of 6 x 6 px, wanted 11 px",
         ),
         ({}, (6, 8, 28), "blocks of 8 x 28 px, wanted 11 px"),
-        ({"data__voxel_nm": (40.0, 10.0, 5.0)}, (6, 24, 28), "wanted y = x"),
+        ({"data__voxel_nm": (14.0, 10.0, 10.0)}, (6, 24, 28), "wanted z 1.5 times y"),
     ],
 )
 def test_what_cannot_be_learned_from(tmp_path, changes, shape, match):

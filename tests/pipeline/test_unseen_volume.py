@@ -62,6 +62,10 @@ def test_the_command_draws_a_volume_never_seen_and_how_wrong_it_may_be(tmp_path)
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "input: 3 px from slice to slice, the network has learned from 4" in done.stderr
+    assert (
+        "input: 9 slices (3 missing) of 24 x 28 px, uint8, grey range 0 to 255, voxel 30 x 10 x 10 "
+        "nm (z, y, x), from the file; output: 49 planes, voxel 5 x 10 x 10 nm\n"
+    ) in done.stderr
     drawn, error = (open_volume(path) for path in outputs.values())
     assert drawn.shape == error.shape == (49, 24, 28)
     assert np.allclose(drawn.voxel_nm, (5, 10, 10)) and error[:, :, :].max() > 0
@@ -136,6 +140,21 @@ def test_missing_slices_are_drawn_and_never_looked_at(tmp_path):
     assert 2 / 255 < added[[0, 12, 16]].max() < 0.5  # the network has its say there too
 
 
+def test_it_has_px_and_depths_of_its_own(tmp_path):
+    """What a config says of the run's own volume is not said of another."""
+    own = {"data__z_nm": "0,40,90", "data__crop": "0:3,:,:", "data__missing": (1,)}
+    config = tiny_niiv("somewhere", **own)
+    claim_workdir(tmp_path / "run", config)
+    fake_network(tmp_path / "run", config)
+    path = make_stack(tmp_path / "a.ome.tif", voxel_nm=(40.0, 10.0, 5.0))
+    even = open_unseen(tmp_path / "run", UnseenVolume(path)).observed
+    assert even.shape == (6, 47, 28) and even.voxel_nm == (40.0, 5.0, 5.0)
+    assert even.depths_nm is None and even.plan.valid.all()
+    given = UnseenVolume(path, z_nm="100,120,160,200,240,280")
+    uneven = open_unseen(tmp_path / "run", given).observed
+    assert uneven.depths_nm.tolist() == [0, 20, 60, 100, 140, 180] and uneven.voxel_nm[0] == 36
+
+
 def test_a_fit_of_its_own_volume_is_for_no_other(tmp_path):
     config = default()
     claim_workdir(tmp_path / "run", config)
@@ -147,7 +166,7 @@ def test_a_fit_of_its_own_volume_is_for_no_other(tmp_path):
     ("voxel_nm", "degradation", "other", "match"),
     [
         ((10.0, 10.0, 10.0), "subsample", {}, "input: got voxels of 10 x 10 x 10 nm"),
-        ((40.0, 10.0, 5.0), "subsample", {}, "input: got voxels of 40 x 10 x 5 nm"),
+        ((5.0, 10.0, 5.0), "subsample", {}, "slices 5 nm apart, wanted y and x no longer"),
         ((40.0, 10.0, 10.0), "average", {}, "network of averaged slices"),
         ((40.0, 10.0, 10.0), "subsample", {"dataset": "raw"}, "dataset"),
     ],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from emgauss_jax.data.stack import open_stack
+from emgauss_jax.data.opening import open_stack
 from emgauss_jax.methods import interpolate, optical_flow
 from emgauss_jax.metrics.calibration import calibrate
 from emgauss_jax.pseudo_labels.generate import generate
@@ -110,7 +110,6 @@ OBSTACLES = {
     "without a missing neighbour": {"data.missing": (1, 3, 5, 7)},
     "missing slice among averaged": {"data.missing": (3,), "data.degradation": "average"},
     "wanted 18 px": {"data.crop": ":,0:16,:"},
-    "wanted y = x": {"data.voxel_nm": (10.0, 10.0, 12.0)},
     "z 1.5 times": {"data.voxel_nm": (3.0, 10.0, 10.0)},
 }
 

@@ -3,16 +3,19 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorstore as ts
 
-from emgauss_jax.data.formats.interface import Reader, Slices, Voxel, Writer, spatial_axes
+from emgauss_jax.data.formats.interface import Place, Reader, Slices, Voxel, Writer, at_origin
 
 # Decoded chunks are cached, otherwise planes read one by one would each decode every chunk they
 # cross. The cache helps while 64 planes fit into it: up to 2048 x 2048 px of uint8.
-_CACHE = ts.Context({"cache_pool": {"total_bytes_limit": 256 * 2**20}})
+CACHE = ts.Context({"cache_pool": {"total_bytes_limit": 256 * 2**20}})
+
+
+Box = tuple[slice, ...]
 
 
 def _spec(driver: str, path: Path, members: dict[str, Any]) -> dict[str, Any]:
@@ -22,38 +25,62 @@ def _spec(driver: str, path: Path, members: dict[str, Any]) -> dict[str, Any]:
 
 def open_array(driver: str, path: Path, **members: Any) -> ts.TensorStore:
     """Open an array for reading, metadata only; `members` are added to the tensorstore spec."""
-    return ts.open(_spec(driver, path, members), read=True, context=_CACHE).result()
+    return ts.open(_spec(driver, path, members), read=True, context=CACHE).result()
 
 
 def writable_array(driver: str, path: Path, create: bool, **members: Any) -> ts.TensorStore:
-    """Create an array with the metadata in `members`, or open one created with the same."""
+    """Create an array with the metadata in `members`, or open one created with the same.
+
+    Chunks of zeros are stored too, so that none is absent of a volume that is written whole.
+    """
     mode = {"create": True} if create else {"open": True}
-    return ts.open(_spec(driver, path, members), read=True, write=True, **mode).result()
+    spec = _spec(driver, path, {**members, "store_data_equal_to_fill_value": True})
+    return ts.open(spec, read=True, write=True, **mode).result()
+
+
+class Stored(NamedTuple):
+    """What is known of an array's chunks on disk; boxes are of all its axes."""
+
+    absent: Callable[[Box], tuple[int, int]]  # chunks of a box: (those that are absent, all)
+    check: Callable[[Box], Any]  # raises where reading a box would miss a chunk that is there
 
 
 def chunked_reader(
     store: ts.TensorStore,
-    names: Sequence[str],
-    voxel_nm: Callable[[tuple[int, ...]], Voxel | None],
+    zyx: Sequence[int],
+    voxel_nm: Callable[[], Voxel | None],
+    place: Callable[[Voxel], Place] = at_origin,
+    notes: tuple[str, ...] = (),
+    stored: Stored | None = None,
 ) -> Reader:
     """Wrap a store as a Reader with axes z, y, x.
 
     Args:
-      store: axes in C order, origin 0.
-      names: a name for each axis, or empty.
-      voxel_nm: called with the indices of the z, y, x axes in `store`.
+      store: axes in C order, origin 0; all but three have length 1.
+      zyx: those that are z, y and x.
+      voxel_nm: see `Reader`.
+      place: see `Reader`.
+      notes: see `Reader`.
+      stored: the store's chunks on disk, its axes in their order.
 
     Returns:
       The reader.
     """
-    axes = spatial_axes(store.shape, names)
-    view = store[tuple(slice(None) if axis in axes else 0 for axis in range(store.rank))]
-    view = view.transpose([sorted(axes).index(axis) for axis in axes])
+    view = store[tuple(slice(None) if axis in zyx else 0 for axis in range(store.rank))]
+    view = view.transpose([sorted(zyx).index(axis) for axis in zyx])
+
+    def whole(box: Slices) -> Box:
+        parts = dict(zip(zyx, box, strict=True))
+        return tuple(parts.get(axis, slice(0, 1)) for axis in range(store.rank))
 
     def read(box: Slices) -> np.ndarray:
+        if stored:
+            stored.check(whole(box))
         return view[box].read().result()
 
-    return Reader(view.shape, view.dtype.numpy_dtype, lambda: voxel_nm(axes), read)
+    absent = (lambda box: stored.absent(whole(box))) if stored else None
+    dtype = view.dtype.numpy_dtype
+    return Reader(view.shape, dtype, voxel_nm, read, place, notes, absent)
 
 
 def chunked_writer(store: ts.TensorStore) -> Writer:

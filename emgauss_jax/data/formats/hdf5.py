@@ -4,17 +4,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from emgauss_jax.data.formats.hdf5_attributes import axes_of, place, size_notes, voxel_nm
+from emgauss_jax.data.formats.hdf5_storage import absent_counter, check_filters, check_written
 from emgauss_jax.data.formats.interface import (
     Format,
     Layout,
     Reader,
     VolumeError,
-    Voxel,
     Writer,
     array_reader,
-    pick_axes,
+    spatial_axes,
 )
-from emgauss_jax.data.formats.units import to_nm
 
 DEFAULT_DATASET = "volumes/raw"
 
@@ -27,31 +27,42 @@ def _h5py() -> ModuleType:
     return h5py
 
 
-def _find(file: Any, dataset: str) -> Any:
-    """Return the named dataset, else `volumes/raw`, else the only one of three dimensions."""
-    found = {}
+def _is_volume(node: Any) -> bool:
+    return len(getattr(node, "shape", None) or ()) >= 3
+
+
+def _volumes(file: Any) -> dict[str, Any]:
+    """Find the datasets of three dimensions; if there are none, those that links lead to."""
+    found: dict[str, Any] = {}
 
     def note(name: str, node: Any) -> None:
-        if len(getattr(node, "shape", None) or ()) >= 3:
+        if _is_volume(node):
             found[name] = node
 
     file.visititems(note)
-    name = (dataset or DEFAULT_DATASET).strip("/")
-    if name in found:
-        return found[name]
-    if dataset and name in file:
-        raise VolumeError(f"dataset: {dataset!r} is no array of 3 dimensions; have {sorted(found)}")
+    if not found:
+        file.visititems_links(lambda name, _: note(name, file.get(name)))
+    return found
+
+
+def _find(file: Any, dataset: str) -> Any:
+    """Return the named dataset, else `volumes/raw`, else the only one of three dimensions."""
+    name = (dataset or DEFAULT_DATASET).strip("/") or "/"
+    node = file.get(name)
+    if _is_volume(node):
+        return node
+    target = getattr(file.get(name, getlink=True), "filename", None)
+    if node is None and target:
+        raise VolumeError(f"dataset: {name!r} is a link into {target}, where it is not")
+    found = _volumes(file)
+    if not found:
+        inside = sorted(file)
+        raise VolumeError(
+            f"dataset: got {dataset!r}, wanted an array of 3 dimensions; inside are {inside}, none"
+        )
     if dataset or len(found) != 1:
         raise VolumeError(f"dataset: got {dataset!r}, wanted one of {sorted(found)}")
     return next(iter(found.values()))
-
-
-def _voxel_nm(array: Any, axes: tuple[int, ...]) -> Voxel | None:
-    resolution = pick_axes(array.attrs.get("resolution"), len(array.shape), axes)
-    if resolution is not None:
-        return resolution
-    size_um = pick_axes(array.attrs.get("element_size_um"), len(array.shape), axes)
-    return size_um and tuple(to_nm(size, "um") for size in size_um)
 
 
 def read(path: Path, dataset: str) -> Reader:
@@ -62,11 +73,22 @@ def read(path: Path, dataset: str) -> Reader:
       dataset: path inside it; "" is `volumes/raw`, or the only dataset of three dimensions.
 
     Returns:
-      The volume; its voxel size is the attribute `resolution` (nm) or `element_size_um`. The
-      attribute `offset` is ignored.
+      The volume; its axes go by their names where something names them. Its voxel size is the
+      attribute `resolution` or `voxel_size` (nm, unless `units` says otherwise), or
+      `element_size_um`; `offset` is the corner of its first voxel.
     """
-    array = _find(_h5py().File(path, "r"), dataset)
-    return array_reader(array, lambda axes: _voxel_nm(array, axes))
+    h5py = _h5py()
+    array = _find(h5py.File(path, "r"), dataset)
+    named = axes_of(array)
+    axes = spatial_axes(array.shape, named.names)
+    check_filters(h5py, array)
+    check_written(array)
+    reader = array_reader(array, lambda axes: voxel_nm(array, axes), named.names)
+    return reader._replace(
+        place=lambda voxel: place(array, axes, voxel),
+        notes=(*named.notes, *size_notes(array, axes)),
+        absent=absent_counter(array, axes),
+    )
 
 
 def create(path: Path, layout: Layout) -> Writer:
@@ -77,14 +99,22 @@ def create(path: Path, layout: Layout) -> Writer:
       layout: the volume to write, as `volumes/raw`.
 
     Returns:
-      The writer. `element_size_um` is written beside `resolution`, because Fiji reads it.
+      The writer. Every chunk is stored from the first, so that none seems to be lost.
+      `element_size_um` is written beside `resolution`, because Fiji reads it.
     """
-    file = _h5py().File(path, "w")
+    h5py = _h5py()
+    file = h5py.File(path, "w")
+    early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    chunk = layout.levels[0].chunk
     array = file.create_dataset(
-        DEFAULT_DATASET, layout.shape, layout.dtype, chunks=layout.levels[0].chunk
+        DEFAULT_DATASET, layout.shape, layout.dtype, chunks=chunk, dcpl=early, fill_time="alloc"
     )
+    for dimension, label in zip(array.dims, "zyx", strict=True):
+        dimension.label = label
+    corner = zip(layout.place.centre_nm, layout.voxel_nm, strict=True)
     array.attrs["resolution"] = layout.voxel_nm
-    array.attrs["offset"] = (0.0, 0.0, 0.0)
+    array.attrs["offset"] = [centre - size / 2 for centre, size in corner]
     array.attrs["element_size_um"] = [size / 1e3 for size in layout.voxel_nm]
     return Writer(array.__setitem__, file.close)
 

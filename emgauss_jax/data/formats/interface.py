@@ -82,6 +82,12 @@ class Level(NamedTuple):
     factors: tuple[int, int, int]  # voxels of the volume per voxel of the level, (z, y, x)
     place: Place
     chunk: tuple[int, int, int]  # edge lengths of a stored chunk, (z, y, x), voxels
+    shard: tuple[int, int, int] | None = None  # of a file of whole chunks; None: one a file
+
+    @property
+    def file(self) -> tuple[int, int, int]:
+        """Edge lengths of a file, (z, y, x), voxels: no two processes may write one at once."""
+        return self.shard or self.chunk
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,7 @@ class Layout:
     voxel_nm: Voxel  # (z, y, x)
     place: Place = AT_ORIGIN
     chunk: tuple[int, int, int] = (CHUNK,) * 3  # (z, y, x), voxels; cut to a smaller level's shape
+    shard: tuple[int, int, int] | None = None  # of whole chunks; None: a file for each chunk
     factors: tuple[tuple[int, int, int], ...] = ((1, 1, 1),)  # of every level, the volume first
 
     @property
@@ -107,7 +114,11 @@ class Layout:
         # the first voxel's centre is the mean of the centres of the voxels it averages
         place = self.place.moved([size * (f - 1) / 2 for size, f in sizes])
         chunk = tuple(min(pair) for pair in zip(self.chunk, shape, strict=True))
-        return Level(shape, tuple(size * f for size, f in sizes), factors, place, chunk)
+        shard = self.shard and tuple(
+            edge * -(-min(length, n) // edge)
+            for edge, length, n in zip(chunk, self.shard, shape, strict=True)
+        )
+        return Level(shape, tuple(size * f for size, f in sizes), factors, place, chunk, shard)
 
 
 class Format(NamedTuple):
@@ -120,12 +131,14 @@ class Format(NamedTuple):
     create: Callable[[Path, Layout], Writer] | None
     output_suffix: str  # of the output for an input of this format; must store a voxel size
     contents: tuple[str, ...] = ()  # files by which a folder is recognised; () for a single file
+    read_suffixes: tuple[str, ...] = ()  # of further files, which are read and never written
     members: tuple[str, ...] = ()  # suffixes of the images of a folder or a pattern, one a slice
     dtypes: tuple[str, ...] = DTYPES  # that it can store
     has_series: bool = False  # `dataset` is the number of one of the images in a file
     # (path, layout, create=...) -> a zyx tensorstore for every level, written by many processes in
     # boxes of whole chunks; None where one process writes the file
     levels: Callable[..., tuple[Any, ...]] | None = None
+    has_shards: bool = False  # whether a file can hold several chunks
 
     @property
     def is_chunked(self) -> bool:
@@ -162,23 +175,29 @@ def spatial_axes(shape: Sequence[int], names: Sequence[str] = ()) -> tuple[int, 
     return tuple(kept)
 
 
-def array_reader(array: Any, voxel_nm: Callable[[tuple[int, ...]], Voxel | None]) -> Reader:
+def array_reader(
+    array: Any,
+    voxel_nm: Callable[[tuple[int, ...]], Voxel | None],
+    names: Sequence[str] = (),
+) -> Reader:
     """Wrap anything that is sliced like an array as a Reader.
 
     Args:
       array: numpy memmap, h5py dataset or the like, axes in stored order.
       voxel_nm: called with the indices of the z, y, x axes.
+      names: a name for each axis, or empty.
 
     Returns:
-      The reader, singleton axes dropped.
+      The reader, axes z, y, x, singleton axes dropped.
     """
-    axes = spatial_axes(array.shape)
+    axes = spatial_axes(array.shape, names)
+    order = [sorted(axes).index(axis) for axis in axes]
 
     def read(box: Slices) -> np.ndarray:
         index = [0] * len(array.shape)
         for axis, part in zip(axes, box, strict=True):
             index[axis] = part
-        return array[tuple(index)]
+        return np.transpose(array[tuple(index)], order)
 
     shape = tuple(array.shape[axis] for axis in axes)
     return Reader(shape, array.dtype, lambda: voxel_nm(axes), read)

@@ -1,32 +1,36 @@
-"""MRC: voxel size in angstrom, bytes signed.
+"""MRC: voxel size in angstrom, bytes signed or unsigned.
 
 MRC mode 0 holds signed bytes. They are read as uint8 with 128 added, so -128 becomes 0 and 127
-becomes 255; a uint8 volume is written with 128 subtracted, so a round trip is exact. Files in which
-IMOD declares its bytes unsigned are read unchanged.
+becomes 255; a uint8 volume is written with 128 subtracted, so a round trip is exact. Files whose
+bytes are unsigned are recognised (mrc_bytes.py) and read unchanged.
 """
 
+import bz2
+import gzip
+import math
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
+from emgauss_jax.data.formats import mrc_header
 from emgauss_jax.data.formats.interface import (
     Format,
     Layout,
     Reader,
     Slices,
     VolumeError,
-    Voxel,
     Writer,
     array_reader,
     refuse_dataset,
 )
-from emgauss_jax.data.formats.units import to_nm
+from emgauss_jax.data.formats.mrc_bytes import reading_of
 
-_MODES = {"uint8": 0, "int16": 1, "uint16": 6, "float16": 12, "float32": 2}
+_MODES = {name: mode for mode, name in mrc_header.MODES.items() if name != "int8"} | {"uint8": 0}
 _SIGN_BIT = np.uint8(128)  # flipping it adds 128 to a signed byte, modulo 256
-_IMOD_STAMP = 1146047817
+_HEADER = 1024  # bytes
+_DECOMPRESS = {".gz": gzip.open, ".bz2": bz2.open}
+_SUFFIXES = (".mrc", ".rec", ".map", ".st", ".mrcs", ".ali", ".preali", ".ccp4")
 
 
 def _mrcfile() -> ModuleType:
@@ -37,45 +41,80 @@ def _mrcfile() -> ModuleType:
     return mrcfile
 
 
-def _bytes_are_unsigned(header: Any) -> bool:
-    """Tell whether IMOD wrote the file with bit 0 (signed) of its flags off."""
-    order = header.nx.dtype.byteorder
-    stamp, flags = np.frombuffer(header.extra2.tobytes().ljust(84, b"\0")[40:48], f"{order}i4")
-    return bool(stamp == _IMOD_STAMP and not flags & 1)
+def _content(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Map a file's bytes, or decompress them into memory, and say so."""
+    decompress = _DECOMPRESS.get(path.suffix.lower())
+    if decompress is None:
+        empty = path.stat().st_size == 0  # which cannot be mapped
+        return np.empty(0, np.uint8) if empty else np.memmap(path, np.uint8, mode="r"), ()
+    with decompress(path) as file:
+        content = np.frombuffer(file.read(), np.uint8)
+    return content, (f"decompressed into memory: {content.size / 2**20:,.1f} MiB",)
 
 
-def _voxel_nm(mrc: Any) -> Voxel | None:
-    size = mrc.voxel_size
-    angstrom = tuple(float(size[axis]) for axis in "zyx")
-    # a zero cell means that the voxel size is unknown
-    return tuple(to_nm(length, "angstrom") for length in angstrom) if any(angstrom) else None
+def _voxels(content: np.ndarray, fields: np.void) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Cut the voxels out of a file's bytes, behind header and extended header."""
+    shape, dtype = mrc_header.stored_shape(fields), mrc_header.stored_dtype(fields)
+    start, size = _HEADER + int(fields["nsymbt"]), math.prod(shape) * dtype.itemsize
+    extra = content.size - start - size
+    if extra < 0:
+        raise VolumeError(
+            f"got {content.size:,} bytes, wanted {start + size:,} for {shape} voxels of "
+            f"{dtype.name}: the file is truncated"
+        )
+    notes = ()
+    if extra:
+        slices = extra / (size / shape[0]) if size else 0
+        notes = (f"{extra:,} bytes behind the voxels ({slices:.1f} slices' worth) are left out",)
+    return content[start : start + size].view(dtype).reshape(shape), notes
+
+
+def _header_notes(fields: np.void) -> tuple[str, ...]:
+    notes = []
+    order = mrc_header.axis_order(fields)
+    if order != (0, 1, 2):
+        stored = "".join("zyx"[order.index(axis)] for axis in range(3))
+        notes.append(f"axes are stored as {stored} (mapc, mapr, maps) and turned to zyx")
+    if mrc_header.has_two_places(fields):
+        notes.append(
+            "the header has an origin, which counts, and nxstart, nystart, nzstart, which do not"
+        )
+    if mrc_header.voxel_nm(fields) == (0.1, 0.1, 0.1):
+        notes.append("the voxel size is 1 angstrom each way, as programs write that do not know it")
+    return tuple(notes)
 
 
 def read(path: Path, dataset: str) -> Reader:
-    """Open an MRC file, memory-mapped.
+    """Open an MRC file, memory-mapped; a compressed one is read into memory.
 
     Args:
       path: the file.
       dataset: must be "".
 
     Returns:
-      The volume; signed bytes as uint8, 128 added.
+      The volume, axes turned to z, y, x; signed bytes as uint8, 128 added. Of a file of bytes some
+      voxels are read, to tell whether they are signed.
     """
     refuse_dataset("MRC", dataset)
-    mrc = _mrcfile().mmap(path, mode="r")
-    columns = tuple(int(mrc.header[name]) for name in ("mapc", "mapr", "maps"))
-    if columns not in ((1, 2, 3), (0, 0, 0)):  # zeros: an old file that leaves them out
-        raise VolumeError(f"MRC axis order: got {columns}, wanted (1, 2, 3), that is x, y, z")
-    data = mrc.data[np.newaxis] if mrc.data.ndim == 2 else mrc.data
-    reader = array_reader(data, lambda axes: _voxel_nm(mrc))
-    if data.dtype != np.int8:
+    dtype = _mrcfile().dtypes.HEADER_DTYPE
+    content, notes = _content(path)
+    fields, odd = mrc_header.parse(content[:_HEADER].tobytes(), dtype)
+    stored, tail = _voxels(content, fields)
+    notes += (*odd, *tail, *_header_notes(fields))
+    voxels = stored.transpose(mrc_header.axis_order(fields))
+    reader = array_reader(voxels, lambda axes: mrc_header.voxel_nm(fields))
+    reader = reader._replace(place=lambda voxel: mrc_header.place(fields, voxel), notes=notes)
+    if voxels.dtype != np.int8 or not voxels.size:
         return reader
-    flip = np.uint8(0) if _bytes_are_unsigned(mrc.header) else _SIGN_BIT
+    extremes = float(fields["dmin"]), float(fields["dmax"])
+    reading = reading_of(stored.view(np.uint8), mrc_header.imod_flags(fields), *extremes)
+    flip = np.uint8(0) if reading.unsigned else _SIGN_BIT
 
     def read_bytes(box: Slices) -> np.ndarray:
         return reader.read(box).view(np.uint8) ^ flip
 
-    return reader._replace(dtype=np.dtype(np.uint8), read=read_bytes)
+    notes += (reading.note,) if reading.note else ()
+    return reader._replace(dtype=np.dtype(np.uint8), read=read_bytes, notes=notes)
 
 
 def create(path: Path, layout: Layout) -> Writer:
@@ -87,12 +126,20 @@ def create(path: Path, layout: Layout) -> Writer:
 
     Returns:
       The writer, memory-mapped. The header gets the least and greatest value written, from which
-      viewers choose their contrast; mean and deviation stay marked as unknown.
+      viewers choose their contrast; mean and deviation stay marked as unknown. IMOD's flags say
+      that bytes are signed, which it would otherwise guess from those values.
     """
     mode = _MODES[layout.dtype.name]
-    mrc = _mrcfile().new_mmap(path, shape=layout.shape, mrc_mode=mode, overwrite=True)
+    # a byte that no box covers is 0, which is stored as -128
+    fill = -128 if mode == 0 else None
+    mrc = _mrcfile().new_mmap(path, layout.shape, mrc_mode=mode, fill=fill, overwrite=True)
     z, y, x = (10 * size for size in layout.voxel_nm)
     mrc.voxel_size = (x, y, z)
+    z, y, x = (10 * length for length in layout.place.centre_nm)
+    mrc.header.origin = (x, y, z)
+    flags = mrc_header.ORIGIN_IS_POSITION | mrc_header.RMS_IS_UNKNOWN
+    flags |= mrc_header.SIGNED_BYTES if mode == 0 else 0
+    mrc.header.extra2 = mrc_header.with_imod_flags(mrc.header, flags)
     extremes = []
 
     def write(box: Slices, array: np.ndarray) -> None:
@@ -113,9 +160,10 @@ def create(path: Path, layout: Layout) -> Writer:
 
 FORMAT = Format(
     name="mrc",
-    suffixes=(".mrc", ".rec", ".map"),
+    suffixes=_SUFFIXES,
     read=read,
     create=create,
     output_suffix=".mrc",
     dtypes=tuple(_MODES),
+    read_suffixes=tuple(f"{each}{zipped}" for each in _SUFFIXES for zipped in _DECOMPRESS),
 )

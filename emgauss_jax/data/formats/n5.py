@@ -1,11 +1,15 @@
-"""N5: axes xyz on disk, voxel size in one of several dialects."""
+"""N5: axes xyz on disk, voxel size and place in one of several dialects."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorstore as ts
 
+from emgauss_jax.data.formats.axis_names import Axes, find_axes, letter_of
 from emgauss_jax.data.formats.chunked import (
+    Box,
+    Stored,
     chunked_reader,
     chunked_writer,
     open_array,
@@ -15,15 +19,24 @@ from emgauss_jax.data.formats.interface import (
     DTYPES,
     Format,
     Layout,
+    Level,
+    Place,
     Reader,
     VolumeError,
     Voxel,
     Writer,
-    pick_axes,
     read_json,
     write_json,
 )
-from emgauss_jax.data.formats.units import to_nm
+from emgauss_jax.data.formats.stated import Order, Stated, ordered, read_stated
+from emgauss_jax.data.formats.stored_chunks import (
+    StoredChunks,
+    count_files,
+    has_any,
+    none_there,
+    watch,
+    with_suffixes,
+)
 
 _FIRST_LEVEL = "s0"
 
@@ -45,33 +58,57 @@ def _find(path: Path, dataset: str) -> Path:
     )
 
 
-def _stated(attributes: dict[str, Any], axes: tuple[int, ...], ndim: int) -> Voxel | None:
-    """Read `pixelResolution` or `resolution`; both list x, y, z."""
-    pixel = attributes.get("pixelResolution")
-    if isinstance(pixel, dict) and pixel.get("unit"):
-        lengths, units = pixel["dimensions"], [pixel["unit"]] * 3
-    else:
-        lengths, units = attributes.get("resolution"), attributes.get("units")
-    sizes = pick_axes(lengths and lengths[::-1], ndim, axes)
-    # older files have a `resolution` without units, in nm
-    units = pick_axes(units and units[::-1], ndim, axes) or ("nm",) * 3
-    return sizes and tuple(to_nm(size, unit) for size, unit in zip(sizes, units, strict=True))
+def _axes(shape: Sequence[int], own: dict[str, Any]) -> Axes:
+    """Find z, y and x of an array of this shape, slowest axis first.
+
+    N5 names `axes` from the fastest one. Python's zarr, which turns the array round but not its
+    attributes, has written them from the slowest one: then nothing tells which way they run.
+    """
+    sources = {name: own[name] for name in ("axis_names", "_ARRAY_DIMENSIONS") if own.get(name)}
+    names = list(own.get("axes") or ())
+    slowest_first = [letter for letter in map(letter_of, names) if letter in ("z", "y", "x")]
+    if slowest_first != ["z", "y", "x"]:
+        return find_axes(shape, {**({"axes": names[::-1]} if names else {}), **sources})
+    if sources:
+        return find_axes(shape, sources)
+    raise VolumeError(
+        f"axes: got {', '.join(names)}, which N5 counts from the fastest axis (shape "
+        f"{tuple(shape[::-1])}) and Python's zarr from the slowest ({tuple(shape)}); wanted them "
+        "as N5 counts, x, y, z, or `axis_names` beside them, which counts from the slowest"
+    )
 
 
-def _voxel_nm(array: Path, axes: tuple[int, ...], ndim: int) -> Voxel | None:
-    own = _attributes(array)
-    transform = own.get("transform")
-    if transform:  # COSEM: this level's own scale, axes by name
-        values = zip(transform["scale"], transform["units"], strict=True)
-        sizes = {
-            axis: to_nm(scale, unit)
-            for axis, (scale, unit) in zip(transform["axes"], values, strict=True)
-        }
-        return sizes["z"], sizes["y"], sizes["x"]
-    base = _stated(own, axes, ndim) or _stated(_attributes(array.parent), axes, ndim)
-    # the other dialects state the voxel size of level 0 and the factors of each level
-    factors = pick_axes(own.get("downsamplingFactors", [1] * ndim)[::-1], ndim, axes)
-    return base and tuple(size * factor for size, factor in zip(base, factors, strict=True))
+def _stated(array: Path, axes: Axes, ndim: int) -> Stated | None:
+    """Read what the array, or else its group, states."""
+    for path in (array, array.parent):
+        attributes = _attributes(path)
+        by_python = any(name in attributes for name in ("axis_names", "_ARRAY_DIMENSIONS"))
+        found = read_stated(attributes, Order(ndim, axes.zyx, not by_python, axes.named))
+        if found:
+            return found
+    return None
+
+
+def _stored(array: Path, store: ts.TensorStore) -> Stored:
+    """Look at the blocks of an array; boxes count from its slowest axis, names from the fastest."""
+
+    def name(index: Sequence[int]) -> str:
+        return "/".join(map(str, index))
+
+    def dotted(index: Sequence[int]) -> str:
+        return ".".join(map(str, index))
+
+    edges, others = store.chunk_layout.write_chunk.shape, (*with_suffixes(name), dotted)
+    blocks = StoredChunks(array, store.shape, edges, name, others=others)
+    if not has_any(blocks):
+        raise none_there(blocks)
+    check = watch(blocks)
+
+    def absent(box: Box) -> tuple[int, int]:
+        count = count_files(blocks, box[::-1])
+        return count.absent, count.all
+
+    return Stored(absent, lambda box: check(box[::-1]))
 
 
 def read(path: Path, dataset: str) -> Reader:
@@ -84,11 +121,28 @@ def read(path: Path, dataset: str) -> Reader:
     Returns:
       The volume, zyx. Its voxel size is the array's COSEM `transform`, else `pixelResolution` or
       `resolution` of the array or its group, times the array's `downsamplingFactors`.
+
+    Raises:
+      VolumeError: no array, none of its blocks, or axes that run one way or the other.
     """
     array = _find(path, dataset)
-    store = open_array("n5", array).T
-    names = _attributes(array).get("axes", [])[::-1]
-    return chunked_reader(store, names, lambda axes: _voxel_nm(array, axes, store.rank))
+    store, own = open_array("n5", array), _attributes(array)
+    axes = _axes(store.shape[::-1], own)
+    stated = _stated(array, axes, store.rank)
+    # COSEM states each level's own size; the other dialects that of level 0, and factors
+    is_own = stated is None or stated.name == "transform"
+    listed = ordered(own.get("downsamplingFactors"), Order(store.rank, axes.zyx, True, False))
+    factors = (1, 1, 1) if is_own or listed is None else listed
+
+    def voxel_nm() -> Voxel | None:
+        base = stated and stated.voxel_nm()
+        return base and tuple(size * factor for size, factor in zip(base, factors, strict=True))
+
+    def place(voxel: Voxel) -> Place:
+        return stated.place(voxel, factors) if stated else Place()
+
+    notes = (*axes.notes, *axes.turned, *(stated.notes if stated else ()))
+    return chunked_reader(store.T, axes.zyx, voxel_nm, place, notes, _stored(array, store))
 
 
 def _targets(path: Path, layout: Layout) -> list[Path]:
@@ -114,6 +168,16 @@ def levels(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorStore, ..
     return tuple(stores)
 
 
+def _transform(level: Level) -> dict[str, Any]:
+    """Write COSEM's dialect, the only one that places every level by itself."""
+    return {
+        "axes": ["z", "y", "x"],
+        "scale": list(level.voxel_nm),
+        "translate": list(level.place.centre_nm),
+        "units": ["nm"] * 3,
+    }
+
+
 def create(path: Path, layout: Layout) -> Writer:
     """Create an N5 container: a group with the metadata and arrays of all levels.
 
@@ -124,7 +188,8 @@ def create(path: Path, layout: Layout) -> Writer:
     Returns:
       The writer of the first level. Group and first array state the first level's voxel size in
       the dialects of Fiji's N5 plugins and of neuroglancer. The other arrays state the same size
-      and their factors in Fiji's dialect only, because neuroglancer's has no factors there.
+      and their factors in Fiji's dialect only, because neuroglancer's has no factors there. Every
+      array states its own size and place in COSEM's.
     """
     xyz = list(layout.voxel_nm[::-1])
     fiji = {"axes": ["x", "y", "z"], "pixelResolution": {"dimensions": xyz, "unit": "nm"}}
@@ -133,8 +198,9 @@ def create(path: Path, layout: Layout) -> Writer:
     scales = {"multiScale": True, "scales": factors}
     write_json(path / "attributes.json", {"n5": "2.0.0", **scales, **sizes})
     writer = chunked_writer(levels(path, layout, create=True)[0])
-    for i, target in enumerate(_targets(path, layout)):
+    for i, (level, target) in enumerate(zip(layout.levels, _targets(path, layout), strict=True)):
         own = {"downsamplingFactors": factors[i], **(fiji if i else sizes)}
+        own["transform"] = _transform(level)
         write_json(target / "attributes.json", {**_attributes(target), **own})
     return writer
 

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from emgauss_jax.data.formats.interface import (
+    DTYPES,
     Format,
     Layout,
     Reader,
+    VolumeError,
     Writer,
     array_reader,
     refuse_dataset,
@@ -25,11 +27,15 @@ def read(path: Path, dataset: str) -> Reader:
       The volume, without voxel size.
     """
     refuse_dataset("NPY", dataset)
+    if path.suffix.lower() != ".npy":
+        raise VolumeError("got an archive of arrays, wanted one array: numpy.save, not savez")
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
         old = version == (1, 0)
         header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
         shape, _, dtype = header(file)
+    if dtype.names or dtype.hasobject:
+        raise VolumeError(f"dtype: got {dtype}, wanted one of {', '.join(DTYPES)}")
     # an empty array cannot be memory-mapped, but `open_volume` names its shape in an error
     array = np.empty(shape, dtype) if 0 in shape else np.load(path, mmap_mode="r")
     return array_reader(array, lambda axes: None)
@@ -55,4 +61,5 @@ FORMAT = Format(
     read=read,
     create=create,
     output_suffix=".ome.tif",  # NPY cannot carry the voxel size
+    read_suffixes=(".npz",),  # for the sake of what is said of them
 )

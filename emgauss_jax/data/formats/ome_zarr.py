@@ -20,6 +20,13 @@ _CODECS = [
 ]
 
 
+def _codecs(level: Level) -> list[dict[str, Any]]:
+    if level.shard is None:
+        return _CODECS
+    settings = {"chunk_shape": level.chunk, "codecs": _CODECS}
+    return [{"name": "sharding_indexed", "configuration": settings}]
+
+
 def _entry(level: Level, name: str) -> dict[str, Any]:
     # scale and shift are stored per level, because common viewers ignore those of the group
     transforms = [
@@ -88,15 +95,11 @@ def levels_zarr3(path: Path, layout: Layout, create: bool) -> tuple[ts.TensorSto
     Returns:
       A zyx array for every level.
     """
-    common = {
-        "data_type": layout.dtype.name,
-        "dimension_names": ["z", "y", "x"],
-        "codecs": _CODECS,
-    }
+    common = {"data_type": layout.dtype.name, "dimension_names": ["z", "y", "x"]}
     stores = []
     for i, level in enumerate(layout.levels):
-        grid = {"name": "regular", "configuration": {"chunk_shape": level.chunk}}
-        metadata = {"shape": level.shape, "chunk_grid": grid, **common}
+        grid = {"name": "regular", "configuration": {"chunk_shape": level.file}}
+        metadata = {"shape": level.shape, "chunk_grid": grid, "codecs": _codecs(level), **common}
         stores.append(writable_array("zarr3", path / str(i), create, metadata=metadata))
     return tuple(stores)
 
@@ -135,4 +138,5 @@ ZARR3 = Format(
     output_suffix=".ome.zarr",
     contents=("zarr.json",),
     levels=levels_zarr3,
+    has_shards=True,
 )

@@ -9,13 +9,14 @@ import tensorstore as ts
 
 from emgauss_jax.data.formats.interface import CHUNK, Slices
 
-# Voxels along an edge of a task. A layer of its chunks averages at most 128 x 512 x 512 voxels of
-# the next finer level, which takes 110 MiB in uint8 and 440 MiB in float32, copies included.
+# Voxels along an edge of a task, or more where a file is longer. A layer of it averages at most 128
+# x 512 x 512 voxels of the next finer level, which takes 110 MiB in uint8 and 440 MiB in float32,
+# copies included.
 TASK_EDGE = 4 * CHUNK
 
 
 class PyramidTask(NamedTuple):
-    """A box of a level that one process writes; no two tasks share a chunk."""
+    """A box of a level that one process writes; no two tasks share a file."""
 
     name: str  # for the journal
     level: int
@@ -53,22 +54,33 @@ def level_factors(
         levels.append(tuple(f * 2 if h else f for f, h in zip(factors, halved, strict=True)))
 
 
-def level_tasks(level: int, shape: Sequence[int]) -> tuple[PyramidTask, ...]:
+def whole_files(edges: Sequence[int], file: Sequence[int]) -> tuple[int, int, int]:
+    """Round the edges of a box up to whole files, (z, y, x), voxels."""
+    return tuple(-(-edge // length) * length for edge, length in zip(edges, file, strict=True))
+
+
+def level_tasks(
+    level: int, shape: Sequence[int], file: Sequence[int] = (CHUNK,) * 3
+) -> tuple[PyramidTask, ...]:
     """Cut a level into tasks.
 
     Args:
       level: number of the level, used in the tasks' names.
       shape: (D, H, W) of the level, voxels.
+      file: edge lengths of a file of the level, (z, y, x), voxels: a chunk, or a shard.
 
     Returns:
       The tasks, x fastest; together they cover the level.
     """
-    starts = product(*(range(0, length, TASK_EDGE) for length in shape))
+    edges = whole_files((TASK_EDGE,) * 3, file)
+    starts = product(*(range(0, n, edge) for n, edge in zip(shape, edges, strict=True)))
     return tuple(
         PyramidTask(
             f"level{level}-" + "-".join(str(a) for a in start),
             level,
-            tuple(slice(a, min(a + TASK_EDGE, n)) for a, n in zip(start, shape, strict=True)),
+            tuple(
+                slice(a, min(a + edge, n)) for a, edge, n in zip(start, edges, shape, strict=True)
+            ),
         )
         for start in starts
     )

@@ -8,6 +8,7 @@ from emgauss_jax.data.formats import (
     images,
     mrc,
     n5,
+    nifti,
     npy,
     ome_zarr,
     precomputed,
@@ -22,6 +23,7 @@ FORMATS = (
     ome_zarr.ZARR2,
     precomputed.FORMAT,
     n5.FORMAT,
+    nifti.FORMAT,
     hdf5.FORMAT,
     mrc.FORMAT,
     npy.FORMAT,
@@ -29,9 +31,9 @@ FORMATS = (
 
 BY_NAME = {form.name: form for form in FORMATS}
 BY_SUFFIX = {
-    suffix: next(each for each in FORMATS if suffix in each.suffixes)
+    suffix: next(each for each in FORMATS if suffix in each.suffixes + each.read_suffixes)
     for form in FORMATS
-    for suffix in form.suffixes
+    for suffix in form.suffixes + form.read_suffixes
 }
 BY_CONTENTS = {name: form for form in FORMATS for name in form.contents}
 BY_MEMBER = {suffix: form for form in FORMATS for suffix in form.members}

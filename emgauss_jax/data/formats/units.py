@@ -7,14 +7,16 @@ import unicodedata
 from emgauss_jax.data.formats.interface import VolumeError
 
 _NM = {
+    1e-6: ("fm", "femtometer", "femtometre"),
     1e-3: ("pm", "picometer", "picometre"),
-    1e-1: ("å", "angstrom", "ångström", "ångstrom"),
+    1e-1: ("å", "a", "ang", "angstrom", "ångström", "ångstrom", "angström", "angstroem"),
     1.0: ("nm", "nanometer", "nanometre"),
     1e3: ("µm", "um", "micron", "micrometer", "micrometre"),
-    2.54e4: ("mil", "thou"),
+    25.4e3: ("mil", "thou"),
     1e6: ("mm", "millimeter", "millimetre"),
     1e7: ("cm", "centimeter", "centimetre"),
-    2.54e7: ("in", "inch", "inches"),
+    25.4e6: ("in", "inch", "inches", '"'),
+    1e8: ("dm", "decimeter", "decimetre"),
     1e9: ("m", "meter", "metre"),
 }
 _IN_NM = "in nm --config.data.voxel_nm=z,y,x (train), --input_voxel_nm=z,y,x (reconstruct)"

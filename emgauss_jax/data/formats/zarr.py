@@ -4,55 +4,67 @@ A group with `multiscales` holds the levels of one image; level 0 is read unless
 another. A dataset may be deep inside a container: "volumes/raw", "volumes/raw/1".
 """
 
-import math
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from emgauss_jax.data.formats.chunked import chunked_reader, open_array
+from emgauss_jax.data.formats.axis_names import Axes, find_axes
+from emgauss_jax.data.formats.chunked import chunked_reader
 from emgauss_jax.data.formats.interface import (
+    Place,
     Reader,
     VolumeError,
     Voxel,
+    at_origin,
     read_json,
 )
-from emgauss_jax.data.formats.units import to_nm
-
-_DRIVERS = {"zarr2": "zarr", "zarr3": "zarr3"}
+from emgauss_jax.data.formats.ome_metadata import Level, notes_on
+from emgauss_jax.data.formats.stated import Order, read_stated
+from emgauss_jax.data.formats.zarr_array import open_zarr
 
 
 class _Found(NamedTuple):
     """The path of an array, and the OME-Zarr metadata of its group."""
 
     path: Path
-    multiscale: dict[str, Any]  # {} for a bare array
-    entry: dict[str, Any]  # the array's own entry under `datasets`
+    level: Level | None  # None for a bare array
+    notes: tuple[str, ...] = ()
 
 
 def _attributes(path: Path, form: str) -> dict[str, Any]:
     if form == "zarr2":
         return read_json(path / ".zattrs")
-    attributes = read_json(path / "zarr.json").get("attributes", {})
+    return read_json(path / "zarr.json").get("attributes", {})
+
+
+def _ome(path: Path, form: str) -> dict[str, Any]:
+    attributes = _attributes(path, form)
     return attributes.get("ome", attributes)
 
 
 def _level(group: Path, name: str, form: str) -> _Found | None:
     """Find level `name` ("" the first) of an OME-Zarr group, or None."""
-    for multiscale in _attributes(group, form).get("multiscales", ()):
+    multiscales = _ome(group, form).get("multiscales", ())
+    for multiscale in multiscales:
         for entry in multiscale["datasets"]:
             if name in ("", entry["path"]):
-                return _Found(group / entry["path"], multiscale, entry)
+                level = Level(multiscale, entry)
+                notes = () if name else notes_on(level, len(multiscales))
+                return _Found(group / entry["path"], level, notes)
     return None
 
 
 def _find(path: Path, dataset: str, form: str) -> _Found:
     parts = PurePosixPath(dataset.strip("/")).parts
     for split in range(len(parts), -1, -1):
-        level = _level(path.joinpath(*parts[:split]), "/".join(parts[split:]), form)
-        if level:
-            return level
+        found = _level(path.joinpath(*parts[:split]), "/".join(parts[split:]), form)
+        if found:
+            return found
     target = path.joinpath(*parts)
-    if not parts and "bioformats2raw.layout" in _attributes(path, form):
-        return _find(path, "0", form)
+    if not parts and "bioformats2raw.layout" in _ome(path, form):
+        others = sorted(child.name for child in path.iterdir() if child.name.isdigit())[1:]
+        note = (f"image 0 is read; the file has {', '.join(others)} too",) if others else ()
+        first = _find(path, "0", form)
+        return first._replace(notes=(*note, *first.notes))
     if form == "zarr2":
         is_array = (target / ".zarray").is_file()
     else:
@@ -60,40 +72,49 @@ def _find(path: Path, dataset: str, form: str) -> _Found:
     if not is_array:
         children = target.iterdir() if target.is_dir() else ()
         names = sorted(child.name for child in children if child.is_dir())
+        wells = _ome(target, form).get("plate", {}).get("wells")
+        plate = f" (a plate: name a field, such as {wells[0]['path']}/0)" if wells else ""
         raise VolumeError(
-            f"dataset: got {dataset!r}, wanted an array or an OME-Zarr image; inside are {names}"
+            f"dataset: got {dataset!r}, wanted an array or an OME-Zarr image{plate}; "
+            f"inside are {names}"
         )
-    return _Found(target, {}, {})
+    return _Found(target, None)
 
 
-def _axes(multiscale: dict[str, Any], ndim: int) -> list[dict[str, str]]:
-    # axes are objects since 0.4, names in 0.3, and implied before
-    axes = multiscale.get("axes", list("tczyx"[-ndim:]) if multiscale else [])
-    return [{"name": axis} if isinstance(axis, str) else axis for axis in axes]
-
-
-def _voxel_nm(level: _Found, kept: tuple[int, ...], ndim: int) -> Voxel | None:
-    """Multiply the scales of level and group; None where a scale or a unit is not given."""
-    axes = _axes(level.multiscale, ndim)
-    if not level.entry.get("coordinateTransformations"):
-        return None
-    if not all(axes[axis].get("unit") for axis in kept):
-        return None
-    transforms = [
-        *level.entry["coordinateTransformations"],
-        *level.multiscale.get("coordinateTransformations", ()),
-    ]
-    scales = [transform["scale"] for transform in transforms if transform["type"] == "scale"]
-    return tuple(
-        to_nm(math.prod(scale[axis] for scale in scales), axes[axis]["unit"]) for axis in kept
-    )
+def _named(found: _Found, metadata: dict[str, Any], attributes: dict[str, Any], ndim: int) -> Axes:
+    """Find z, y and x by all the names that the file gives the axes."""
+    sources = {
+        "OME axes": found.level and [axis["name"] for axis in found.level.axes(ndim)],
+        "dimension_names": metadata.get("dimension_names"),
+        "_ARRAY_DIMENSIONS": attributes.get("_ARRAY_DIMENSIONS"),
+        "axis_names": attributes.get("axis_names"),
+    }
+    named = {where: names for where, names in sources.items() if names and any(names)}
+    return find_axes(metadata["shape"], named)
 
 
 def _read(path: Path, dataset: str, form: str) -> Reader:
-    level = _find(path, dataset, form)
-    store = open_array(_DRIVERS[form], level.path)
-    names = [axis["name"] for axis in _axes(level.multiscale, store.rank)]
-    return chunked_reader(store, names, lambda axes: _voxel_nm(level, axes, store.rank))
+    found = _find(path, dataset, form)
+    array = open_zarr(found.path, form)
+    attributes, ndim = _attributes(found.path, form), array.store.rank
+    axes = _named(found, array.metadata, attributes, ndim)
+    order = Order(ndim, axes.zyx, False, axes.named)
+    by_ome = found.level is not None and found.level.has_size(axes.zyx, ndim)
+    stated = None if by_ome else read_stated(attributes, order)
+
+    def voxel_nm() -> Voxel | None:
+        if by_ome:
+            return found.level.voxel_nm(axes.zyx, ndim)
+        return stated and stated.voxel_nm()
+
+    def place(voxel: Voxel) -> Place:
+        if stated:
+            return stated.place(voxel)
+        return found.level.place(voxel, axes.zyx, ndim) if found.level else at_origin(voxel)
+
+    notes = (*found.notes, *array.notes, *axes.notes, *(() if found.level else axes.turned))
+    notes += stated.notes if stated else ()
+    return chunked_reader(array.store, axes.zyx, voxel_nm, place, notes, array.stored)
 
 
 def read_zarr2(path: Path, dataset: str) -> Reader:
@@ -104,19 +125,19 @@ def read_zarr2(path: Path, dataset: str) -> Reader:
       dataset: a level or an array inside it; "" is level 0, or the folder itself.
 
     Returns:
-      The volume; it has no voxel size without OME metadata.
+      The volume; without OME metadata its voxel size is what the array's attributes state.
     """
     return _read(path, dataset, "zarr2")
 
 
 def read_zarr3(path: Path, dataset: str) -> Reader:
-    """Open a zarr 3 array or OME-Zarr 0.5 image.
+    """Open a zarr 3 array or OME-Zarr 0.5 or 0.6 image.
 
     Args:
       path: the container's folder.
       dataset: a level or an array inside it; "" is level 0, or the folder itself.
 
     Returns:
-      The volume; it has no voxel size without OME metadata.
+      The volume; without OME metadata its voxel size is what the array's attributes state.
     """
     return _read(path, dataset, "zarr3")

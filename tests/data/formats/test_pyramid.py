@@ -8,6 +8,7 @@ import pytest
 import tensorstore as ts
 
 from emgauss_jax.data.concurrent_volume import begin, finish
+from emgauss_jax.data.formats.interface import Place
 from emgauss_jax.data.formats.pyramid import level_factors, level_tasks, mean_over
 from emgauss_jax.data.volume import open_volume
 
@@ -171,3 +172,42 @@ def test_n5_states_the_factors_twice(tmp_path):
         assert array["downsamplingFactors"] == factors
         assert array["pixelResolution"] == {"dimensions": [5.25, 5.0, 40.0], "unit": "nm"}
         assert ("resolution" in array) == (i == 0)
+
+
+PLACE = Place((600.0, -12.5, 31.5))  # a multiple of half voxels; 10.5 voxels of 5.25 nm along x
+
+
+@pytest.mark.parametrize(
+    ("form", "version", "shard"),
+    [("zarr2", "v04", (0, 0, 0)), ("zarr3", "v05", (0, 0, 0)), ("zarr3", "v05", (128, 64, 128))],
+)
+def test_ome_zarr_lies_where_it_is_placed(tmp_path, form, version, shard):
+    path = tmp_path / "v.zarr"
+    begin(path, SHAPE, "uint8", VOXEL, format=form, place=PLACE, shard=shard)
+    finish(path)
+    for dataset, factors in zip(_ome(path, version).datasets, FACTORS, strict=True):
+        first = [np.arange(f).mean() * size for f, size in zip(factors, VOXEL, strict=True)]
+        _, shift = dataset.coordinateTransformations
+        assert shift.translation == pytest.approx(np.add(PLACE.centre_nm, first))
+
+
+def test_n5_lies_where_it_is_placed(tmp_path):
+    path = tmp_path / "v.n5"
+    begin(path, SHAPE, "uint8", VOXEL, place=PLACE)
+    finish(path)
+    for i, factors in enumerate(FACTORS):
+        transform = json.loads((path / f"s{i}/attributes.json").read_text())["transform"]
+        assert (transform["axes"], transform["units"]) == (list("zyx"), ["nm"] * 3)
+        assert transform["scale"] == [f * size for f, size in zip(factors, VOXEL, strict=True)]
+        first = [np.arange(f).mean() * size for f, size in zip(factors, VOXEL, strict=True)]
+        assert transform["translate"] == pytest.approx(np.add(PLACE.centre_nm, first))
+
+
+def test_precomputed_scales_lie_within_half_a_voxel(tmp_path):
+    path = tmp_path / "v.precomputed"
+    begin(path, SHAPE, "uint8", VOXEL, place=PLACE)
+    finish(path)
+    corner = np.subtract(PLACE.centre_nm, np.divide(VOXEL, 2))  # all levels begin there
+    for scale in json.loads((path / "info").read_text())["scales"]:
+        size = np.array(scale["resolution"][::-1])
+        assert (np.abs(np.multiply(scale["voxel_offset"][::-1], size) - corner) <= size / 2).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from emgauss_jax.data.stack import open_stack
+from emgauss_jax.data.opening import open_stack
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.execution.config_file import changed, load_config
 
