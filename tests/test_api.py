@@ -140,6 +140,7 @@ def test_progress_is_told_and_may_stop_the_fit(tmp_path):
         ({"train__steps": None}, "train__steps: got None, wanted a value"),
         ({"train": {"steps": 3}}, "of a section, name each key"),
         ({"data__path": "a.tif"}, "data__path: got it beside a stack"),
+        ({"data__series": 1}, "data__series: got 1 for an array"),
         ({"config": {}}, "config: got {}, wanted a name"),
     ],
 )

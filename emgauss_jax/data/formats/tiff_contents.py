@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 from emgauss_jax.data.formats.interface import VolumeError
 from emgauss_jax.data.formats.tiff_metadata import Header, header_of, pixels_like
 from emgauss_jax.data.formats.tiff_pages import Page, opened, scan
-from emgauss_jax.data.formats.tiff_series import described, frames_of_levels, series_of
+from emgauss_jax.data.formats.tiff_series import described, series_of
 from emgauss_jax.data.formats.tiff_stack import Stack, of_planes
 
 
@@ -35,7 +35,6 @@ def contents(path: Path) -> Contents:
     with series_of(path) as (tif, series):
         header = header_of(tif)
         stacks = described(series, header, everything)
-        levels = {each.offset for each in frames_of_levels(series) if each is not None}
     stacks = [stack for stack in stacks if stack.held[0] in pages or stack.held[0].path != path]
     _check_promise(header, pages)
     stacks = _in_one_block(stacks, header)
@@ -46,7 +45,7 @@ def contents(path: Path) -> Contents:
         return Contents(stacks, header, _unread(header, stacks))
     absent = [name for name in header.ome_files if not (path.parent / name).exists()]
     notes = _check_absent(stacks, absent)
-    stacks, more = _with_the_rest(stacks, [page for page in pages if page.header not in levels])
+    stacks, more = _with_the_rest(stacks, pages)
     return Contents(stacks, header, notes + more)
 
 

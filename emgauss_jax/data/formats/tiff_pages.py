@@ -97,7 +97,7 @@ def _page(tif: tifffile.TiffFile, path: Path, index: int) -> Page | None:
         return None
     if page.dtype is None:
         raise VolumeError(f"page {index}: got {page.bitspersample} bits a sample of no known type")
-    start = page.dataoffsets[0] or None if page.is_final else None
+    start = page.dataoffsets[0] or None if page.is_final else None  # 0: there are no pixels
     strips = list(zip(page.dataoffsets, page.databytecounts, strict=False)) or [(0, 0)]
     empty = sum(not (first and length) for first, length in strips)
     # an uncompressed strip may be listed as longer than the rows that are left

@@ -5,7 +5,6 @@ Headers are those of OME, of ImageJ, of tifffile itself, and of some microscopes
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -97,10 +96,3 @@ def _frames(series: tifffile.TiffPageSeries) -> Iterator[tifffile.TiffPage | Non
             yield series[index]
         except IndexError:
             return
-
-
-def frames_of_levels(
-    series: Sequence[tifffile.TiffPageSeries],
-) -> Iterator[tifffile.TiffPage | None]:
-    """Yield the pages of coarser levels."""
-    return chain.from_iterable(_frames(level) for each in series for level in each.levels[1:])

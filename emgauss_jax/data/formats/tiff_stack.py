@@ -111,9 +111,9 @@ def _gaps(stack: Stack) -> list[str]:
 
 
 def _beside(image: Stack, stack: Stack) -> bool:
-    """Tell whether an image is a thumbnail, a label or an overview, and none of the slices."""
+    """Tell whether one plane is a thumbnail, a label or an overview, and none of the slices."""
     first, last = stack.held[0].index, stack.held[-1].index
-    if image.planes > 1 or first < image.held[0].index < last:
+    if first < image.held[0].index < last:
         return False
     sizes = image.kind.shape[-2:], stack.kind.shape[-2:]
     colour = image.kind.samples > 1 and sizes[0] != sizes[1]

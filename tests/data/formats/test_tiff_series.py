@@ -112,6 +112,11 @@ def test_a_thumbnail_a_label_or_an_overview_is_left_out(tmp_path, image, at, met
     assert volume.notes[0].count(f"{min(at, 1)}: ") == 1
 
 
+def test_a_small_page_among_the_slices_is_no_thumbnail(tmp_path):
+    images = [*ARRAY[:5], SMALL[0], *ARRAY[5:]]
+    _refused(_write(tmp_path / "v.tif", *images), r"\(pages 0 to 12 but 5\); 1: 4 x 5 uint8")
+
+
 def test_a_thumbnail_that_tifffile_describes(tmp_path):
     _read(_write(tmp_path / "a.tif", ARRAY, SMALL[0], metadata={}), ARRAY, ["1: 4 x 5 uint8"])
     _read(_write(tmp_path / "b.tif", SMALL[0], ARRAY, metadata={}), ARRAY, ["0: 4 x 5 uint8"])
