@@ -102,7 +102,8 @@ def _open(config: Any) -> Any:
         raise InputError("data.path: got nothing, wanted a volume (or 'phantom')")
     if config.path != PHANTOM:
         voxel_nm = tuple(config.voxel_nm) if any(config.voxel_nm) else None
-        series = config.series if config.series >= 0 else None
+        series = config.get("series", -1)  # workdirs may be older than the setting
+        series = series if series >= 0 else None
         return open_volume(config.path, dataset=config.dataset, series=series, voxel_nm=voxel_nm)
     if len(config.phantom_shape) != 3 or min(config.phantom_shape) < 1:
         raise InputError(f"data.phantom_shape: got {config.phantom_shape}, wanted (z, y, x)")
