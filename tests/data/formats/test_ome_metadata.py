@@ -124,3 +124,16 @@ def test_what_else_an_image_holds_is_noted(tmp_path):
     _ome(plate / "A/1/0", one)
     _fails(["a plate", "A/1/0", "['A']"], open_volume, plate)
     np.testing.assert_array_equal(open_volume(plate, dataset="A/1/0")[:], ARRAY)
+
+
+def test_every_axis_has_a_unit_of_its_own(tmp_path):
+    axes = [
+        {"name": axis, "type": "space", "unit": unit}
+        for axis, unit in zip("zyx", ("micrometer", "nanometer", "angstrom"), strict=True)
+    ]
+    multiscale = {"axes": axes, "datasets": [_scales("0", _scale(0.04, 8, 80))]}
+    volume = open_volume(_ome(tmp_path / "v.zarr", multiscale))
+    np.testing.assert_allclose(volume.voxel_nm, VOXEL)
+    for axis in axes:
+        axis["unit"] = " "
+    _fails(["got unit ' '"], open_volume, _ome(tmp_path / "w.zarr", multiscale))

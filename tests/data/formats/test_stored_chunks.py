@@ -135,6 +135,12 @@ def test_compressed_precomputed_chunks_are_read(tmp_path, suffix, every, offset,
     assert (open_volume(path)[:] == 0).sum() == 64
 
 
+def test_jpeg_is_read_as_it_is_stored(tmp_path):
+    """It loses a little; of a flat volume nothing."""
+    path = _precomputed(tmp_path / "v", encoding="jpeg", array=np.full(ARRAY.shape, 77, np.uint8))
+    np.testing.assert_array_equal(open_volume(path)[:], 77)
+
+
 def test_compressed_precomputed_chunks_that_are_not_understood(tmp_path):
     path = _precomputed(tmp_path / "v")
     files = sorted((path / "8_8_40").iterdir())
