@@ -17,7 +17,8 @@ from emgauss_jax.data.stack import SliceStack, scanned
 THINNED = 128  # px kept of a slice along each axis, at most: 64 KiB a slice
 FLAT = 0.2  # a slice is blank below this fraction of the usual contrast
 ALIKE = 0.2  # a slice is a repeat below this fraction of the usual difference
-UNLIKE = 1.5  # a slice is foreign if it differs from both neighbours by this many times the usual
+UNLIKE = 1.4  # a slice is foreign if it differs from both neighbours by this many times the usual
+SCATTER = 4.5  # or by 1 + so many standard deviations, where neighbours' differences scatter more
 NEIGHBOURS = 3  # slices on each side that a slice is compared with
 AROUND = 8  # slices on each side that say what difference is usual there
 MOST = 1 / 3  # largest fraction of a stack that may be damaged
@@ -92,18 +93,37 @@ def _blank(left: Thinned) -> list[Damaged]:
 
 
 def _unlike(left: Thinned) -> list[Damaged]:
-    """Find foreign slices, which differ from both neighbours, one after another.
+    """Find foreign slices, which differ from both neighbours by more than chance makes them.
+
+    The differences of sound neighbours scatter the more, the fewer independent px a slice has.
+    So the threshold is raised to what they scatter without the slices called foreign, until it
+    stays.
+    """
+    ratio, threshold = _ratios(left), 0.0
+    wanted, found = UNLIKE, []
+    while wanted > threshold:
+        threshold = wanted
+        found = _foreign(list(left), ratio, threshold)
+        bad = {each.index for each in found}
+        wanted = 1 + SCATTER * _scatter([i for i in left if i not in bad], ratio)
+    return found
+
+
+def _foreign(
+    order: list[int], ratio: Callable[[int, int], float], threshold: float
+) -> list[Damaged]:
+    """Find slices that differ from both neighbours, one after another.
 
     A sound slice differs from a foreign neighbour, too. So the slice that differs most from the
     slices around it is removed first, and the remaining ones are compared again.
     """
-    order, ratio, found = list(left), _ratios(left), []
+    found = []
     while len(order) >= 3:
         strange = []
         for k, i in enumerate(order):
             around = order[max(k - NEIGHBOURS, 0) : k] + order[k + 1 : k + 1 + NEIGHBOURS]
             least = min(ratio(i, j) for j in around if j in order[max(k - 1, 0) : k + 2])
-            if least >= UNLIKE:
+            if least >= threshold:
                 strange.append((float(np.mean([ratio(i, j) for j in around])), least, i))
         if not strange:
             break
@@ -111,6 +131,12 @@ def _unlike(left: Thinned) -> list[Damaged]:
         order.remove(worst)
         found.append(Damaged(worst, f"unlike its neighbours: {least:.2f} times the usual"))
     return found
+
+
+def _scatter(order: list[int], ratio: Callable[[int, int], float]) -> float:
+    """Measure how neighbours' differences scatter: standard deviation of their logarithms."""
+    between = np.array([ratio(a, b) for a, b in itertools.pairwise(order)])
+    return float(np.log(between[between > ALIKE]).std()) if (between > ALIKE).any() else 0.0
 
 
 def _repeated(left: Thinned) -> list[Damaged]:

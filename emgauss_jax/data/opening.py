@@ -69,7 +69,7 @@ def open_unmeasured(config: Any, volume: Any = None) -> SliceStack:
 
 def _depths(config: Any, volume: Any, box: Box) -> np.ndarray | None:
     """Read the depths of the slices of a crop, where a config has them."""
-    given = getattr(config, "z_nm", "")  # a config may be older than the setting
+    given = config.z_nm
     if not given.strip():
         return None
     if config.simulate_factor:
@@ -86,8 +86,7 @@ def with_chunks_counted(observed: SliceStack, config: Any) -> SliceStack:
     Raises:
       InputError: all are absent, or any where `data.require_all_chunks` is set.
     """
-    required = config.get("require_all_chunks", False)  # workdirs may be older than the setting
-    absent = count_absent(observed.volume, observed.box.slices, required)
+    absent = count_absent(observed.volume, observed.box.slices, config.require_all_chunks)
     return dataclasses.replace(observed, absent=absent)
 
 
@@ -102,8 +101,7 @@ def _open(config: Any) -> Any:
         raise InputError("data.path: got nothing, wanted a volume (or 'phantom')")
     if config.path != PHANTOM:
         voxel_nm = tuple(config.voxel_nm) if any(config.voxel_nm) else None
-        series = config.get("series", -1)  # workdirs may be older than the setting
-        series = series if series >= 0 else None
+        series = config.series if config.series >= 0 else None
         return open_volume(config.path, dataset=config.dataset, series=series, voxel_nm=voxel_nm)
     if len(config.phantom_shape) != 3 or min(config.phantom_shape) < 1:
         raise InputError(f"data.phantom_shape: got {config.phantom_shape}, wanted (z, y, x)")

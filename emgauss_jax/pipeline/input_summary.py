@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emgauss_jax.data.alignment import alignment_doubts
 from emgauss_jax.data.doubts import HOW, doubt_of_chunks, doubts_of_size, size_of_ones
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import AT_ORIGIN
+from emgauss_jax.data.odd_slices import slice_doubts
 from emgauss_jax.data.stack import SliceStack
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.pipeline.output_grid import OutputGrid, isotropic, place_of
@@ -20,6 +22,7 @@ class Summary(NamedTuple):
     grey_range: str
     read: tuple[str, ...]  # what was assumed or changed in reading the file
     warnings: tuple[str, ...]  # what speaks against the input
+    noted: tuple[str, ...]  # what may or may not
 
     @property
     def lines(self) -> list[str]:
@@ -28,31 +31,37 @@ class Summary(NamedTuple):
             f"input: {self.told}",
             *(f"read: {note}" for note in self.read),
             *(f"warning: {warning}" for warning in self.warnings),
+            *(f"note: {note}" for note in self.noted),
         ]
 
     def notes(self) -> dict[str, str]:
         """Give the same as notes of a report."""
-        several = {"read": "; ".join(self.read), "warnings": "; ".join(self.warnings)}
-        notes = {"input": self.told, "grey range": self.grey_range} | several
-        return {name: text for name, text in notes.items() if text}
+        several = {"read": self.read, "warnings": self.warnings, "noted": self.noted}
+        notes = {"input": self.told, "grey range": self.grey_range}
+        return notes | {name: "; ".join(each) for name, each in several.items() if each}
 
 
 def summarise(observed: SliceStack, grid: OutputGrid | None = None) -> Summary:
     """Say what a run is given and what it will make of it.
 
     Args:
-      observed: the slices, their grey range measured; none is read.
+      observed: the slices, their grey range measured. A part of them is read, of at most
+        2^24 voxels.
       grid: of the output; None: of isotropic voxels, unless there can be none.
     """
     grey_range = observed.grey_range.describe()
     told = f"{_slices(observed)}, grey range {grey_range}, {_voxel(observed)}"
     output = _output(observed, grid or _isotropic(observed))
+    shifts = alignment_doubts(observed)
     warnings = (
         *doubt_of_chunks(observed.absent),
         *_doubt_of_ones(observed),
         *doubts_of_size(observed.voxel_nm),
+        *slice_doubts(observed),
+        *filter(None, [shifts.warning]),
     )
-    return Summary(told + output, grey_range, tuple(observed.volume.notes), warnings)
+    noted = tuple(filter(None, [shifts.note]))
+    return Summary(told + output, grey_range, tuple(observed.volume.notes), warnings, noted)
 
 
 def further_lines(observed: SliceStack) -> list[str]:
