@@ -58,11 +58,17 @@ def of_array(array: Any, voxel_nm: Sequence[float], name: str = "stack") -> Arra
       name: of the argument, for messages.
 
     Raises:
-      InputError: it is none, not three-dimensional, empty, or of another dtype; or no voxel size.
+      InputError: it is none, not three-dimensional, empty, masked, or of another dtype; or no voxel
+        size.
     """
     lacks = [each for each in ("shape", "dtype", "__getitem__") if not hasattr(array, each)]
     if lacks:
         raise InputError(f"{name}: got a {type(array).__name__}, wanted an array with {lacks}")
+    if np.ma.is_masked(array):
+        raise InputError(
+            f"{name}: got {np.ma.count_masked(array)} masked voxels, wanted none: a mask is not "
+            "used; fill them, or leave whole slices out by data__missing"
+        )
     if len(array.shape) != 3 or 0 in array.shape:
         raise InputError(f"{name}: got shape {tuple(array.shape)}, wanted (z, y, x) voxels")
     _native(array, name)

@@ -10,7 +10,7 @@ MOST = 2  # pixels of one group: a structure, however bright, has more
 
 def without_hot_pixels(
     images: np.ndarray, limits: tuple[float, float], padding: Sequence[float] = ()
-) -> tuple[np.ndarray, int]:
+) -> np.ndarray:
     """Replace extreme pixels that stand alone, or in pairs, by the median of those around them.
 
     Args:
@@ -19,28 +19,30 @@ def without_hot_pixels(
       padding: grey levels that are never extreme.
 
     Returns:
-      The images (the same array, if nothing was replaced), and how many pixels were replaced.
+      The images; the same array, if nothing was replaced.
     """
     if np.issubdtype(images.dtype, np.integer):
         info = np.iinfo(images.dtype)
         if limits[0] <= info.min and info.max <= limits[1]:
-            return images, 0
+            return images
     extreme = (images < limits[0]) | (images > limits[1])
     for level in padding:
         extreme &= images != level
     if not extreme.any():
-        return images, 0
-    square = np.ones((*(1,) * (images.ndim - 2), 3, 3), np.uint8)
-    group = ndimage.convolve(extreme.astype(np.uint8), square, mode="constant")
-    places = np.argwhere(extreme & (group <= MOST))
+        return images
+    touching = np.zeros((3,) * images.ndim, bool)
+    touching[(1,) * (images.ndim - 2)] = True  # within an image, corners too
+    groups, _ = ndimage.label(extreme, touching)
+    places = np.argwhere(extreme & (np.bincount(groups.ravel()) <= MOST)[groups])
     rows, columns, inside = _around(places, images.shape)
     index = (*(axis[:, None, None] for axis in places[:, :-2].T), rows, columns)
     usable = inside & ~extreme[index]
     around = np.where(usable, images[index], np.nan)
     there = usable.any(axis=(1, 2))  # an image of one pixel has none around it
-    cleaned = images.copy()
-    cleaned[tuple(places[there].T)] = np.nanmedian(around[there], axis=(1, 2))
-    return cleaned, int(there.sum())
+    cleaned, medians = images.copy(), np.nanmedian(around[there], axis=(1, 2))
+    whole = np.issubdtype(images.dtype, np.integer)
+    cleaned[tuple(places[there].T)] = np.rint(medians) if whole else medians
+    return cleaned
 
 
 def _around(

@@ -4,7 +4,7 @@ The range is that of the tissue: a few extreme voxels do not set it, and neither
 lies apart from the tissue. Grey levels outside of it become intensities outside [0, 1].
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.hot_pixels import without_hot_pixels
 
 TAIL = 1e-3  # share of the voxels below and above the range
+PADDING = 1e-2  # least share of padding; a value with less may be a structure
+FEW = (16, 1e-5)  # voxels, or their share: of more that lie far outside, none is a hot pixel
 WIDE = 64  # grey levels: uint8 tissue that spans so many has the range 0 to 255
 SAMPLE = 2**22  # voxels that the quantiles are taken from, at most
 
@@ -24,11 +26,13 @@ class IntensityRange:
     low: float
     high: float
     padding: tuple[tuple[float, float], ...] = ()  # grey level, its share of all voxels
+    far: int = 0  # voxels more than `span` outside, of those that were looked at
+    has_hot: bool = True  # they are few: single ones and pairs are hot pixels
 
     @classmethod
-    def of(cls, record: dict[str, Any]) -> "IntensityRange":
+    def from_json(cls, record: dict[str, Any]) -> "IntensityRange":
         """Make a range of its fields as JSON has them."""
-        return cls(record["low"], record["high"], tuple(map(tuple, record["padding"])))
+        return cls(**record | {"padding": tuple(map(tuple, record.get("padding", ())))})
 
     def describe(self) -> str:
         """Describe the range in a few words, with the padding that was left out."""
@@ -36,7 +40,19 @@ class IntensityRange:
             f", padding of {level:g} left out ({100 * share:.2g} % of the voxels)"
             for level, share in self.padding
         )
-        return f"{self.low:.6g} to {self.high:.6g}{left_out}"
+        return f"{self.low:.10g} to {self.high:.10g}{left_out}{self._describe_far()}"
+
+    def _describe_far(self) -> str:
+        if not self.far:
+            return ""
+        if self.has_hot:
+            return f", {self.far} voxels far outside: single px and pairs are replaced as hot"
+        return f", {self.far} voxels far outside are structures and kept"
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The grey levels that lie one span outside of the range."""
+        return (2 * self.low - self.high, 2 * self.high - self.low)
 
     @property
     def span(self) -> np.float32:
@@ -81,25 +97,34 @@ def range_of(sample: np.ndarray, dtype: np.dtype) -> IntensityRange:
       For uint8 0 to 255, unless the tissue spans less than WIDE levels. Else the quantiles TAIL and
       1 - TAIL; one grey level wide if they are equal. The least or the greatest value is padding,
       and left out, if it alone has more than TAIL of the voxels and lies farther from the other
-      values than these span.
+      values than these span. If it has less than PADDING, it is left out of the range alone.
     """
-    sample = np.sort(sample.astype(np.float64))
-    ends = [(v, float((sample == v).mean())) for v in dict.fromkeys((sample[0], sample[-1]))]
-    ends = [(level, share) for level, share in ends if share > TAIL]
-    tissue = sample[~np.isin(sample, [level for level, _ in ends])]
-    if not tissue.size:
-        tissue = sample
-    low, high = np.quantile(tissue, [TAIL, 1 - TAIL])
-    padding = tuple(
-        (float(level), share)
-        for level, share in ends
-        if high > low and max(low - level, level - high) > high - low
-    )
-    tissue = sample[~np.isin(sample, [level for level, _ in padding])]
+    sample = sample.astype(np.float64)
+    apart = _apart(sample)
+    tissue = sample[~np.isin(sample, list(apart))]
     low, high = (float(value) for value in np.quantile(tissue, [TAIL, 1 - TAIL]))
     if dtype == np.uint8 and (high - low >= WIDE or high == low):
         return IntensityRange(0.0, 255.0)
-    return IntensityRange(low, high if high > low else low + 1.0, padding)
+    padding = tuple((level, share) for level, share in apart.items() if share >= PADDING)
+    found = IntensityRange(low, high if high > low else low + 1.0, padding)
+    beyond = (sample < found.limits[0]) | (sample > found.limits[1])
+    far = int(np.sum(beyond & ~np.isin(sample, [level for level, _ in padding])))
+    return replace(found, far=far, has_hot=far <= max(FEW[0], FEW[1] * sample.size))
+
+
+def _apart(sample: np.ndarray) -> dict[float, float]:
+    """Find the ends of a sample that lie apart from all else: grey level -> share."""
+    ends = {float(v): float((sample == v).mean()) for v in (sample.min(), sample.max())}
+    ends = {level: share for level, share in ends.items() if share > TAIL}
+    rest = sample[~np.isin(sample, list(ends))]
+    if not rest.size:
+        return {}
+    low, high = np.quantile(rest, [TAIL, 1 - TAIL])
+    return {
+        level: share
+        for level, share in ends.items()
+        if high > low and max(low - level, level - high) > high - low
+    }
 
 
 def to_unit(values: np.ndarray, grey_range: IntensityRange) -> np.ndarray:
@@ -127,16 +152,18 @@ def to_unit(values: np.ndarray, grey_range: IntensityRange) -> np.ndarray:
 def images_to_unit(images: np.ndarray, grey_range: IntensityRange) -> np.ndarray:
     """Map observed or reference images [..., H, W] to the unit interval, without hot pixels.
 
-    A hot pixel lies more than the whole range outside of it, and is replaced; see
-    `without_hot_pixels`.
-
     Returns:
       f32, the same shape.
     """
-    span = float(grey_range.span)
-    limits = (grey_range.low - span, grey_range.high + span)
+    return to_unit(cleaned(images, grey_range), grey_range)
+
+
+def cleaned(images: np.ndarray, grey_range: IntensityRange) -> np.ndarray:
+    """Replace the hot pixels of images [..., H, W], if they have any: see `without_hot_pixels`."""
+    if not grey_range.has_hot:
+        return images
     padding = [level for level, _ in grey_range.padding]
-    return to_unit(without_hot_pixels(images, limits, padding)[0], grey_range)
+    return without_hot_pixels(images, grey_range.limits, padding)
 
 
 def from_unit(values: np.ndarray, grey_range: IntensityRange, dtype: np.dtype | type) -> np.ndarray:

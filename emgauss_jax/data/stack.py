@@ -25,7 +25,8 @@ from emgauss_jax.data.tiling import Box, block_grid
 from emgauss_jax.data.volume import is_chunked
 
 SCAN = 2**25  # most voxels held in memory while a whole stack is read
-LOOKED_AT = 2**28  # most voxels of integers that are read to find their range of grey levels
+LOOKED_AT = 2**28  # voxels of integers that are read to find their range of grey levels
+FEWEST = 8  # parts of them, however large a plane is
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -133,16 +134,17 @@ class SliceStack:
 def find_grey_range(observed: SliceStack) -> IntensityRange:
     """Find the range of grey levels of the valid slices, reading at most SCAN voxels at a time.
 
-    Of integers at most LOOKED_AT voxels are read, in parts spread over the stack. Floats are all
-    read, because any of them may be NaN.
+    Of integers about LOOKED_AT voxels are read, in parts at random places that are the same in
+    every run. Floats are all read, because any of them may be NaN.
 
     Raises:
       InputError: a voxel is NaN or infinite.
     """
     parts = [(box, part) for box, part in scanned(observed) if part.plan.valid.any()]
-    if np.issubdtype(observed.dtype, np.integer):
-        most = max(1, LOOKED_AT // SCAN)
-        parts = parts[:: -(-len(parts) // most)]
+    most = max(FEWEST, LOOKED_AT // max(int(np.prod(part.shape)) for _, part in parts))
+    if np.issubdtype(observed.dtype, np.integer) and len(parts) > most:
+        chosen = np.random.default_rng(0).permutation(len(parts))[:most]  # not all in one column
+        parts = [parts[i] for i in sorted(chosen)]
     share = min(1.0, SAMPLE / sum(int(np.prod(part.shape)) for _, part in parts))
     read = (_finite(part, box.start[0]) for box, part in parts)
     found = [sampled(values, int(np.ceil(values.size * share))) for values in read]

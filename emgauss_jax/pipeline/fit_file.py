@@ -71,6 +71,9 @@ def load_fit(path: pathlib.Path) -> tuple[Run, FitStore]:
         notes=tuple(about.get("notes", ())),
         voxel_given=about.get("voxel_given", True),
     )
-    grey_range, absent = IntensityRange.of(about["grey_range"]), tuple(about.get("absent", (0, 0)))
+    grey_range, absent = (
+        IntensityRange.from_json(about["grey_range"]),
+        tuple(about.get("absent", (0, 0))),
+    )
     run = prepare(config, grey_range=grey_range, volume=volume, absent=absent)
     return run, fitting_of(run.template.method).unpack(run, arrays, about)

@@ -113,7 +113,7 @@ def read_workdir(workdir: pathlib.Path) -> config_dict.ConfigDict:
 def read_grey_range(workdir: pathlib.Path) -> IntensityRange | None:
     """Read the grey levels that were measured when the workdir was made."""
     path = workdir / GREY_RANGE
-    return IntensityRange.of(read_json(path)) if path.exists() else None
+    return IntensityRange.from_json(read_json(path)) if path.exists() else None
 
 
 def write_grey_range(workdir: pathlib.Path, grey_range: IntensityRange) -> None:

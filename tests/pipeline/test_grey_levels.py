@@ -80,6 +80,23 @@ def test_structures_outside_of_the_range_keep_their_grey_levels():
     assert (made[8:17, 30:33, 30:33] == 60_000).all()
 
 
+def test_sparse_dots_in_every_slice_are_structures():
+    """On a flat background a dot of one pixel is far outside of the range, but there are many."""
+    rng = np.random.default_rng(0)
+    volume = rng.normal(1000, 3, (25, 48, 48)).astype(np.uint16)
+    volume[:, rng.integers(0, 48, 12), rng.integers(0, 48, 12)] = 4000
+    fit = _linear(volume)
+    assert not fit.run.observed.grey_range.has_hot
+    assert (fit.volume()[::FACTOR] == volume[::FACTOR]).all()
+
+
+def test_a_mask_is_refused():
+    volume = np.ma.masked_array(_tissue())
+    volume[2, :5, :5] = np.ma.masked
+    with pytest.raises(eg.InputError, match="25 masked voxels"):
+        _linear(volume)
+
+
 @pytest.mark.parametrize("dtype", ["int8", "int16", "uint32", "float16", "float64", "bool"])
 def test_other_types_come_back_as_they_were(dtype):
     unit = _tissue("float32")
