@@ -12,7 +12,7 @@ from emgauss_jax.data.intensity import IntensityRange
 from emgauss_jax.data.phantom import VOXEL_NM, tissue
 from emgauss_jax.data.simulate import degrade_plan, parse_crop
 from emgauss_jax.data.slice_depths import read_depths, spacing_notes
-from emgauss_jax.data.square_pixels import squared
+from emgauss_jax.data.square_pixels import SquarePixels, squared
 from emgauss_jax.data.stack import SliceStack, find_grey_range
 from emgauss_jax.data.tiling import Box
 from emgauss_jax.data.volume import open_volume, output_suffix
@@ -39,7 +39,7 @@ def open_stack(
     """
     observed = open_unmeasured(config, volume)
     if grey_range:
-        return dataclasses.replace(observed, grey_range=grey_range, absent=absent)
+        return dataclasses.replace(_of_range(observed, grey_range), absent=absent)
     return measured(with_chunks_counted(observed, config))
 
 
@@ -92,7 +92,18 @@ def with_chunks_counted(observed: SliceStack, config: Any) -> SliceStack:
 
 def measured(observed: SliceStack) -> SliceStack:
     """Return the stack with its range of grey levels measured, see `find_grey_range`."""
-    return dataclasses.replace(observed, grey_range=find_grey_range(observed))
+    volume, source = observed.volume, observed
+    if isinstance(volume, SquarePixels):  # measured before its px are mixed
+        box = volume.crop_of(observed.box)
+        source = dataclasses.replace(observed, volume=volume.source, box=box)
+    return _of_range(observed, find_grey_range(source))
+
+
+def _of_range(observed: SliceStack, grey_range: IntensityRange) -> SliceStack:
+    volume = observed.volume
+    if isinstance(volume, SquarePixels):
+        volume = volume.of_range(grey_range)
+    return dataclasses.replace(observed, volume=volume, grey_range=grey_range)
 
 
 def _open(config: Any) -> Any:

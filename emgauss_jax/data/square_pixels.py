@@ -5,6 +5,7 @@ local: a voxel depends on four rows of the file, and never on which box is read.
 Letters: R rows of the source along the resampled axis, N px, H W a plane.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import Place, Slices, Voxel
 from emgauss_jax.data.handles import resolve_box
+from emgauss_jax.data.intensity import IntensityRange, cleaned
 from emgauss_jax.data.tiling import Box
 
 ALIKE = 1e-3  # sizes that differ by less are one size, stored in float32
@@ -38,6 +40,7 @@ class SquarePixels:
     first: int  # row of the source where the crop starts
     count: int  # R
     notes: tuple[str, ...]
+    grey_range: IntensityRange | None = None  # once it is known: of the source
 
     @property
     def path(self) -> Any:
@@ -95,9 +98,19 @@ class SquarePixels:
         taps = self._taps(box)
         planes = self.source[self._reach(box, taps)]
         taps = taps._replace(rows=taps.rows - taps.rows.min())
+        known = self.grey_range or IntensityRange(-np.inf, np.inf, has_hot=False)
         for target, plane in zip(drawn, planes, strict=True):  # one by one: floats take much memory
-            target[...] = _resampled(plane, self.axis - 1, taps, self.dtype)
+            target[...] = _resampled(cleaned(plane, known), self.axis - 1, taps, known.padding)
         return drawn
+
+    def crop_of(self, box: Box) -> Box:
+        """Give the box of the source that a box along all of the resampled axis is made of."""
+        start = _replaced(box.start, self.axis, self.first)
+        return Box(start, _replaced(box.shape, self.axis, self.count))
+
+    def of_range(self, grey_range: IntensityRange) -> "SquarePixels":
+        """Know the source's grey range: hot pixels and padding are not spread over other px."""
+        return replace(self, grey_range=grey_range)
 
     def _taps(self, box: Slices) -> Taps:
         part = box[self.axis]
@@ -169,19 +182,24 @@ def cubic_taps(place: np.ndarray, count: int) -> Taps:
     return Taps(rows, np.stack(weights))
 
 
-def _resampled(plane: np.ndarray, axis: int, taps: Taps, dtype: np.dtype) -> np.ndarray:
-    """Resample a plane [H, W] along one of its axes."""
-    wide = plane.astype(np.result_type(dtype, np.float32))
+def _resampled(
+    plane: np.ndarray, axis: int, taps: Taps, padding: Sequence[tuple[float, float]]
+) -> np.ndarray:
+    """Resample a plane [H, W] along one of its axes; padding is not mixed with tissue."""
     along = (slice(None), None) if axis == 0 else (None, slice(None))
-    weights = taps.weights.astype(wide.dtype)
+    values = [plane.take(rows, axis) for rows in taps.rows]
+    nearer = taps.weights[1] >= taps.weights[2]
+    nearest = np.where(nearer[along], values[1], values[2])
+    is_padding = np.isin(nearest, [level for level, _ in padding])
+    for level, _ in padding:
+        values = [np.where(value == level, nearest, value) for value in values]
+    weights = taps.weights.astype(np.result_type(plane.dtype, np.float32))
     # elementwise, in one order: a product of matrices would round otherwise in another box
-    total = sum(
-        w[along] * wide.take(rows, axis) for w, rows in zip(weights, taps.rows, strict=True)
-    )
-    if not np.issubdtype(dtype, np.integer):
-        return total
-    limits = np.iinfo(dtype)
-    return np.rint(total).clip(limits.min, limits.max)
+    total = sum(w[along] * value for w, value in zip(weights, values, strict=True))
+    if np.issubdtype(plane.dtype, np.integer):
+        limits = np.iinfo(plane.dtype)
+        total = np.rint(total).clip(limits.min, limits.max)
+    return np.where(is_padding, nearest, total) if padding else total
 
 
 def _replaced(values: Any, axis: int, value: Any) -> tuple[Any, ...]:

@@ -105,3 +105,19 @@ def test_other_types_come_back_as_they_were(dtype):
     wanted = volume * np.uint8(255) if dtype == "bool" else volume
     assert made.dtype == wanted.dtype
     np.testing.assert_allclose(made[::FACTOR], wanted[::FACTOR], rtol=1e-3, atol=1e-4)
+
+
+def test_where_px_are_not_square_hot_pixels_and_padding_are_not_mixed_in():
+    volume = _tissue(shape=(9, 24, 40)) + np.uint16(30_000)
+    volume[:, :6] = 0
+    hot = volume.copy()
+    hot[4, 15, 20] = 65_535
+    sound, found = (eg.fit(each, voxel_nm=(80, 20, 10), config="linear") for each in (volume, hot))
+    assert sound.run.observed.grey_range.padding[0][0] == 0
+    made = found.volume()
+    assert made.shape[1:] == (47, 40)
+    assert (made[:, :12] == 0).all() and made[:, 12:].min() > 30_500  # up to half way to row 6
+    assert made.max() < 32_000
+    elsewhere = np.ones(made.shape, bool)
+    elsewhere[24:41, 24:38, 18:23] = False
+    np.testing.assert_array_equal(made[elsewhere], sound.volume()[elsewhere])
