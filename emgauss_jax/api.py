@@ -200,7 +200,7 @@ def fit(
     What speaks against the stack (chunks that are not there, an odd voxel size) is a warning.
 
     Args:
-      stack: [K, H, W], uint8, uint16 or float32: numpy's, or any array with `shape`, `dtype` and
+      stack: [K, H, W], integers up to 32 bits, floats or bool: numpy's, or any with `shape`, `dtype` and
         slicing; or the path of a volume.
       voxel_nm: (z, y, x), nm: z is the distance of the slices. A file may know it.
       config: the name or the path of a config, or one that has been loaded.
@@ -334,8 +334,8 @@ def _opened(stack: Any, voxel_nm: Any, settings: ConfigDict) -> Run:
     # A copy of its crop: the caller may change the array, or close what it lies in.
     box = parse_crop(settings.data.crop, volume.shape)
     cut, start = {"data__crop": ""}, np.multiply(box.start, volume.voxel_nm)
-    if given := getattr(settings.data, "z_nm", ""):  # a config may be older than the setting
-        depths = read_depths(given, volume.shape[0])
+    if settings.data.z_nm.strip():
+        depths = read_depths(settings.data.z_nm, volume.shape[0])
         cut["data__z_nm"], start[0] = depths_text(depths[box.slices[0]]), depths[box.start[0]]
     own = dataclasses.replace(volume, array=volume[box.slices], place=volume.place.moved(start))
     return prepare(changed(settings, cut), volume=own)

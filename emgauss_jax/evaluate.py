@@ -1,7 +1,7 @@
 """Score a volume against a reference, beside every interpolation of the observed slices.
 
 python -m emgauss_jax.evaluate --prediction=PATH --reference=PATH --observed_every=K --output=DIR
-    [--degradation=average] [--missing=7,12] [--uncertainty=PATH]
+    [--degradation=average] [--missing=7,12] [--uncertainty=PATH] [--voxel_nm=10,10,10]
 """
 
 import pathlib
@@ -23,6 +23,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("observed_every", None, "Planes 0, K, 2K, ... were observed.")
     flags.DEFINE_enum("degradation", "subsample", DEGRADATIONS, "average: means of K were.")
     flags.DEFINE_list("missing", None, "Observed slices it was made without, counted from 0.")
+    flags.DEFINE_list("voxel_nm", None, "Voxel size (z, y, x), where the reference has none.")
     flags.DEFINE_string("uncertainty", None, "Standard errors of the prediction, to be judged.")
     flags.DEFINE_string("output", None, "New folder for metrics.json and report.html.")
 
@@ -34,9 +35,12 @@ def main() -> None:
     missing = [f"--{name}" for name in names if values[name].value is None]
     if missing:
         raise InputError(f"flags: wanted {' and '.join(missing)} too")
-    reference = open_volume(values.reference)
+    given = values.voxel_nm and command.lengths("voxel_nm", values.voxel_nm)
+    reference = open_volume(values.reference, voxel_nm=given)
     nameless = pathlib.Path(values.prediction).suffix == ".npy"  # it cannot hold a voxel size
-    prediction = open_volume(values.prediction, voxel_nm=reference.voxel_nm if nameless else None)
+    prediction = open_volume(
+        values.prediction, voxel_nm=given or (reference.voxel_nm if nameless else None)
+    )
     folder = pathlib.Path(values.output)
     lost = command.whole_numbers("missing", values.missing)
     error = values.uncertainty and open_volume(values.uncertainty, voxel_nm=reference.voxel_nm)

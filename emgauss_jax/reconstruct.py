@@ -36,7 +36,7 @@ def define_flags() -> None:
     flags.DEFINE_string("output", None, "Volume to write; the suffix names the format.")
     flags.DEFINE_string("input", None, "Another volume, which the workdir's network has not seen.")
     flags.DEFINE_list("input_voxel_nm", None, "Its voxel size (z, y, x), where the file has none.")
-    flags.DEFINE_string("input_dataset", "", "The array inside a container (HDF5, zarr, N5).")
+    flags.DEFINE_string("input_dataset", "", "The array inside a container, or a TIFF series.")
     flags.DEFINE_integer("input_simulate_factor", 0, "k: keep every k-th slice of it.")
     flags.DEFINE_list("input_missing", None, "Its missing or damaged slices, counted from 0.")
     flags.DEFINE_bool("input_detect_missing", False, "Look for damaged ones, list and leave out.")
@@ -64,12 +64,7 @@ def unseen_of_flags(values: Any) -> UnseenVolume | None:
             raise InputError(f"flags: got {given} without --input, wanted it too")
         return None
     sizes = values.input_voxel_nm or ("0", "0", "0")
-    try:
-        voxel_nm = tuple(float(nm) for nm in sizes)
-    except ValueError:
-        voxel_nm = ()
-    if len(voxel_nm) != 3:
-        raise InputError(f"input_voxel_nm: got {sizes}, wanted three numbers (z, y, x)")
+    voxel_nm = command.lengths("input_voxel_nm", sizes)
     factor = values.input_simulate_factor
     missing = command.whole_numbers("input_missing", values.input_missing)
     return UnseenVolume(
@@ -92,7 +87,7 @@ def warn_of_factor(run: Run, workdir: pathlib.Path) -> None:
     least, most = min(factors), max(factors)
     if not least <= here <= most:
         print(
-            f"input: {here} px from slice to slice, the network has learned from {learned}"
+            f"warning: {here} px from slice to slice, the network has learned from {learned}"
             f"{f' ({least} to {most})' if least < most else ''}: "
             "nothing is known of how well it does",
             file=sys.stderr,

@@ -63,6 +63,19 @@ def whole_numbers(name: str, texts: Sequence[str] | None) -> tuple[int, ...]:
         raise InputError(f"{name}: got {texts}, wanted whole numbers like 7,12") from None
 
 
+def lengths(name: str, texts: Sequence[str]) -> tuple[float, float, float]:
+    """Read the voxel size of a list flag, nm (z, y, x).
+
+    Raises:
+      InputError: anything but three numbers.
+    """
+    try:
+        z, y, x = (float(text) for text in texts)
+    except ValueError:
+        raise InputError(f"{name}: got {texts}, wanted three numbers (z, y, x)") from None
+    return z, y, x
+
+
 def keep_compiled() -> None:
     """Keep compiled programs between runs, in the user's cache folder."""
     folder = pathlib.Path.home() / ".cache" / "emgauss_jax"

@@ -14,6 +14,7 @@ from absl import flags
 from ml_collections import config_dict, config_flags
 
 from emgauss_jax.data.errors import InputError
+from emgauss_jax.storage.run_dir import with_later_settings
 
 flags.disclaim_key_flags()  # --help lists a flag with the command that has it defined here
 NEEDED = ("method", "seed", "keep_observed", "data", "block", "train", "optimizer")  # of a config
@@ -58,7 +59,7 @@ def load_config(name: str) -> config_dict.ConfigDict:
     """
     file = find_config(name)
     try:
-        config = runpy.run_path(str(file))["get_config"]()
+        config = with_later_settings(runpy.run_path(str(file))["get_config"]())
         config.lock()
     except (Exception, SystemExit) as error:  # it is Python of the user's
         reason = f"{type(error).__name__} {error}"

@@ -16,7 +16,7 @@ from emgauss_jax.pipeline.fitting import fitting_of
 from emgauss_jax.pipeline.region import FitStore
 from emgauss_jax.pipeline.run import Run, prepare
 from emgauss_jax.storage import pytrees
-from emgauss_jax.storage.run_dir import plain
+from emgauss_jax.storage.run_dir import plain, with_later_settings
 
 KIND = "fit"
 
@@ -56,7 +56,7 @@ def load_fit(path: pathlib.Path) -> tuple[Run, FitStore]:
       InputError: the file is damaged, holds something else, or is of another version.
     """
     arrays, about = pytrees.read(path, KIND)
-    config = config_dict.ConfigDict(about["config"])
+    config = with_later_settings(config_dict.ConfigDict(about["config"]))
     data = config.data
     plan = degrade_plan(about["depth"], data.simulate_factor, data.degradation, data.missing)
     centre_nm, axes = about.get("place", AT_ORIGIN)  # the file may be older
@@ -71,9 +71,9 @@ def load_fit(path: pathlib.Path) -> tuple[Run, FitStore]:
         notes=tuple(about.get("notes", ())),
         voxel_given=about.get("voxel_given", True),
     )
-    grey_range, absent = (
-        IntensityRange.from_json(about["grey_range"]),
-        tuple(about.get("absent", (0, 0))),
-    )
+    known = about["grey_range"]
+    if isinstance(known, list):  # likewise
+        known = dict(zip(("low", "high"), known, strict=True))
+    grey_range, absent = IntensityRange.from_json(known), tuple(about.get("absent", (0, 0)))
     run = prepare(config, grey_range=grey_range, volume=volume, absent=absent)
     return run, fitting_of(run.template.method).unpack(run, arrays, about)

@@ -70,11 +70,10 @@ def with_depths(config: Any) -> Any:
     Raises:
       InputError: there is no such file, or it holds something else.
     """
-    given = getattr(config.data, "z_nm", "")  # a config may be older than the setting
-    if not given.strip():
+    if not config.data.z_nm.strip():
         return config
     changed = config.copy_and_resolve_references()
-    changed.data.z_nm = written_out(given)
+    changed.data.z_nm = written_out(config.data.z_nm)
     return changed
 
 

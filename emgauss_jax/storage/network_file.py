@@ -13,7 +13,7 @@ from ml_collections import config_dict
 
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.storage import pytrees
-from emgauss_jax.storage.run_dir import plain
+from emgauss_jax.storage.run_dir import plain, with_later_settings
 
 FILE = "network.safetensors"
 KIND = "network"
@@ -60,7 +60,7 @@ def read_learned(place: pathlib.Path) -> Learned:
 
 def read_config(place: pathlib.Path) -> config_dict.ConfigDict:
     """Read the config of the run that fitted a network."""
-    return config_dict.ConfigDict(_about(place)["config"])
+    return with_later_settings(config_dict.ConfigDict(_about(place)["config"]))
 
 
 def read(place: pathlib.Path, init: Callable[..., Any]) -> Any:

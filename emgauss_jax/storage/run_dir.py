@@ -20,8 +20,23 @@ GREY_RANGE = "grey_range.json"
 DAMAGED = "damaged.json"
 ABSENT = "absent_chunks.json"
 OF_0_1 = ("network.npz", "fitted.npz", "regions/000000/fitted.npz")  # what version 0.1 has written
+LATER = {  # settings of configs that were not there from the first
+    "data": {"series": -1, "require_all_chunks": False, "z_nm": ""},
+    "output": {"chunk": (64, 64, 64), "shard": (0, 0, 0)},
+}
 HOSTS = "hosts"  # heartbeats of several processes, see `execution.heartbeats`
 LOCK = ".lock"
+
+
+def with_later_settings(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
+    """Add the settings that a config older than them lacks, in place, as they were before them."""
+    for section, settings in LATER.items():
+        if section not in config:
+            config[section] = config_dict.ConfigDict()
+        for name, value in settings.items():
+            if name not in config[section]:
+                config[section][name] = value
+    return config
 
 
 def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
@@ -60,7 +75,8 @@ def _is_claimed(workdir: pathlib.Path, config: Any) -> bool:
     path = workdir / CONFIG
     if not path.exists():
         return False
-    different = first_difference(read_json(path), plain(config))
+    there = with_later_settings(config_dict.ConfigDict(read_json(path)))
+    different = first_difference(plain(there), plain(config))
     if different:
         raise InputError(f"workdir {workdir}: {different}; choose another --workdir")
     return True
@@ -107,7 +123,7 @@ def read_workdir(workdir: pathlib.Path) -> config_dict.ConfigDict:
     path = workdir / CONFIG
     if not path.exists():
         raise InputError(f"workdir {workdir}: got no {CONFIG}, wanted one made by train")
-    return config_dict.ConfigDict(read_json(path))
+    return with_later_settings(config_dict.ConfigDict(read_json(path)))
 
 
 def read_grey_range(workdir: pathlib.Path) -> IntensityRange | None:

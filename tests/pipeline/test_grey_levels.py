@@ -120,4 +120,5 @@ def test_where_px_are_not_square_hot_pixels_and_padding_are_not_mixed_in():
     assert made.max() < 32_000
     elsewhere = np.ones(made.shape, bool)
     elsewhere[24:41, 24:38, 18:23] = False
-    np.testing.assert_array_equal(made[elsewhere], sound.volume()[elsewhere])
+    # but for rounding: one voxel moves the quantiles a little
+    np.testing.assert_allclose(made[elsewhere], sound.volume()[elsewhere], atol=1)

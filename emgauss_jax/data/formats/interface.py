@@ -221,7 +221,7 @@ def no_voxel_size(why: str = "") -> VolumeError:
     """Say that a file states no voxel size, and how to give one."""
     return VolumeError(
         f"got no voxel size{why and f' ({why})'}, wanted one in nm: --config.data.voxel_nm=z,y,x "
-        "(train) or --input_voxel_nm=z,y,x (reconstruct)"
+        "(train), --input_voxel_nm=z,y,x (reconstruct) or --voxel_nm=z,y,x (evaluate)"
     )
 
 
