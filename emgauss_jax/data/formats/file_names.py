@@ -16,7 +16,7 @@ def in_order(files: Sequence[Path], chosen: bool) -> tuple[list[Path], list[str]
     Args:
       files: one or more.
       chosen: the user has named them by a pattern; else names that differ in more than their
-        number are refused, since they may be several stacks.
+        number, or in two that rise in different orders, are refused: they may be several stacks.
 
     Returns:
       The files in order, and what is to be said of their numbers.
@@ -28,11 +28,15 @@ def in_order(files: Sequence[Path], chosen: bool) -> tuple[list[Path], list[str]
     ordered = [file for _, file in named]
     if len(named) == 1:
         return ordered, []
-    columns = _rising([parts for parts, _ in named])
-    if columns:
-        return ordered, _gaps(min(columns, key=lambda numbers: len(set(_steps(numbers)))))
+    columns = _columns([parts for parts, _ in named])
+    rising = [numbers for numbers in columns if min(_steps(numbers)) > 0]
+    falls = any(min(_steps(numbers)) < 0 for numbers in columns)
+    if len(rising) > 1 or (rising and not falls):
+        return ordered, _gaps(min(rising, key=lambda numbers: len(set(_steps(numbers)))))
     first, last = ordered[0].name, ordered[-1].name
     words = f"names differ in more than a rising number, from {first} to {last}"
+    if rising:
+        words = f"the numbers in the names rise in different orders, from {first} to {last}"
     if chosen:
         return ordered, [f"{words}: slices are taken in this order"]
     raise VolumeError(
@@ -46,12 +50,11 @@ def _parts(stem: str) -> list:
     return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
-def _rising(named: Sequence[list]) -> list[list[int]]:
-    """Find the numbers that rise from name to name; none unless all texts are the same."""
+def _columns(named: Sequence[list]) -> list[list[int]]:
+    """List each number from name to name; none unless all texts are the same."""
     if len({tuple(parts[::2]) for parts in named}) > 1:
         return []
-    columns = [list(numbers) for numbers in zip(*(parts[1::2] for parts in named), strict=True)]
-    return [numbers for numbers in columns if min(_steps(numbers)) > 0]
+    return [list(numbers) for numbers in zip(*(parts[1::2] for parts in named), strict=True)]
 
 
 def _steps(numbers: Sequence[int]) -> list[int]:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL.PngImagePlugin import PngImageFile
 
 from emgauss_jax.data.formats.file_names import in_order
-from emgauss_jax.data.formats.grey import Grey, of_kind
+from emgauss_jax.data.formats.grey import Grey, calibrated, of_kind
 from emgauss_jax.data.formats.interface import (
     Format,
     Reader,
@@ -25,7 +25,7 @@ from emgauss_jax.data.formats.interface import (
     refuse_dataset,
 )
 from emgauss_jax.data.formats.tiff_contents import single_page
-from emgauss_jax.data.formats.tiff_metadata import Header, voxel_nm
+from emgauss_jax.data.formats.tiff_metadata import Header, place, voxel_nm
 from emgauss_jax.data.formats.tiff_metadata import notes as header_notes
 from emgauss_jax.data.formats.tiff_pages import (
     Kind,
@@ -73,9 +73,10 @@ def _files(path: Path) -> list[Path]:
     ]
     suffixes = sorted({file.suffix.lower() for file in files})
     if not files:
+        hint = "; [ ] is part of the pattern: for a [ in a name write [[]"
         raise VolumeError(
             f"got {len(found) or 'no'} files and no image among them, wanted some with suffix "
-            f"{', '.join(FORMAT.members)}"
+            f"{', '.join(FORMAT.members)}{hint * (not found and '[' in str(path))}"
         )
     if len(suffixes) > 1:
         raise VolumeError(
@@ -121,6 +122,23 @@ def _check_alike(images: Sequence[Image]) -> None:
         )
 
 
+def _grey(images: Sequence[Image]) -> Grey:
+    """Tell how images of one kind are read; ImageJ may have calibrated each of them."""
+    greys = [calibrated(of_kind(image.kind), image.header.imagej) for image in images]
+    first = greys[0]
+    for image, grey in zip(images, greys, strict=True):
+        if grey.dtype != first.dtype:
+            raise VolumeError(
+                f"{image.path.name}: got {grey.dtype} by ImageJ's calibration, wanted "
+                f"{first.dtype} as in {images[0].path.name}"
+            )
+    others = sum(grey.notes != first.notes for grey in greys)
+    if not others:
+        return first
+    note = f"{others} images have another calibration by ImageJ than {images[0].path.name}"
+    return first._replace(notes=(*first.notes, f"{note}: raw values are read"))
+
+
 def _voxel_nm(images: Sequence[Image]) -> Voxel | None:
     """Return the voxel size that all images state."""
     sizes = set()
@@ -155,20 +173,22 @@ def read(path: Path, dataset: str) -> Reader:
       dataset: must be "".
 
     Returns:
-      The volume, slices in the order of the numbers in the files' names.
+      The volume, slices in the order of the numbers in the files' names; it lies where the first
+      file says.
     """
     refuse_dataset("a folder of images", dataset)
     files, notes = in_order(_files(path), chosen=not path.is_dir())
     images = [_image(file) for file in files]
     _check_alike(images)
-    grey = of_kind(images[0].kind)
+    grey = _grey(images)
     shape = (len(images), *images[0].kind.shape)
     return Reader(
         shape,
         grey.dtype,
         partial(_voxel_nm, images),
         partial(_read, images, grey),
-        notes=(*notes, *grey.notes, *header_notes(images[0].header)),
+        partial(place, images[0].header),
+        (*notes, *grey.notes, *header_notes(images[0].header)),
     )
 
 

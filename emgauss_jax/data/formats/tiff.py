@@ -34,6 +34,7 @@ from emgauss_jax.data.formats.tiff_pages import (
     memory_mapped,
     read_pages,
 )
+from emgauss_jax.data.formats.tiff_planes import file_of
 from emgauss_jax.data.formats.tiff_series import series_of
 from emgauss_jax.data.formats.tiff_stack import Stack, choose
 
@@ -41,17 +42,21 @@ from emgauss_jax.data.formats.tiff_stack import Stack, choose
 _CLASSIC_LIMIT = 2**32 - 2**25
 _BIG_SUFFIXES = (".btf", ".tf2", ".tf8")  # of BigTIFF alone
 _IMAGEJ_DTYPES = ("uint8", "uint16", "float32")  # all that ImageJ's header can describe
+_COLOURS = (3, 4)  # samples of a colour; others are grey with alpha, or detectors
 _FRAMES = {"T": "frames in time", "C": "channels"}
 
 
 def _axes(stack: Stack) -> tuple[int, int, int]:
     """Find which axes of a stack are z, y and x: by letter, z as the one that is left."""
     axes, shape = stack.axes, stack.shape
-    if stack.kind.samples > 1:
+    samples = stack.kind.samples
+    if samples in _COLOURS:
         raise VolumeError(
-            f"got a colour image ({stack.kind.samples} samples per pixel), wanted a grey one: "
+            f"got a colour image ({samples} samples per pixel), wanted a grey one: "
             "convert it, also where its colours are equal"
         )
+    if samples > 1:
+        raise VolumeError(f"got {samples} samples per pixel, wanted one: keep that of the grey")
     rest = [axis for axis, letter in enumerate(axes) if letter not in "YXS"]
     if axes.count("Y") != 1 or axes.count("X") != 1 or not rest:
         return spatial_axes([n for n, letter in zip(shape, axes, strict=True) if letter != "S"])
@@ -82,16 +87,22 @@ def _stored(stack: Stack, path: Path, shape: tuple[int, ...]) -> Callable[[Slice
     if not stack.by_page:
         return partial(_read_all, stack, path, shape)
     if (len(stack.pages), *stack.kind.shape) == shape:
-        return partial(_read_planes, stack.pages)
+        return partial(_read_planes, stack, path)
     return partial(_read_blocks, stack.pages, shape)
 
 
-def _read_planes(pages: Sequence[Page | None], box: Slices) -> np.ndarray:
+def _read_planes(stack: Stack, path: Path, box: Slices) -> np.ndarray:
     """Decode the pages of a box, each of which is a plane."""
-    wanted = pages[box[0]]
+    wanted = stack.pages[box[0]]
     if None in wanted:
         z = box[0].start + wanted.index(None)
-        raise VolumeError(f"slice {z} is listed in the metadata, but no page holds it")
+        name = "" if stack.pixels is None else file_of(stack.pixels, z)
+        gone = name and not (path.parent / name).exists()
+        why = f"lies in {name}, which is not there" if gone else "has no page that holds it"
+        raise VolumeError(
+            f"slice {z} is listed in the metadata, but {why}: leave it out by data.missing, or by "
+            "--input_missing (of --input)"
+        )
     return read_pages(wanted, box[1:])
 
 

@@ -16,10 +16,10 @@ import tifffile
 from emgauss_jax.data.formats.interface import (
     AT_ORIGIN,
     Place,
-    VolumeError,
     Voxel,
     no_voxel_size,
 )
+from emgauss_jax.data.formats.tiff_planes import depth_notes, first_position
 from emgauss_jax.data.formats.units import decimal, to_nm, voxel_length_nm
 
 _INCH_OR_CM = {2: ("inch", "inches", "in"), 3: ("cm", "centimeter", "centimetre")}
@@ -181,40 +181,17 @@ def place(header: Header, voxel: Voxel) -> Place:
       The place; at the origin where the file says nothing.
     """
     if header.pixels is not None:
-        return Place(tuple(length or 0.0 for length in _ome_position(header.pixels)))
+        return Place(tuple(length or 0.0 for length in first_position(header.pixels)))
     origins = [decimal(header.imagej.get(f"{letter}origin", 0)) for letter in "zyx"]
     if header.is_ome or not any(origins):
         return AT_ORIGIN
     return AT_ORIGIN.moved([-at * size for at, size in zip(origins, voxel, strict=True)])
 
 
-def _ome_position(pixels: Element) -> list[float | None]:
-    """Return the position of the first plane, nm (z, y, x); None along axes that tell no length."""
-    planes = pixels.findall("{*}Plane")
-    first = next((plane for plane in planes if _is_first(plane)), None)
-    if first is None:
-        return [0.0] * 3
-    return [_coordinate(first, f"Position{letter}") for letter in "ZYX"]
-
-
-def _is_first(plane: Element) -> bool:
-    return all(int(plane.get(f"The{letter}", 0)) == 0 for letter in "ZCT")
-
-
-def _coordinate(plane: Element, name: str) -> float | None:
-    value = decimal(plane.get(name, 0))
-    if not value:
-        return 0.0
-    try:
-        length = to_nm(value, plane.get(f"{name}Unit", "reference frame"))
-    except VolumeError:
-        return None
-    return length if abs(length) < float("inf") else None
-
-
 def notes(header: Header) -> Sequence[str]:
     """Say what in the headers is taken in another sense than the plain one."""
-    return [*_comma_notes(header), *_resolution_notes(header), *_position_notes(header)]
+    notes = [*_comma_notes(header), *_resolution_notes(header), *_position_notes(header)]
+    return notes if header.pixels is None else [*notes, *depth_notes(header.pixels)]
 
 
 def _comma_notes(header: Header) -> list[str]:
@@ -238,7 +215,7 @@ def _resolution_notes(header: Header) -> list[str]:
 
 
 def _position_notes(header: Header) -> list[str]:
-    position = [] if header.pixels is None else _ome_position(header.pixels)
+    position = [] if header.pixels is None else first_position(header.pixels)
     axes = [letter for letter, length in zip("ZYX", position, strict=False) if length is None]
     names = ", ".join(f"Position{letter}" for letter in axes)
     return [f"{names}: no length in the file, 0 is taken"] if axes else []

@@ -176,6 +176,16 @@ def test_one_bit(tmp_path, compression):
     _read(path, 255 - levels, ["white is stored as 0", "bool is read"])
 
 
+@pytest.mark.parametrize("samples", [2, 5])
+def test_samples_that_are_no_colour(tmp_path, samples):
+    array = np.zeros((4, 7, 9, samples), np.uint8)
+    options = {"photometric": "minisblack", "planarconfig": "contig", "metadata": None}
+    tifffile.imwrite(tmp_path / "v.tif", array, **options)
+    with pytest.raises(ValueError, match=f"got {samples} samples per pixel, wanted one") as caught:
+        open_volume(tmp_path / "v.tif", voxel_nm=VOXEL)
+    assert "colour" not in str(caught.value)
+
+
 def test_colour_of_three_equal_channels(tmp_path):
     grey = np.repeat(_of("uint8")[..., np.newaxis], 3, -1)
     tifffile.imwrite(tmp_path / "v.tif", grey, photometric="rgb")

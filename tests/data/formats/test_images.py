@@ -97,8 +97,11 @@ def test_gaps_in_the_numbers(tmp_path, numbers, said):
         (["mask", *(f"s{z:02d}" for z in range(11))], "from mask.tif to s10.tif"),
         ([f"s{z}" for z in range(11)] + ["s00010"], "from s0.tif to"),
         (list("abcdefghijkl"), "from a.tif to l.tif"),
+        ([f"{20240501 + z}_s{z * 5 % 12}" for z in range(12)], "rise in different orders, from 2"),
+        ([f"sec_{z}_z{12 - z}" for z in range(12)], "orders, from sec_0_z12.tif to sec_11_z1"),
+        ([f"t{z // 2}_c{z % 2}_{z}" for z in range(12)], "rise in different orders, from t0_c0_0"),
     ],
-    ids=["two numbers", "a word", "a number twice", "letters"],
+    ids=["numbers", "a word", "a number twice", "letters", "dates", "down", "channels"],
 )
 def test_names_that_may_be_several_stacks(tmp_path, names, message):
     for image, name in zip(ARRAY, names, strict=True):
@@ -209,6 +212,52 @@ def _imagej(folder, spacings):
 def test_a_voxel_size_that_all_images_state(tmp_path):
     volume = open_volume(_imagej(tmp_path / "data", [0.04] * 12))
     assert volume.voxel_nm == pytest.approx(VOXEL)
+
+
+SIGNED = ("cf=0", "c0=-32768", "c1=1")
+LINE = ("cf=0", "c0=0", "c1=0.5")
+
+
+def _calibrated(folder, *lines, array=WIDE):
+    """Save slices with these lines of ImageJ's header; the last stand for all further slices."""
+    for z, image in enumerate(array):
+        head = "\n".join(["ImageJ=1.53t", "images=1", *lines[min(z, len(lines) - 1)], ""])
+        options = {"resolution": (1 / 8, 1 / 8), "resolutionunit": 1}
+        description = head.encode()
+        _save(folder / f"s{z}.tif", image, metadata=None, description=description, **options)
+    return folder
+
+
+def test_imagej_calibrates_a_folder_as_a_file(tmp_path):
+    signed = (WIDE.astype(np.int32) - 32768).astype(np.int16)
+    _read(_calibrated(tmp_path / "a", SIGNED), signed, ["signed 16 bit is read as int16"])
+    note = "raw values are read: ImageJ's calibration of them (cf=0, c0=0, c1=0.5)"
+    _read(_calibrated(tmp_path / "b", LINE), WIDE, [note])
+    more = "11 images have another calibration by ImageJ than s0.tif"
+    _read(_calibrated(tmp_path / "c", LINE, ()), WIDE, [note, more])
+    odd = _calibrated(tmp_path / "d", SIGNED, SIGNED, ())
+    _refused(odd, r"s2\.tif: got uint16 by ImageJ's calibration, wanted int16 as in s0\.tif")
+
+
+def test_a_folder_lies_where_its_first_slice_does(tmp_path):
+    size = ("unit=nm", "spacing=40")
+    first = (*size, "xorigin=10", "yorigin=-2,5", "zorigin=3")
+    volume = open_volume(_calibrated(tmp_path / "a", first, (*size, "xorigin=7")))
+    assert volume.place.centre_nm == pytest.approx((-3 * 40, 2.5 * 8, -10 * 8))
+    for z, image in enumerate(ARRAY):
+        position = {"PositionX": 3.0, "PositionXUnit": "nm", "PositionZ": 100.0 + 40 * z}
+        metadata = {"axes": "YX", "Plane": {**position, "PositionZUnit": "nm"}}
+        _save(tmp_path / "b" / f"s{z}.ome.tif", image, ome=True, metadata=metadata)
+    assert open_volume(tmp_path / "b", voxel_nm=VOXEL).place.centre_nm == (100, 0, 3)
+    assert open_volume(_folder(tmp_path / "c"), voxel_nm=VOXEL).place.centre_nm == (0, 0, 0)
+
+
+def test_brackets_in_the_name_of_a_folder(tmp_path):
+    folder = _folder(tmp_path / "br[1]")
+    _refused(folder / "s*.tif", r"got no files .*; \[ \] is part of the pattern: .* write \[\[\]")
+    _read(tmp_path / "br[[]1]" / "s*.tif", ARRAY)
+    with pytest.raises(ValueError, match=r"got no files .*\.png$"):
+        open_volume(tmp_path / "gone_*.tif", voxel_nm=VOXEL)
 
 
 def test_no_voxel_size(tmp_path):

@@ -266,6 +266,47 @@ def test_ome_position(tmp_path, attributes, centre, ignored):
     assert volume.notes == want
 
 
+def _plane(z, depth, more="", unit="nm"):
+    units = f'PositionZ="{depth}" PositionZUnit="{unit}"'
+    return f'<Plane TheZ="{z}" TheC="0" TheT="0" {units} {more}/>'
+
+
+UNEVEN = "PositionZ of the planes is not evenly 40 nm apart ({}): PhysicalSizeZ is used"
+FALLS = "PositionZ falls from plane to plane: the place of the first plane is kept"
+
+
+@pytest.mark.parametrize(
+    ("depths", "said"),
+    [
+        ([100 + 40 * z for z in range(12)], []),
+        ([100 + 40.3 * z for z in range(12)], []),
+        ([100] * 12, []),
+        ([100, None, 180, None, 260], []),
+        ([100], []),
+        ([100, *(180 + 40 * z for z in range(10)), 660], [UNEVEN.format("40 to 120")]),
+        ([100 + 50 * z for z in range(12)], [UNEVEN.format("50 to 50")]),
+        ([500 - 40 * z for z in range(12)], [FALLS]),
+        ([500 - 20 * z for z in range(12)], [FALLS, UNEVEN.format("20 to 20")]),
+        ([0, 40, 0, 40], [UNEVEN.format("-40 to 40")]),
+    ],
+)
+def test_positions_of_the_planes_along_z(tmp_path, depths, said):
+    planes = [_plane(z, depth) for z, depth in enumerate(depths) if depth is not None]
+    data = "<TiffData/>" + "".join(reversed(planes))
+    volume = open_volume(_ome(tmp_path / "v.ome.tif", _pixels(data, _sizes())))
+    assert volume.place.centre_nm[0] == depths[0] and volume.voxel_nm == pytest.approx(VOXEL)
+    assert len(volume.notes) == len(said), volume.notes
+    assert all(note.startswith(text) for note, text in zip(volume.notes, said, strict=True))
+
+
+def test_depths_of_no_length_or_of_other_channels_are_not_compared(tmp_path):
+    planes = "".join(_plane(z, 7 * z, unit="reference frame") for z in range(12))
+    channels = "".join(_plane(z, 7 * z).replace('C="0"', 'C="1"') for z in range(12))
+    for data in (planes, channels):
+        path = _ome(tmp_path / "v.ome.tif", _pixels("<TiffData/>" + data, _sizes()))
+        assert open_volume(path).notes == ()
+
+
 def test_imagej_origin_counts_voxels(tmp_path):
     lines = (*STACK, "unit=micron", "spacing=0.04", "xorigin=10", "yorigin=-2,5", "zorigin=3")
     path = _imagej(tmp_path / "v.tif", lines)
