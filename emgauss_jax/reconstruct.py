@@ -119,7 +119,7 @@ def main() -> None:
         grid = output_grid(run.observed, job.asked)
         if executor.leads:
             for path in filter(None, (job.output, job.uncertainty)):
-                for warning in storage_warnings(run, pathlib.Path(path), None):
+                for warning in storage_warnings(run, pathlib.Path(path), None, own=False):
                     print(warning, file=sys.stderr)
         if unseen:
             if executor.leads:

@@ -72,7 +72,7 @@ def train_and_evaluate(
         return finish(prepare(config, workdir), workdir, executor)
     run = prepare(config, workdir)
     path = reconstruction_path(run, workdir)
-    unused = storage_warnings(run, path, run.observed.format)
+    unused = storage_warnings(run, path, run.observed.format, own=True)
     summary = summarise(run.observed, isotropic(run.observed))  # or say why it cannot be
     others = fitting_of(run.template.method).check_inputs(run, workdir)
     lines = [*summary.lines, *(line for each in others for line in further_lines(each))]

@@ -137,21 +137,21 @@ def output_phases(
     return (_tiles(name, volume, draw, grid.z), *coarser, finish)
 
 
-def storage_warnings(run: Run, path: pathlib.Path, format: str | None) -> list[str]:
+def storage_warnings(run: Run, path: pathlib.Path, format: str | None, own: bool) -> list[str]:
     """Check how an output is to be stored, and say what of that its format does not use.
 
     Args:
       run: of whose field it is.
       path: of the output.
-      format: that of the run's own output, which must be as the config says; None: the suffix
-        decides, and shards are left out where there can be none.
+      format: where the suffix leaves it open, see `create_volume`.
+      own: whether it is the run's own output, which must be as the config says; of another one,
+        shards are left out where there can be none.
 
     Raises:
       InputError: the suffix is unknown, or chunk or shard cannot be stored.
     """
     form, output = format_for(path, format), run.config.output
-    if format or form.has_shards:
-        checked_chunks(form, output.chunk, output.shard)
+    checked_chunks(form, output.chunk, output.shard if own or form.has_shards else (0, 0, 0))
     unused = unused_chunks(form, output.chunk, output.shard)
     return [f"warning: {path.name}: {each}" for each in unused]
 

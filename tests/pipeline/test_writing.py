@@ -77,9 +77,9 @@ def test_shards_are_for_the_formats_that_have_them(tmp_path):
     np.testing.assert_array_equal(open_volume(tmp_path / "w.n5")[:], VALUES)
 
 
-def _told(name, chunk=(64,) * 3, shard=(0,) * 3, format=None):
+def _told(name, chunk=(64,) * 3, shard=(0,) * 3):
     config = SimpleNamespace(output=SimpleNamespace(chunk=chunk, shard=shard))
-    return storage_warnings(SimpleNamespace(config=config), Path(name), format)
+    return storage_warnings(SimpleNamespace(config=config), Path(name), None, own=False)
 
 
 @pytest.mark.parametrize(

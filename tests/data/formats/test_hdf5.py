@@ -102,12 +102,14 @@ def test_names_that_agree_or_say_nothing(tmp_path):
 @pytest.mark.parametrize("way", ["labels", "scales", "list"])
 @pytest.mark.parametrize("names", [("Width", "height", "depth"), ("cols", "rows", "slices")])
 def test_words_for_axes(tmp_path, names, way):
-    volume = open_volume(_named(tmp_path / "v.h5", ARRAY.T, names, way), "volumes/raw", VOXEL)
+    path = _named(tmp_path / "v.h5", ARRAY.T, names, way)
+    volume = open_volume(path, dataset="volumes/raw", voxel_nm=VOXEL)
     np.testing.assert_array_equal(volume[:], ARRAY)
 
 
 def test_words_that_say_nothing_are_said(tmp_path):
-    volume = open_volume(_named(tmp_path / "v.h5", ARRAY, ("a1", "b1", "b2"), "list"), "", VOXEL)
+    path = _named(tmp_path / "v.h5", ARRAY, ("a1", "b1", "b2"), "list")
+    volume = open_volume(path, voxel_nm=VOXEL)
     assert volume.notes == (
         "the axes are named a1, b1, b2: they are taken as z, y, x in stored order",
     )
