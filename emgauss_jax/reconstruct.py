@@ -26,6 +26,7 @@ from emgauss_jax.pipeline.input_summary import place_note, summarise
 from emgauss_jax.pipeline.output_grid import one_given, output_grid
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.unseen_volume import UnseenVolume, without_damaged
+from emgauss_jax.pipeline.writing import storage_warnings
 from emgauss_jax.storage.network_file import read_learned
 from emgauss_jax.storage.run_dir import locked
 
@@ -111,6 +112,10 @@ def main() -> None:
         run = open_run(job)
         fitting_of(run.template.method).check_fitted(run, workdir)
         grid = output_grid(run.observed, job.asked)
+        if executor.leads:
+            for path in filter(None, (job.output, job.uncertainty)):
+                for warning in storage_warnings(run, pathlib.Path(path), None, own=False):
+                    print(warning, file=sys.stderr)
         if unseen:
             if executor.leads:
                 print("\n".join(summarise(run.observed, grid).lines), file=sys.stderr)

@@ -23,6 +23,7 @@ from emgauss_jax.pipeline.fitting import fitting_of
 from emgauss_jax.pipeline.input_summary import further_lines, place_note, summarise
 from emgauss_jax.pipeline.output_grid import isotropic
 from emgauss_jax.pipeline.run import Run, leave_out_damaged, prepare, with_depths
+from emgauss_jax.pipeline.writing import storage_warnings
 from emgauss_jax.storage.run_dir import (
     HOSTS,
     LOCK,
@@ -70,13 +71,15 @@ def train_and_evaluate(
         executor.wait("workdir", lambda: () if is_begun(workdir, config) else (0,))
         return finish(prepare(config, workdir), workdir, executor)
     run = prepare(config, workdir)
+    path = reconstruction_path(run, workdir)
+    unused = storage_warnings(run, path, run.observed.format, own=True)
     summary = summarise(run.observed, isotropic(run.observed))  # or say why it cannot be
     others = fitting_of(run.template.method).check_inputs(run, workdir)
     lines = [*summary.lines, *(line for each in others for line in further_lines(each))]
     check_workdir(workdir)
     with locked(workdir / LOCK):
         claim_workdir(workdir, config)
-        print("\n".join([*lines, estimate(run)]), file=sys.stderr)
+        print("\n".join([*lines, *unused, estimate(run)]), file=sys.stderr)
         if damaged:
             write_damaged(workdir, damaged)
         if any(run.observed.absent):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
-from emgauss_jax.data.formats.interface import Format, VolumeError
+from emgauss_jax.data.formats.interface import CHUNK, Format, VolumeError
 
 Shape = tuple[int, int, int]
 
@@ -15,6 +15,22 @@ def _edges(name: str, values: Any, least: int) -> Shape:
         wanted = "three positive whole numbers" if least else "three whole numbers, or 0,0,0"
         raise VolumeError(f"{name}: got {tuple(values)}, wanted {wanted} (z, y, x)")
     return tuple(int(value) for value in whole)
+
+
+def unused_chunks(form: Format, chunk: Sequence[int], shard: Sequence[int]) -> list[str]:
+    """Say which of chunk and shard are asked for and not used, because a format has none of it.
+
+    Args:
+      form: what the volume is written as.
+      chunk: edge lengths, (z, y, x), voxels.
+      shard: those of a file of several chunks; (0, 0, 0): none.
+    """
+    unused = []
+    if not form.has_chunks and tuple(chunk) != (CHUNK,) * 3:
+        unused.append(f"output.chunk: {form.name} has no chunks: not used")
+    if not form.has_shards and any(shard):
+        unused.append("output.shard is for zarr 3 alone: not used")
+    return unused
 
 
 def checked_chunks(

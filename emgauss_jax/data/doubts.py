@@ -68,7 +68,7 @@ def _outside(value: float, usual: tuple[float, float]) -> bool:
 
 
 def count_absent(volume: Any, box: Slices, require_all: bool = False) -> tuple[int, int]:
-    """Count the stored chunks of a box that are not there, which are read as 0.
+    """Count the stored chunks of a box that are not there: they are read as the fill value.
 
     Args:
       volume: has `absent_chunks`.
@@ -95,4 +95,7 @@ def count_absent(volume: Any, box: Slices, require_all: bool = False) -> tuple[i
 def doubt_of_chunks(absent: tuple[int, int]) -> list[str]:
     """Say how many chunks are absent; nothing where none is."""
     some, count = absent
-    return [f"absent chunks: {some} of {count} are not stored and read as 0"] if some else []
+    if not some:
+        return []
+    fill = "their voxels are the fill value, 0 in most files"
+    return [f"absent chunks: {some} of {count} are not stored: {fill}"]

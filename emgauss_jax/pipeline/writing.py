@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emgauss_jax.data import concurrent_volume
+from emgauss_jax.data.chunk_shape import checked_chunks, unused_chunks
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import CHUNK
 from emgauss_jax.data.formats.pyramid import whole_files
 from emgauss_jax.data.intensity import from_unit
+from emgauss_jax.data.recognition import format_for
 from emgauss_jax.data.tiling import Box
 from emgauss_jax.data.volume import create_volume, has_shards, is_chunked, plan_volume
 from emgauss_jax.pipeline.output_grid import OutputGrid, place_of
@@ -133,6 +135,25 @@ def output_phases(
         _coarser(f"{name} level {level}", volume, level) for level in range(1, len(volume.levels))
     )
     return (_tiles(name, volume, draw, grid.z), *coarser, finish)
+
+
+def storage_warnings(run: Run, path: pathlib.Path, format: str | None, own: bool) -> list[str]:
+    """Check how an output is to be stored, and say what of that its format does not use.
+
+    Args:
+      run: of whose field it is.
+      path: of the output.
+      format: where the suffix leaves it open, see `create_volume`.
+      own: whether it is the run's own output, which must be as the config says; of another one,
+        shards are left out where there can be none.
+
+    Raises:
+      InputError: the suffix is unknown, or chunk or shard cannot be stored.
+    """
+    form, output = format_for(path, format), run.config.output
+    checked_chunks(form, output.chunk, output.shard if own or form.has_shards else (0, 0, 0))
+    unused = unused_chunks(form, output.chunk, output.shard)
+    return [f"warning: {path.name}: {each}" for each in unused]
 
 
 def _tiles(name: str, volume: concurrent_volume.SharedVolume, draw: Draw, z: np.ndarray) -> Phase:

@@ -25,7 +25,10 @@ from emgauss_jax.sweeps.trials import Trial
 from emgauss_jax.train import train_and_evaluate
 from tests.tiny_runs import make_stack, tiny, tiny_niiv, write
 
-ABSENT = "warning: absent chunks: 3 of 64 are not stored and read as 0"
+ABSENT = (
+    "warning: absent chunks: 3 of 64 are not stored: "
+    "their voxels are the fill value, 0 in most files"
+)
 
 
 def linear(path, **changes):

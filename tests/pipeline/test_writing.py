@@ -1,6 +1,7 @@
 """An output is drawn in tasks of whole files, whatever its chunks, shards and slabs are."""
 
 import itertools
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from emgauss_jax.data.formats.interface import Place
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.pipeline import writing
-from emgauss_jax.pipeline.writing import Draw, cut_tiles, output_phases
+from emgauss_jax.pipeline.writing import Draw, cut_tiles, output_phases, storage_warnings
+from emgauss_jax.train import train_and_evaluate
+from tests.tiny_runs import make_stack, tiny
 
 SHAPE = (50, 30, 40)
 VALUES = np.random.default_rng(0).integers(1, 255, SHAPE).astype(np.uint8)
@@ -72,6 +75,42 @@ def test_shards_are_for_the_formats_that_have_them(tmp_path):
     # another output of it, in another format, is not
     _do(_phases(tmp_path / "w.n5", (16,) * 3, (32,) * 3, 64))
     np.testing.assert_array_equal(open_volume(tmp_path / "w.n5")[:], VALUES)
+
+
+def _told(name, chunk=(64,) * 3, shard=(0,) * 3):
+    config = SimpleNamespace(output=SimpleNamespace(chunk=chunk, shard=shard))
+    return storage_warnings(SimpleNamespace(config=config), Path(name), None, own=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "said"),
+    [
+        ("v.mrc", {}, []),
+        ("v.mrc", {"chunk": (8,) * 3}, ["output.chunk: mrc has no chunks: not used"]),
+        ("v.h5", {"chunk": (8,) * 3}, []),
+        ("v.n5", {"shard": (64,) * 3}, ["output.shard is for zarr 3 alone: not used"]),
+        ("v.zarr", {"chunk": (8,) * 3, "shard": (64,) * 3}, []),
+    ],
+)
+def test_what_a_format_does_not_use_is_said(name, changed, said):
+    assert _told(name, **changed) == [f"warning: {name}: {each}" for each in said]
+
+
+@pytest.mark.parametrize(
+    ("asked", "match"),
+    [
+        ({"chunk": (0, 8, 8)}, r"chunk: got \(0, 8, 8\), wanted three positive"),
+        ({"chunk": (8, 8)}, r"chunk: got \(8, 8\), wanted three positive"),
+        ({"shard": (64,) * 3}, "for hdf5, wanted 0,0,0: zarr3 alone has shards"),
+    ],
+)
+def test_train_refuses_them_before_it_makes_anything(tmp_path, asked, match):
+    path = make_stack(tmp_path / "a.h5")
+    changes = {f"output__{name}": value for name, value in asked.items()}
+    config = tiny("linear", data__path=path, data__simulate_factor=0, **changes)
+    with pytest.raises(ValueError, match=match):
+        train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("file", [(64, 64, 64), (100, 512, 600), (512, 1024, 1024), (1, 7, 1000)])

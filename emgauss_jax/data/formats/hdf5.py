@@ -15,6 +15,7 @@ from emgauss_jax.data.formats.interface import (
     array_reader,
     spatial_axes,
 )
+from emgauss_jax.data.formats.packing import packing_notes
 
 DEFAULT_DATASET = "volumes/raw"
 
@@ -86,7 +87,7 @@ def read(path: Path, dataset: str) -> Reader:
     reader = array_reader(array, lambda axes: voxel_nm(array, axes), named.names)
     return reader._replace(
         place=lambda voxel: place(array, axes, voxel),
-        notes=(*named.notes, *size_notes(array, axes)),
+        notes=(*named.notes, *size_notes(array, axes), *packing_notes(array.attrs)),
         absent=absent_counter(array, axes),
     )
 
@@ -125,4 +126,5 @@ FORMAT = Format(
     read=read,
     create=create,
     output_suffix=".h5",
+    has_inner_chunks=True,
 )

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emgauss_jax.data.formats.axis_names import letter_of
 from emgauss_jax.data.formats.interface import Place, VolumeError, Voxel
 from emgauss_jax.data.formats.units import to_nm
 
@@ -56,13 +57,17 @@ def _dimension_names(array: Any) -> list[str]:
     return [dim.label or (dim[0].name.rsplit("/", 1)[-1] if len(dim) else "") for dim in array.dims]
 
 
-def _named(array: Any) -> dict[str, tuple[str, ...]]:
-    """Collect every naming of the axes that knows x, y or z, by where it stands."""
+def _namings(array: Any) -> dict[str, list[str]]:
+    """Collect every naming of the axes, by where it stands."""
     found = {"axistags": [tag["key"] for tag in _axistags(array)]}
     found["dimension labels"] = _dimension_names(array)
     found |= {f"{name!r}": _texts(array.attrs[name]) for name in _NAMES if name in array.attrs}
-    lower = {source: tuple(name.lower() for name in names) for source, names in found.items()}
-    return {source: names for source, names in lower.items() if set(names) & set("xyz")}
+    return {source: names for source, names in found.items() if any(names)}
+
+
+def _lettered(names: Sequence[str]) -> tuple[str, ...]:
+    """Give the letters of names, such as x of width; names that have none stay as they are."""
+    return tuple(letter_of(name) or name.lower() for name in names)
 
 
 def axes_of(array: Any) -> Axes:
@@ -76,9 +81,13 @@ def axes_of(array: Any) -> Axes:
     Raises:
       VolumeError: namings contradict each other or the array's shape, or leave z, y and x unclear.
     """
-    found = _named(array)
+    namings = _namings(array)
+    lettered = {source: _lettered(names) for source, names in namings.items()}
+    found = {source: names for source, names in lettered.items() if set(names) & set("xyz")}
     if not found:
-        return Axes(())
+        said = " and ".join(", ".join(names) for names in namings.values())
+        note = f"the axes are named {said}: they are taken as z, y, x in stored order"
+        return Axes((), (note,) if said else ())
     if len(set(found.values())) > 1:
         got = " but ".join(f"{', '.join(names)} in {source}" for source, names in found.items())
         raise VolumeError(f"axes: got {got}, wanted one order")
@@ -178,15 +187,13 @@ def voxel_nm(array: Any, axes: Sequence[int]) -> Voxel | None:
 
 
 def size_notes(array: Any, axes: Sequence[int]) -> tuple[str, ...]:
-    """Say where a size without a unit seems to be none, or to be in another unit than nm."""
+    """Say where a size without a unit seems to be in another unit than nm."""
     named = "units" in array.attrs or "unit" in array.attrs
     for name in () if named else _SIZES:
         sizes = _sizes(array, name, axes)
         text = ", ".join(f"{size:g}" for size in sizes or ())
         if sizes and min(sizes) < _LEAST_NM:
             return (f"{name} {text} (z, y, x) has no unit: too small in nm, is it in um?",)
-        if sizes == [1, 1, 1]:
-            return (f"{name} {text} (z, y, x) is what programs write that do not know it",)
     return ()
 
 

@@ -139,11 +139,17 @@ class Format(NamedTuple):
     # boxes of whole chunks; None where one process writes the file
     levels: Callable[..., tuple[Any, ...]] | None = None
     has_shards: bool = False  # whether a file can hold several chunks
+    has_inner_chunks: bool = False  # whether one process writes the file in chunks
 
     @property
     def is_chunked(self) -> bool:
         """Whether many processes can write one volume at once, with a pyramid."""
         return self.levels is not None
+
+    @property
+    def has_chunks(self) -> bool:
+        """Whether volumes are stored in chunks, in files of their own or in one file."""
+        return self.is_chunked or self.has_inner_chunks
 
 
 def spatial_axes(shape: Sequence[int], names: Sequence[str] = ()) -> tuple[int, ...]:
@@ -201,20 +207,6 @@ def array_reader(
 
     shape = tuple(array.shape[axis] for axis in axes)
     return Reader(shape, array.dtype, lambda: voxel_nm(axes), read)
-
-
-def pick_axes(values: Any, ndim: int, axes: Sequence[int]) -> Voxel | None:
-    """Pick the z, y, x entries of a per-axis attribute; None if it has another length.
-
-    Args:
-      values: one number for each of the ndim axes, or one for each of z, y, x.
-      ndim: number of axes of the array.
-      axes: indices of z, y, x.
-    """
-    values = [] if values is None else np.ravel(values).tolist()
-    if len(values) == ndim:
-        return tuple(values[axis] for axis in axes)
-    return tuple(values) if len(values) == 3 else None
 
 
 def no_voxel_size(why: str = "") -> VolumeError:

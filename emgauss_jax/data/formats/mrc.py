@@ -79,8 +79,10 @@ def _header_notes(fields: np.void) -> tuple[str, ...]:
         notes.append(
             "the header has an origin, which counts, and nxstart, nystart, nzstart, which do not"
         )
-    if mrc_header.voxel_nm(fields) == (0.1, 0.1, 0.1):
-        notes.append("the voxel size is 1 angstrom each way, as programs write that do not know it")
+    angles = [float(fields["cellb"][name]) for name in ("alpha", "beta", "gamma")]
+    if any(angles) and any(angle != 90 for angle in angles):  # 0, 0, 0 are left out
+        got = ", ".join(f"{angle:g}" for angle in angles)
+        notes.append(f"the cell's angles are {got} degrees: taken as 90, 90, 90")
     return tuple(notes)
 
 

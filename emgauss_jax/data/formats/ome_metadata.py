@@ -13,6 +13,8 @@ import numpy as np
 from emgauss_jax.data.formats.interface import AT_ORIGIN, Place, VolumeError, Voxel
 from emgauss_jax.data.formats.units import to_nm
 
+_FLAGS = "--config.data.voxel_nm=z,y,x (train), --input_voxel_nm=z,y,x (reconstruct)"
+
 
 class Level(NamedTuple):
     """A level of an image, and the metadata that tell what it is."""
@@ -38,10 +40,19 @@ class Level(NamedTuple):
         Args:
           zyx: the array's axes that are z, y and x.
           ndim: number of axes of the array.
+
+        Raises:
+          VolumeError: a scale along z, y or x is not positive.
         """
         if not self.has_size(zyx, ndim):
             return None
         axes, (scale, _) = self.axes(ndim), self._affine(ndim)
+        odd = [scale[axis] for axis in zyx if not 0 < scale[axis] < np.inf]
+        if odd:
+            raise VolumeError(
+                f"scale: got {', '.join(f'{length:g}' for length in odd)} in the file, wanted "
+                f"positive lengths, or {_FLAGS}"
+            )
         return tuple(to_nm(scale[axis], axes[axis]["unit"]) for axis in zyx)
 
     def place(self, voxel_nm: Voxel, zyx: Sequence[int], ndim: int) -> Place:
@@ -90,6 +101,8 @@ def _applied(
             "translation, identity or a sequence of them, with their numbers"
         )
     values = np.asarray(transform[kind], np.float64)
+    if values.shape != scale.shape:
+        raise VolumeError(f"{kind}: got {values.size} numbers for {scale.size} axes")
     return (scale * values, shift * values) if kind == "scale" else (scale, shift + values)
 
 

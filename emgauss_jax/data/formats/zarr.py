@@ -18,6 +18,7 @@ from emgauss_jax.data.formats.interface import (
     read_json,
 )
 from emgauss_jax.data.formats.ome_metadata import Level, notes_on
+from emgauss_jax.data.formats.packing import packing_notes
 from emgauss_jax.data.formats.stated import Order, read_stated
 from emgauss_jax.data.formats.zarr_array import open_zarr
 
@@ -113,7 +114,7 @@ def _read(path: Path, dataset: str, form: str) -> Reader:
         return found.level.place(voxel, axes.zyx, ndim) if found.level else at_origin(voxel)
 
     notes = (*found.notes, *array.notes, *axes.notes, *(() if found.level else axes.turned))
-    notes += stated.notes if stated else ()
+    notes += (*(stated.notes if stated else ()), *packing_notes(attributes))
     return chunked_reader(array.store, axes.zyx, voxel_nm, place, notes, array.stored)
 
 

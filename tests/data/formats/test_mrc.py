@@ -194,9 +194,13 @@ def test_no_voxel_size(tmp_path, size, edit):
     np.testing.assert_array_equal(open_volume(path, voxel_nm=VOXEL)[:], ARRAY)
 
 
-def test_a_size_of_1_is_said_to_be_none(tmp_path):
-    volume = open_volume(_mrc(tmp_path / "v.mrc", ARRAY, size=1.0))
-    assert "programs write that do not know it" in volume.notes[0]
+@pytest.mark.parametrize(("angles", "said"), [((90,) * 3, 0), ((0,) * 3, 0), ((90, 90, 120), 1)])
+def test_angles_are_taken_as_right_ones(tmp_path, angles, said):
+    def edit(header):
+        header.cellb = angles
+
+    note = "the cell's angles are 90, 90, 120 degrees: taken as 90, 90, 90"
+    assert open_volume(_mrc(tmp_path / "v.mrc", ARRAY, edit)).notes == (note,) * said
 
 
 def test_truncated_and_with_a_tail(tmp_path):

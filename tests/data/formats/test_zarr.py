@@ -119,6 +119,24 @@ def test_scale_without_unit_is_no_voxel_size(tmp_path):
         open_volume(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [
+        ((40, 4), "scale: got 2 numbers for 3 axes"),
+        ((-40, 4, 5), r"scale: got -40 in the file, wanted positive .*--config\.data\.voxel_nm"),
+        ((40, 0, 5), "scale: got 0 in the file"),
+    ],
+)
+def test_scales_that_are_none(tmp_path, scale, words):
+    multiscale = {"axes": _axes("zyx"), "datasets": [_level("0", *scale)]}
+    _group(tmp_path, "zarr2", {"multiscales": [multiscale]})
+    _array(tmp_path / "0", "zarr2", ARRAY)
+    with pytest.raises(ValueError, match=words):
+        open_volume(tmp_path)
+    if len(scale) == 3:
+        assert open_volume(tmp_path, voxel_nm=VOXEL).voxel_nm == VOXEL
+
+
 @pytest.mark.parametrize("form", ["zarr2", "zarr3"])
 def test_bare_array(tmp_path, form):
     _array(tmp_path / "v.zarr", form, ARRAY)
