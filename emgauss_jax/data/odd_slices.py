@@ -12,6 +12,7 @@ from emgauss_jax.data.tiling import Box
 
 LOOKED_AT = 2**24  # voxels at most, of the middle of the field
 LEAST = 32  # px of the field along each axis, however many slices there are
+FIELD = 64  # px along each axis: the mean of a smaller field jumps by chance
 AROUND = 2  # slices on each side that a slice is compared with
 JUMP = 1.0  # of the usual contrast within a slice
 SCATTER = 6.0  # or so many times what slices usually differ from those around
@@ -38,7 +39,7 @@ def slice_doubts(observed: SliceStack) -> list[str]:
     lines = _of_one_value(look, flat)
     left = Look(*(field[~flat] for field in look))
     jumps = _jumps(left)
-    if len(jumps):
+    if len(jumps) and min(observed.shape[1:]) >= FIELD:
         lines.append(
             f"slices {_listed(jumps)}: brighter or darker than those around them by more than "
             "the usual contrast: planes beside them take it over; even them out first, or name "

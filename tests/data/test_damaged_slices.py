@@ -26,7 +26,7 @@ def opened(tmp_path, values, missing=(), factor=0, name="stack.ome.tif"):
     return open_unmeasured(
         types.SimpleNamespace(
             path=str(path), dataset="", series=-1, voxel_nm=(0, 0, 0), crop="",
-            missing=missing, simulate_factor=factor, degradation="subsample",
+            missing=missing, simulate_factor=factor, degradation="subsample", z_nm="",
         )
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from emgauss_jax.data.opening import open_unmeasured
 from tests.tiny_runs import tiny
 
 
-def _slices(dtype=np.uint8, shape=(12, 48, 56)):
+def _slices(dtype=np.uint8, shape=(12, 64, 72)):
     noise = np.random.default_rng(0).standard_normal(shape)
     smooth = ndimage.gaussian_filter(noise, (1, 2, 2))
     return np.clip(128 + 30 * smooth / smooth.std(), 0, 255).astype(dtype)
@@ -46,7 +46,7 @@ def test_jumps_of_brightness_are_named(by):
 
 def test_a_half_black_field_and_a_slow_change_are_no_jumps():
     slices = _slices().astype(np.float32) + 20 * np.arange(12)[:, None, None]
-    slices[:, :, :28] = 0
+    slices[:, :, :36] = 0
     assert _doubts(slices) == []
 
 
@@ -65,5 +65,5 @@ def test_little_is_read_of_a_large_field(monkeypatch):
     monkeypatch.setattr("emgauss_jax.data.odd_slices.LOOKED_AT", 12 * 32 * 32)
     slices = _slices()
     slices[:, :8] = 77  # outside of what is looked at
-    slices[5, 8:40, 12:44] = 255
+    slices[5, 16:48, 20:52] = 255
     assert _doubts(slices)[0].startswith("slices 5: all px are 255")
