@@ -200,7 +200,7 @@ def fit(
     What speaks against the stack (chunks that are not there, an odd voxel size) is a warning.
 
     Args:
-      stack: [K, H, W], integers up to 32 bits, floats or bool: numpy's, or any with `shape`, `dtype`
+      stack: [K, H, W], integers up to 32 bits, floats or bool: any array with `shape`, `dtype`
         and slicing; or the path of a volume.
       voxel_nm: (z, y, x), nm: z is the distance of the slices. A file may know it.
       config: the name or the path of a config, or one that has been loaded.
