@@ -110,13 +110,18 @@ def _window() -> np.ndarray:
 
 
 def _spectra(values: np.ndarray) -> np.ndarray:
-    """Transform the tiles of a slice, c[n, m, T, T / 2 + 1], without stripes across the field."""
+    """Transform the tiles of a slice, c[n, m, T, T / 2 + 1]; 0 where a tile is flat.
+
+    What is the same along a whole row or column is left out: stripes cross both halves of a field.
+    """
+    rounding = 1e-5 * np.abs(values).max()
     values = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
     ys, xs = (_starts(length) for length in values.shape)
     tiles = np.lib.stride_tricks.sliding_window_view(values, (TILE, TILE))[np.ix_(ys, xs)]
     window = np.outer(_window(), _window()).astype(np.float32)
     mean = (tiles * window).sum((-1, -2), keepdims=True) / window.sum()
-    return fft.rfft2((tiles - mean) * window)
+    flat = tiles.std((-1, -2), keepdims=True) <= rounding
+    return fft.rfft2(np.where(flat, 0, (tiles - mean) * window))
 
 
 def _votes(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -131,23 +136,23 @@ def _votes(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     by = np.arange(-DRIFT_REACH, DRIFT_REACH + 1)
     votes = fft.irfft2(white, s=(TILE, TILE))[..., by[:, None], by]
     spread = votes.std((-1, -2), keepdims=True)
-    return np.square(np.maximum(votes, 0)) / np.maximum(np.square(spread), 1e-12)
+    votes = np.divide(votes, spread, out=np.zeros_like(votes), where=spread > 0)
+    return np.square(np.maximum(votes, 0))
 
 
 def _peaks(votes: np.ndarray, reach: int) -> np.ndarray:
-    """Find the shift with the most votes in the whole field and in its halves, f[5, 2]."""
+    """Find the shift with the most votes in the field and in its halves, f[5, 2]; 0 without any."""
     middle, (n, m) = votes.shape[-1] // 2, (length // 2 for length in votes.shape[:2])
     near = votes[..., middle - reach : middle + reach + 1, middle - reach : middle + reach + 1]
     # windows overlap less the larger the shift
     overlap = np.correlate(_window(), _window(), "full")[TILE - 1 - reach :][: 2 * reach + 1]
     fair = np.sqrt(np.outer(overlap, overlap))
-    parts = near, near[:n], near[-n:], near[:, :m], near[:, -m:]
-    sums = [part.sum((0, 1)) / fair for part in parts]
-    found = [
-        np.unravel_index(votes.argmax(), fair.shape) if votes.any() else (reach, reach)
-        for votes in sums
-    ]
-    return np.array(found, float) - reach
+    peaks = []
+    for part in (near, near[:n], near[-n:], near[:, :m], near[:, -m:]):
+        total = part.sum((0, 1)) / fair
+        peak = np.unravel_index(total.argmax(), total.shape) if total.any() else (reach, reach)
+        peaks.append(np.subtract(peak, reach))
+    return np.array(peaks, float)
 
 
 def _jitter_line(shifts: Shifts) -> str:

@@ -121,9 +121,12 @@ def ssim(a: jax.Array, b: jax.Array, data_range: float = 1.0) -> jax.Array:
 
 
 def _check_size(image: jax.Array) -> None:
-    size = min(image.shape[-2:])
-    if size < 2 * RADIUS + 1:
-        raise InputError(f"SSIM window: got an axis of {size} px, wanted at least 11")
+    height, width = image.shape[-2:]
+    if min(height, width) < 2 * RADIUS + 1:
+        raise InputError(
+            f"SSIM: got a field of {height} x {width} px, wanted 11 px or more a side, as its "
+            "window has; --config=linear takes any field"
+        )
 
 
 def _ssim_inside(a: jax.Array, b: jax.Array, data_range: float) -> jax.Array:
