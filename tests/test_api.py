@@ -245,7 +245,8 @@ def test_unevenly_spaced_slices_come_out_at_even_depths(changes, first, tmp_path
     assert "expected error" in fit.report(tmp_path / "report").read_text().lower()
 
 
-@pytest.mark.parametrize("name", ["emgauss", pytest.param("niiv", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["emgauss", "niiv"])
 def test_a_method_learns_as_from_even_slices_and_is_asked_for_even_planes(name, tmp_path):
     path = make_stack(tmp_path / "a.ome.tif")
     plain = {"data__path": path, "data__simulate_factor": 0}

@@ -103,7 +103,7 @@ BAD = {
     "phantom_shape: got": {"data__phantom_shape": (17, 40)},
     "planes_per_step 0": {"emgauss__planes_per_step": 0},
     "blocks_per_chunk -1": {"train__blocks_per_chunk": -1},
-    "at least 11": {"data__crop": ":,0:8,0:8"},
+    "11 px or more a side": {"data__crop": ":,0:8,0:8"},
 }
 
 
