@@ -4,6 +4,7 @@ The range is that of the tissue: a few extreme voxels do not set it, and neither
 lies apart from the tissue. Grey levels outside of it become intensities outside [0, 1].
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,14 +41,17 @@ class IntensityRange:
             f", padding of {level:g} left out ({100 * share:.2g} % of the voxels)"
             for level, share in self.padding
         )
-        return f"{self.low:.10g} to {self.high:.10g}{left_out}{self._describe_far()}"
+        apart = max(abs(self.low), abs(self.high)) / (self.high - self.low)
+        digits = 4 + max(0, math.ceil(math.log10(apart)))  # so that the two can be told apart
+        return f"{self.low:.{digits}g} to {self.high:.{digits}g}{left_out}{self._describe_far()}"
 
     def _describe_far(self) -> str:
         if not self.far:
             return ""
+        voxels = f"{self.far} voxel{'s' if self.far > 1 else ''} far outside"
         if self.has_hot:
-            return f", {self.far} voxels far outside: single px and pairs are replaced as hot"
-        return f", {self.far} voxels far outside are structures and kept"
+            return f", {voxels}: single px and pairs are replaced as hot"
+        return f", {voxels}: structures, which are kept"
 
     @property
     def limits(self) -> tuple[float, float]:

@@ -16,7 +16,9 @@ FIELD = 64  # px along each axis: the mean of a smaller field jumps by chance
 AROUND = 2  # slices on each side that a slice is compared with
 JUMP = 1.0  # of the usual contrast within a slice
 SCATTER = 6.0  # or so many times what slices usually differ from those around
+ALL_JUMP = 0.5  # of the contrast: where neighbours usually differ by so much, all slices jump
 LISTED = 5  # slices in a line
+ADVICE = "planes beside them take it over; even the slices out first"
 
 
 class Look(NamedTuple):
@@ -38,12 +40,16 @@ def slice_doubts(observed: SliceStack) -> list[str]:
     flat = look.low == look.high
     lines = _of_one_value(look, flat)
     left = Look(*(field[~flat] for field in look))
+    if min(observed.shape[1:]) < FIELD or len(left.mean) < 2 * AROUND + 1:
+        return lines
+    step = np.median(np.abs(np.diff(left.mean)))
+    if step > ALL_JUMP * np.median(left.contrast):
+        return [*lines, f"brightness jumps by {step:.3g} from slice to slice (median): {ADVICE}"]
     jumps = _jumps(left)
-    if len(jumps) and min(observed.shape[1:]) >= FIELD:
+    if len(jumps):
         lines.append(
             f"slices {_listed(jumps)}: brighter or darker than those around them by more than "
-            "the usual contrast: planes beside them take it over; even them out first, or name "
-            "them in data.missing"
+            f"the usual contrast: {ADVICE}, or name them in data.missing"
         )
     return lines
 
@@ -74,8 +80,6 @@ def _of_one_value(look: Look, flat: np.ndarray) -> list[str]:
 
 def _jumps(look: Look) -> np.ndarray:
     """Find slices whose mean differs from the median of those around by more than usual: i[n]."""
-    if len(look.mean) < 2 * AROUND + 1:
-        return look.index[:0]
     padded = np.pad(look.mean, AROUND, mode="reflect")
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * AROUND + 1)
     off = np.abs(look.mean - np.median(around, axis=1))

@@ -160,8 +160,9 @@ def _finite(part: SliceStack, first: int) -> np.ndarray:
         listed = ", ".join(str(first + i) for i in slices)
         raise InputError(
             f"{part.volume.path}: slices {listed}: got {bad.sum()} NaN or infinite voxels, wanted "
-            "finite ones; leave slices out by data.missing or --detect_missing (of data.path), by "
-            "--input_missing or --input_detect_missing (of --input)"
+            "finite ones; crop them away (data.crop), fill them, or leave slices out by "
+            "data.missing or --detect_missing (of data.path), by --input_missing or "
+            "--input_detect_missing (of --input)"
         )
     return values
 

@@ -75,7 +75,7 @@ def test_few_voxels_of_one_extreme_value_are_no_padding_and_not_in_the_range():
     found = find_range(values)
     assert abs(found.high - sound.high) < 5 and not found.padding
     assert found.far == 1000 and not found.has_hot
-    assert found.describe().endswith("1000 voxels far outside are structures and kept")
+    assert found.describe().endswith("1000 voxels far outside: structures, which are kept")
 
 
 def test_hot_pixels_are_counted_and_said():

@@ -44,6 +44,13 @@ def test_jumps_of_brightness_are_named(by):
     assert line.startswith("slices 3, 11: brighter or darker")
 
 
+def test_where_every_second_slice_is_brighter_all_are_said_to_jump():
+    slices = _slices().astype(np.int16)
+    slices[::2] += 60
+    (line,) = _doubts(slices)
+    assert line.startswith("brightness jumps by") and "from slice to slice" in line
+
+
 def test_a_half_black_field_and_a_slow_change_are_no_jumps():
     slices = _slices().astype(np.float32) + 20 * np.arange(12)[:, None, None]
     slices[:, :, :36] = 0
