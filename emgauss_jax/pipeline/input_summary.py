@@ -9,7 +9,7 @@ from emgauss_jax.data.alignment import alignment_doubts
 from emgauss_jax.data.doubts import HOW, doubt_of_chunks, doubts_of_size, size_of_ones
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import AT_ORIGIN
-from emgauss_jax.data.odd_slices import slice_doubts
+from emgauss_jax.data.slice_checks import slice_doubts
 from emgauss_jax.data.stack import SliceStack
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.pipeline.output_grid import OutputGrid, isotropic, place_of

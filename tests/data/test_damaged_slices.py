@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from emgauss_jax.data import damaged_slices
 from emgauss_jax.data.damaged_slices import find_damaged
 from emgauss_jax.data.opening import open_unmeasured
 from emgauss_jax.data.volume import create_volume
@@ -25,8 +26,9 @@ def opened(tmp_path, values, missing=(), factor=0, name="stack.ome.tif"):
         writer[:, :, :] = values
     return open_unmeasured(
         types.SimpleNamespace(
-            path=str(path), dataset="", series=-1, voxel_nm=(0, 0, 0), crop="",
-            missing=missing, simulate_factor=factor, degradation="subsample", z_nm="",
+            path=str(path), dataset="", series=-1, z_nm="", voxel_nm=(0, 0, 0), crop="",
+            missing=missing,
+            simulate_factor=factor, degradation="subsample",
         )
     )  # fmt: skip
 
@@ -42,6 +44,31 @@ def test_a_sound_stack_whose_contrast_grows_has_none(tmp_path, contrast):
     values = stack(40, noise=0.0) / 255.0 - 0.5
     values *= np.linspace(1 / contrast, 1, 40)[:, None, None]
     assert find_damaged(opened(tmp_path, (255 * (values + 0.5)).astype(np.uint8))) == []
+
+
+def coarse(seed):
+    """Few structures in every slice: by chance some slices differ from both neighbours by more."""
+    random = np.random.default_rng(seed)
+    smooth = gaussian_filter(random.normal(size=(30, 64, 64)), (1, 8, 8), mode="wrap")
+    return (120 + 40 * smooth / smooth.std()).clip(0, 255).astype(np.uint8)
+
+
+def test_chance_in_a_small_field_calls_no_slice_foreign(tmp_path, monkeypatch):
+    stacks = [opened(tmp_path, coarse(seed), name=f"{seed}.ome.tif") for seed in range(16)]
+    assert not any(map(find_damaged, stacks))
+    monkeypatch.setattr(damaged_slices, "SCATTER", 0)  # a threshold that does not know the scatter
+    assert sum(map(bool, map(find_damaged, stacks))) >= 4
+
+
+@pytest.mark.parametrize("size", [32, 128])
+def test_a_foreign_slice_stands_out_the_more_px_there_are(tmp_path, size):
+    """It differs by 1.6 times the usual, which in a small field is chance."""
+    random = np.random.default_rng(1)
+    smooth = gaussian_filter(random.normal(size=(21, size, size)), (0.6, 3, 3), mode="wrap")
+    values = smooth[:20] / smooth[:20].std()
+    values[8] = 1.25 * smooth[20] / smooth[20].std()
+    found = find_damaged(opened(tmp_path, (120 + 30 * values).clip(0, 255).astype(np.uint8)))
+    assert [each.index for each in found] == ([8] if size == 128 else [])
 
 
 def damage(values, index, how):
