@@ -58,6 +58,7 @@ def test_the_held_out_planes_change_nothing(tmp_path):
     assert not np.array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_averaged_slices(tmp_path):
     config = tiny(
         data__phantom_shape=(24, 36, 34), data__degradation="average", prior__steps=2,
@@ -68,6 +69,7 @@ def test_averaged_slices(tmp_path):
     assert "cubic_mean" in metrics["scores"]
 
 
+@pytest.mark.slow
 def test_several_blocks_and_missing_slices(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "forget", lambda folder: None)  # the labels stay
     config = tiny(
