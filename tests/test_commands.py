@@ -122,7 +122,7 @@ def test_bad_volumes_say_what_was_wanted(tmp_path):
     tifffile.imwrite(tmp_path / "plain.tif", flat)
     (tmp_path / "text.tif").write_text("no image")
     cases = {
-        "slices 1, 2: got NaN": {"data__path": str(write(tmp_path / "nan.ome.tif", nan))},
+        "slices 1, 2: got 577 NaN": {"data__path": str(write(tmp_path / "nan.ome.tif", nan))},
         "data.voxel_nm": {"data__path": str(tmp_path / "plain.tif")},
         "text.tif": {"data__path": str(tmp_path / "text.tif")},
         "wanted z >= y": {"data__path": str(isotropic_only), "data__simulate_factor": 0},

@@ -14,7 +14,7 @@ def without_hot_pixels(
     """Replace extreme pixels that stand alone, or in pairs, by the median of those around them.
 
     Args:
-      images: [..., H, W], finite grey levels.
+      images: [..., H, W], grey levels; NaN and infinite ones are kept.
       limits: the grey levels beyond which a pixel is extreme.
       padding: grey levels that are never extreme.
 
@@ -26,6 +26,8 @@ def without_hot_pixels(
         if limits[0] <= info.min and info.max <= limits[1]:
             return images
     extreme = (images < limits[0]) | (images > limits[1])
+    if not np.issubdtype(images.dtype, np.integer):
+        extreme &= np.isfinite(images)  # what is not finite is no grey level
     for level in padding:
         extreme &= images != level
     if not extreme.any():

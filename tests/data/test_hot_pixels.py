@@ -67,3 +67,10 @@ def test_a_thin_line_is_kept_to_its_ends(step):
     places = np.array([2, 2]) + np.outer(range(4), step)
     images[1][tuple(places.T)] = 9000
     np.testing.assert_array_equal(without_hot_pixels(images, LIMITS), images)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_kept(value):
+    images = _images()
+    images[1, 4, 4] = value
+    np.testing.assert_array_equal(without_hot_pixels(images, LIMITS), images)

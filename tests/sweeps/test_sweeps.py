@@ -236,6 +236,7 @@ def command(*args, **keywords):
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+@pytest.mark.slow
 def test_a_dry_run_names_units_and_bad_rows_and_writes_nothing(tmp_path):
     done = command(
         tmp_path, THREE | {"bad": {"train.checkpoint_every": 0}, "other": {"seed": 2}}, "--dry_run"

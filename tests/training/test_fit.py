@@ -44,6 +44,7 @@ def test_nothing_is_compiled_twice():
     assert mapping.run._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_a_sweep_fits_every_block_with_every_hyper_parameter(tmp_path):
     problem = problem_of((17, 32, 40), (64, 32, 28))
     blocks = problem.count
