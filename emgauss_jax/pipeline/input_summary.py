@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emgauss_jax.data.alignment import alignment_doubts
+from emgauss_jax.data.alignment import Told, alignment_doubts
 from emgauss_jax.data.doubts import HOW, doubt_of_chunks, doubts_of_size, size_of_ones
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import AT_ORIGIN
@@ -52,12 +52,15 @@ def summarise(observed: SliceStack, grid: OutputGrid | None = None) -> Summary:
     grey_range = observed.grey_range.describe()
     told = f"{_slices(observed)}, grey range {grey_range}, {_voxel(observed)}"
     output = _output(observed, grid or _isotropic(observed))
-    shifts = alignment_doubts(observed)
+    try:
+        odd, shifts = slice_doubts(observed), alignment_doubts(observed)
+    except InputError as error:  # the fit meets it where it is; what can be done is done before
+        odd, shifts = [f"slices were not looked at: {error}"], Told("", "")
     warnings = (
         *doubt_of_chunks(observed.absent),
         *_doubt_of_ones(observed),
         *doubts_of_size(observed.voxel_nm),
-        *slice_doubts(observed),
+        *odd,
         *filter(None, [shifts.warning]),
     )
     noted = tuple(filter(None, [shifts.note]))

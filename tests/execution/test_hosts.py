@@ -73,6 +73,7 @@ def mark(path, index):
     path.write_text(json.dumps(json.loads(first) | {"of": index}) + "\n" + "".join(rest))
 
 
+@pytest.mark.slow
 def test_two_that_are_killed_go_on_each_from_its_own_checkpoint(tmp_path):
     settings = settings_of(tmp_path)
     one, two = tmp_path / "one", tmp_path / "two"

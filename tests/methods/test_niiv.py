@@ -181,7 +181,7 @@ def test_the_expected_error_has_the_size_of_the_true_one_where_that_is_known(pro
     )
 
 
-@pytest.mark.parametrize("profile", [THIN, averaged(4)])
+@pytest.mark.parametrize("profile", [pytest.param(THIN, marks=pytest.mark.slow), averaged(4)])
 def test_it_learns(profile):
     """Stripes that interpolation cannot follow."""
     some = settings(factor=2, profile=profile, features=8, width=16, batch=4, queries=5)

@@ -61,7 +61,7 @@ def test_the_command_draws_a_volume_never_seen_and_how_wrong_it_may_be(tmp_path)
         capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "input: 3 px from slice to slice, the network has learned from 4" in done.stderr
+    assert "warning: 3 px from slice to slice, the network has learned from 4" in done.stderr
     assert (
         "input: 9 slices (3 missing) of 24 x 28 px, uint8, grey range 0 to 255, voxel 30 x 10 x 10 "
         "nm (z, y, x), from the file; output: 49 planes, voxel 5 x 10 x 10 nm\n"
