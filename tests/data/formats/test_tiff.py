@@ -177,7 +177,7 @@ def _two_files(folder):
     return folder / "a.ome.tif"
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore:Setting the shape:DeprecationWarning")  # by tifffile
 def test_several_files(tmp_path):
     volume = open_volume(_two_files(tmp_path))
     assert volume.voxel_nm == pytest.approx((50, 5, 4))
