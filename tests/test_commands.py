@@ -30,6 +30,7 @@ def run_as_on_windows(folder, *args):
     subprocess.run(emgauss(*args), check=True, cwd=folder, env=os.environ | paths)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     """The uninterrupted one does without all that Windows lacks."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"

@@ -118,6 +118,18 @@ def open_volume(
     form = format_of(path)
     with one_line_errors(path, f"read as {form.name}"):
         reader = form.read(path, _dataset(form, dataset, series))
+    try:
+        return _described(reader, form, path, voxel_nm)
+    except BaseException:
+        reader.close()
+        raise
+
+
+def _described(
+    reader: Reader, form: Format, path: Path, voxel_nm: Sequence[float] | None
+) -> Volume:
+    """Check what an opened volume says of itself."""
+    with one_line_errors(path, f"read as {form.name}"):
         voxel = reader.voxel_nm() if voxel_nm is None else voxel_nm
     shape = tuple(int(length) for length in reader.shape)
     if 0 in shape:

@@ -79,7 +79,16 @@ def read(path: Path, dataset: str) -> Reader:
       `element_size_um`; `offset` is the corner of its first voxel.
     """
     h5py = _h5py()
-    array = _find(h5py.File(path, "r"), dataset)
+    file = h5py.File(path, "r")
+    try:
+        return _read(h5py, file, dataset)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _read(h5py: ModuleType, file: Any, dataset: str) -> Reader:
+    array = _find(file, dataset)
     named = axes_of(array)
     axes = spatial_axes(array.shape, named.names)
     check_filters(h5py, array)
@@ -89,6 +98,7 @@ def read(path: Path, dataset: str) -> Reader:
         place=lambda voxel: place(array, axes, voxel),
         notes=(*named.notes, *size_notes(array, axes), *packing_notes(array.attrs)),
         absent=absent_counter(array, axes),
+        close=file.close,
     )
 
 

@@ -65,6 +65,9 @@ class Reader(NamedTuple):
     # (absent, all): how many of the stored chunks that a box touches are not there; None: the
     # format has no chunks that could be absent
     absent: Callable[[Slices], tuple[int, int]] | None = None
+    close: Callable[[], None] = lambda: (
+        None
+    )  # of what is kept open; called if the volume is refused
 
 
 class Writer(NamedTuple):

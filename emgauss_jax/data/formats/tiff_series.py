@@ -34,9 +34,17 @@ def series_of(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.Tif
 def _series(tif: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
     """Group pages as tifffile does; it gives up where they are not alike."""
     try:
-        return tif.series
+        # since 2026.5.2 axes of length 1 are asked for here, before that of each series
+        return list(tif.series(squeeze=False) if callable(tif.series) else tif.series)
     except Exception:
         return []
+
+
+def _axes_and_shape(series: tifffile.TiffPageSeries) -> tuple[str, tuple[int, ...]]:
+    """Name and measure the axes of a series, those of length 1 too."""
+    if hasattr(series, "get_axes"):
+        return series.get_axes(squeeze=False), series.get_shape(squeeze=False)
+    return series.axes, series.shape
 
 
 def described(
@@ -81,12 +89,12 @@ def _pages(series: tifffile.TiffPageSeries, files: dict[str, dict[int, Page]]) -
 
 def _stack(series: tifffile.TiffPageSeries, frames: list[Page | None], index: int) -> Stack:
     """Take a series for a stack, whose pages end where its shape does."""
-    shape = series.get_shape(squeeze=False)
+    axes, shape = _axes_and_shape(series)
     kind = next(page.kind for page in frames if page is not None)
     count = int(np.prod(shape)) // (int(np.prod(kind.shape)) * kind.samples)
     pages = tuple(frames[: max(1, count)])
     by_page, is_block = series.kind in _OF_PAGES, series.kind in _BLOCKS
-    return Stack(series.get_axes(squeeze=False), shape, pages, by_page, is_block, index)
+    return Stack(axes, shape, pages, by_page, is_block, index)
 
 
 def _frames(series: tifffile.TiffPageSeries) -> Iterator[tifffile.TiffPage | None]:
