@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emgauss_jax.data.intensity import cleaned
 from emgauss_jax.data.stack import SliceStack
 from emgauss_jax.data.tiling import Box
 
@@ -77,7 +78,8 @@ def _measure(observed: SliceStack, size: tuple[int, int]) -> Slices:
     for first in range(0, count, step):
         part = observed.part(Box((first, *start), (min(step, count - first), *size)))
         kept = np.flatnonzero(part.plan.valid)
-        rows += [(first + int(i), *_describe(part.slices[i], observed.dtype)) for i in kept]
+        shown = cleaned(part.slices, observed.grey_range)  # one hot pixel is no stripe
+        rows += [(first + int(i), *_describe(shown[i], observed.dtype)) for i in kept]
     return Slices(*np.array(rows, np.float64).T)
 
 

@@ -1,5 +1,6 @@
 """Flat, saturated, bright and striped slices are named before a fit, sound ones are not."""
 
+import dataclasses
 import re
 import types
 
@@ -8,6 +9,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from emgauss_jax.data.array_volume import ArrayVolume
+from emgauss_jax.data.intensity import range_of
 from emgauss_jax.data.opening import open_unmeasured
 from emgauss_jax.data.slice_checks import slice_doubts
 
@@ -26,7 +28,10 @@ def told(values, missing=(), factor=0, dtype=np.uint8, volume=ArrayVolume):
     )  # fmt: skip
     if np.issubdtype(dtype, np.integer):
         values = np.clip(values, np.iinfo(dtype).min, np.iinfo(dtype).max)
-    return slice_doubts(open_unmeasured(config, volume(values.astype(dtype), (50.0, 10.0, 10.0))))
+    values = values.astype(dtype)
+    observed = open_unmeasured(config, volume(values, (50.0, 10.0, 10.0)))
+    grey_range = range_of(values[np.isfinite(values)], values.dtype)
+    return slice_doubts(dataclasses.replace(observed, grey_range=grey_range))
 
 
 def named(line):
@@ -52,6 +57,12 @@ def test_slices_of_one_value(dtype, value):
     values[[5, 11]] = value
     (line,) = told(values, dtype=dtype)
     assert line.startswith(f"slices of one value: 5 ({value}), 11 ({value}): leave")
+
+
+def test_a_hot_pixel_is_no_stripe():
+    values = stack()
+    values[7, 36, 36] = 65535
+    assert told(values, dtype=np.uint16) == []
 
 
 def test_a_mostly_saturated_slice():
