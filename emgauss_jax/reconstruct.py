@@ -11,6 +11,7 @@ import contextlib
 import os
 import pathlib
 import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from absl import flags
@@ -20,13 +21,14 @@ from emgauss_jax.data.handles import check_absent
 from emgauss_jax.data.stack import whole_factor
 from emgauss_jax.execution import command
 from emgauss_jax.execution.executors import define_executor_flags, open_executor
-from emgauss_jax.execution.jobs import Job, open_run, run_job
+from emgauss_jax.execution.jobs import Job, content_of, open_run, run_job
 from emgauss_jax.pipeline.fitting import fitting_of
 from emgauss_jax.pipeline.input_summary import place_note, summarise
 from emgauss_jax.pipeline.output_grid import one_given, output_grid
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.unseen_volume import UnseenVolume, without_damaged
 from emgauss_jax.pipeline.writing import storage_warnings
+from emgauss_jax.storage.files import read_json, write_json
 from emgauss_jax.storage.network_file import read_learned
 from emgauss_jax.storage.run_dir import locked
 
@@ -73,12 +75,36 @@ def unseen_of_flags(values: Any) -> UnseenVolume | None:
     )
 
 
-def check_outputs(output: str, uncertainty: str) -> None:
-    """Raise where an output cannot be: it is there, or both are one."""
+def check_outputs(output: str, uncertainty: str, known: Sequence[str] = ()) -> None:
+    """Raise where an output cannot be: it is there and none of those known, or both are one."""
     for path in filter(None, (output, uncertainty)):
-        check_absent(pathlib.Path(path))
+        if os.path.abspath(path) not in known:
+            check_absent(pathlib.Path(path))
     if uncertainty and os.path.realpath(uncertainty) == os.path.realpath(output):
         raise InputError(f"uncertainty: got {uncertainty}, wanted another path than the output's")
+
+
+def record_of(output: str) -> pathlib.Path:
+    """Name the file beside an output that says, until all is done, what is drawn there."""
+    path = pathlib.Path(output)
+    return path.with_name(f".{path.name}.begun.json")
+
+
+@contextlib.contextmanager
+def at_work(run: Run, job: Job) -> Iterator[None]:
+    """Keep others off the outputs of a job until they are done.
+
+    Killed and started again, it goes on where one output is finished and the other is not.
+    """
+    output, record, content = pathlib.Path(job.output), record_of(job.output), content_of(run, job)
+    with locked(output.with_name(f".{output.name}.lock")):
+        begun = read_json(record) if record.exists() else {}
+        known = begun["outputs"] if begun.get("content") == content else []
+        check_outputs(job.output, job.uncertainty, known)
+        paths = [os.path.abspath(path) for path in (job.output, job.uncertainty) if path]
+        write_json(record, {"content": content, "outputs": paths})
+        yield
+        record.unlink()
 
 
 def warn_of_factor(run: Run, workdir: pathlib.Path) -> None:
@@ -104,7 +130,8 @@ def main() -> None:
     planes = one_given(z=values.z, z_voxel_nm=values.z_voxel_nm, factor=values.factor)
     unseen = unseen_of_flags(values)
     with open_executor(values, output.with_name(f".{output.name}.hosts")) as executor:
-        if executor.leads:  # another process may come when all is written
+        # another process may come when all is written
+        if executor.leads and not record_of(values.output).exists():
             check_outputs(values.output, values.uncertainty or "")
         if values.input_detect_missing:
             unseen = without_damaged(workdir, unseen)
@@ -124,8 +151,7 @@ def main() -> None:
             observed = run.observed
             known = unseen._replace(grey_range=observed.grey_range, absent=observed.absent)
             job = job._replace(unseen=known)
-        lock = locked(output.with_name(f".{output.name}.lock"))
-        with lock if executor.leads else contextlib.nullcontext():
+        with at_work(run, job) if executor.leads else contextlib.nullcontext():
             run_job(run, job, executor)
         if executor.leads:
             voxel = " x ".join(f"{nm:.6g}" for nm in grid.voxel_nm)

@@ -63,17 +63,23 @@ def phases(run: Run, job: Job) -> tuple[Phase, ...]:
     grid, fitting = output_grid(observed, job.asked), fitting_of(run.template.method)
     fits = open_fits(run, fitting.fits_in(run, workdir))
     planned = (fitting.plan(run, workdir),) if job.fits else ()
-    of = json.dumps([run.config.to_json(sort_keys=True), workdir.name, grid.z.tolist()])
+    drawn_from = content_of(run, job)
     for draw, path, dtype, what in (
         (drawing(fits), job.output, observed.dtype, "planes"),
         (drawing_errors(fits), job.uncertainty, np.float32, "errors"),
     ):
         if path:
             form = observed.format if job.fits else None
-            content = f"{what} of {hashlib.sha256(of.encode()).hexdigest()[:16]}"
-            output = (grid, pathlib.Path(path), dtype, form, content)
+            output = (grid, pathlib.Path(path), dtype, form, f"{what} of {drawn_from}")
             planned += output_phases(draw, run, *output)
     return planned
+
+
+def content_of(run: Run, job: Job) -> str:
+    """Tell the outputs of one config, workdir and set of depths from those of others."""
+    z = output_grid(run.observed, job.asked).z.tolist()
+    of = json.dumps([run.config.to_json(sort_keys=True), pathlib.Path(job.workdir).name, z])
+    return hashlib.sha256(of.encode()).hexdigest()[:16]
 
 
 def reconstruction_path(run: Run, workdir: pathlib.Path) -> pathlib.Path:

@@ -1,6 +1,7 @@
 """One volume, however its regions are shared out, killed and started again."""
 
 import collections
+import contextlib
 import functools
 import json
 import os
@@ -13,6 +14,7 @@ import time
 import numpy as np
 import pytest
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.opening import open_stack
 from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import create_volume, open_volume
@@ -20,10 +22,11 @@ from emgauss_jax.execution import executors, jobs
 from emgauss_jax.execution.jobs import Job, phases
 from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.run import prepare
-from emgauss_jax.reconstruct import check_outputs
+from emgauss_jax.reconstruct import at_work, check_outputs
 from emgauss_jax.storage.run_dir import claim_workdir, locked, read_workdir, write_grey_range
 from emgauss_jax.sweeps.plan import read_config
 from emgauss_jax.train import train_and_evaluate
+from tests.tiny_runs import tiny
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "emgauss.py"
@@ -222,3 +225,20 @@ def check_that_another_reconstruction_is_not_gone_on_with(workdir, folder):
 def test_an_output_and_its_uncertainty_are_two_files():
     with pytest.raises(ValueError, match="wanted another path than the output's"):
         check_outputs("a.zarr", "./a.zarr")
+
+
+def test_killed_between_two_outputs_the_same_command_goes_on_and_no_other_does(tmp_path):
+    paths = [str(tmp_path / name) for name in ("planes.tif", "errors.tif")]
+    job = Job(str(tmp_path / "workdir"), False, paths[0], None, paths[1])
+    run = prepare(tiny())
+    with contextlib.suppress(KeyboardInterrupt), at_work(run, job):
+        pathlib.Path(paths[0]).touch()
+        raise KeyboardInterrupt
+    for other in (job._replace(asked=("factor", 3.0)), job._replace(workdir="another")):
+        with pytest.raises(InputError, match="exists already"), at_work(run, other):
+            pass
+    with at_work(run, job):
+        pathlib.Path(paths[1]).touch()
+    with pytest.raises(InputError, match="exists already"), at_work(run, job):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"planes.tif", "errors.tif"}
