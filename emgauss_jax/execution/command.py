@@ -9,7 +9,7 @@ import pathlib
 import runpy
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 from absl import app, flags, logging
@@ -83,6 +83,15 @@ def keep_compiled() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # small programs add up
 
 
+def _leave_out_closed_loops(unraisable: Any) -> None:
+    """Print what no handler has caught, but not what follows an error of orbax.
+
+    It leaves reads and writes of tensorstore behind, whose ends nobody waits for.
+    """
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
+
+
 def run(main: Callable[[], None]) -> None:
     """Parse flags, keep compiled programs between runs, and run a command.
 
@@ -90,6 +99,7 @@ def run(main: Callable[[], None]) -> None:
       main: the command; takes nothing, reads flags.
     """
     keep_compiled()
+    sys.unraisablehook = _leave_out_closed_loops
 
     if "debug" not in flags.FLAGS:
         flags.DEFINE_bool("debug", False, "Show the traceback of bad input too.")

@@ -5,7 +5,9 @@ read on any number of devices. Every process keeps those of its own blocks and r
 orbax is imported where it is used: it takes a tenth of the start of every command.
 """
 
+import os
 import pathlib
+import re
 from typing import Any
 
 import jax
@@ -15,12 +17,22 @@ from emgauss_jax.storage import pytrees
 
 
 def save(folder: pathlib.Path, step: int, tree: Any) -> None:
-    """Keep a pytree of arrays as the checkpoint of a step, in place of the one before."""
+    """Keep a pytree of arrays as the checkpoint of a step, in place of the one before.
+
+    Raises:
+      OSError: the disk is full, or does not let it be written.
+    """
     import orbax.checkpoint as ocp
 
     with _manager(folder) as manager:
         arrays = pytrees.named(jax.device_get(tree))
-        manager.save(step, args=ocp.args.StandardSave(arrays))
+        try:
+            manager.save(step, args=ocp.args.StandardSave(arrays))
+        except ValueError as error:  # as tensorstore tells what the machine has refused
+            code = re.search(r"os_error_code='(\d+)'", str(error))
+            if code is None:
+                raise
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(folder)) from error
 
 
 def restore(folder: pathlib.Path, wanted: Any) -> Any | None:
