@@ -27,8 +27,8 @@ from emgauss_jax.pipeline.output_grid import one_given, output_grid
 from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.unseen_volume import UnseenVolume, without_damaged
 from emgauss_jax.pipeline.writing import storage_warnings
+from emgauss_jax.storage.locks import locked
 from emgauss_jax.storage.network_file import read_learned
-from emgauss_jax.storage.run_dir import locked
 
 
 def define_flags() -> None:

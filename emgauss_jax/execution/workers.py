@@ -11,12 +11,20 @@ import importlib
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
 from emgauss_jax.data.errors import InputError
+from emgauss_jax.training.preemption import (
+    ENDED,
+    EXIT_CODE,
+    Preempted,
+    end_at_sigterm,
+    watched,
+)
 
 KINDS = ("local", "slurm")
 SETTINGS = {
@@ -131,18 +139,38 @@ def one_by_one(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator
     """Do tasks without a cluster, one after another; yields as `run_tasks`.
 
     Each has a process of its own, so that one that is killed takes nothing with it, and leaves no
-    memory behind.
+    memory behind. SIGTERM, to this process or to that of a task, goes to the task, which is waited
+    for and then begun by nobody else.
+
+    Raises:
+      Preempted: SIGTERM came; the task that it came in may be unfinished.
     """
     spawn = multiprocessing.get_context("spawn")
-    for task in tasks:
-        with concurrent.futures.ProcessPoolExecutor(1, spawn, _end_with_parent) as pool:
-            future = pool.submit(function, task)
-            error = future.exception()
-        yield task, future.result() if error is None else error
+    children: list[Any] = []
+    with watched(lambda: [child.terminate() for child in children]) as stopped:
+        for task in tasks:
+            if stopped():
+                raise Preempted(ENDED)
+            before = multiprocessing.active_children()
+            with concurrent.futures.ProcessPoolExecutor(1, spawn, _begin_child) as pool:
+                future = pool.submit(function, task)
+                children[:] = set(multiprocessing.active_children()) - set(before)
+                error = future.exception()
+            codes = {child.exitcode for child in children}
+            children.clear()
+            if isinstance(error, Preempted):
+                raise error
+            if error is not None and (stopped() or codes & {EXIT_CODE, -signal.SIGTERM}):
+                raise Preempted(ENDED) from error
+            yield task, future.result() if error is None else error
 
 
-def _end_with_parent() -> None:
-    """End this process as soon as its parent does: two must never do the same task at once."""
+def _begin_child() -> None:
+    """End this process at SIGTERM, and as soon as its parent does: two never do one task at once.
+
+    The parent says what there is to be said.
+    """
+    end_at_sigterm("")
 
     def watch() -> None:
         multiprocessing.parent_process().join()
