@@ -52,7 +52,10 @@ def leased(
         with _beating(mine, beat_s, patience_s):
             yield
     finally:
-        mine.unlink(missing_ok=True)
+        try:
+            mine.unlink()
+        except FileNotFoundError as error:
+            _end(folder, f"{error.strerror}")
         with contextlib.suppress(OSError):  # another process is there already
             folder.rmdir()
 

@@ -54,8 +54,8 @@ def locked(path: pathlib.Path) -> Iterator[None]:
         if error.errno not in NO_FLOCK:
             raise
         _tell(path, error)
+        path.unlink(missing_ok=True)  # nobody can hold it
         with leased(lease_of(path)):
-            path.unlink(missing_ok=True)
             yield
         return
     try:
