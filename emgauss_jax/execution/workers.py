@@ -139,8 +139,8 @@ def one_by_one(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator
     """Do tasks without a cluster, one after another; yields as `run_tasks`.
 
     Each has a process of its own, so that one that is killed takes nothing with it, and leaves no
-    memory behind. SIGTERM, to this process or to that of a task, goes to the task, which is waited
-    for and then begun by nobody else.
+    memory behind. SIGTERM, to this process or to a task's, makes the task save what it is at;
+    it is waited for, and nothing more is begun.
 
     Raises:
       Preempted: SIGTERM came; the task that it came in may be unfinished.
