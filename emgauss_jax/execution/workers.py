@@ -12,8 +12,10 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import resource_tracker
 from types import ModuleType
 from typing import Any
 
@@ -81,6 +83,7 @@ def _load(name: str) -> ModuleType:
 def _local(workers: int, gpus: int) -> Any:
     """Start processes of one thread each, as `LocalCluster` does, each with its own environment."""
     distributed = _load("distributed")
+    _quiet_tracker()
     quiet = {"silence_logs": logging.WARNING}
     here = {"host": "127.0.0.1", "dashboard": False}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
@@ -93,6 +96,15 @@ def _local(workers: int, gpus: int) -> Any:
 
     scheduler = {"cls": distributed.Scheduler, "options": {"port": 0, **here}}
     return distributed.SpecCluster({i: worker(i) for i in range(workers)}, scheduler, **quiet)
+
+
+def _quiet_tracker() -> None:
+    """Let multiprocessing tidy up without a word behind a process that SIGTERM has ended."""
+    sys.warnoptions.append("ignore:resource_tracker")  # handed on to the process that does
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.pop()
 
 
 def _slurm(workers: int, gpus: int, **options: Any) -> Any:

@@ -105,9 +105,7 @@ def test_workers_of_a_cluster(tmp_path):
     run, whole = tmp_path / "run", tmp_path / "whole"
     logs = [run / "regions" / f"{index:06d}" / "metrics.jsonl" for index in range(4)]
     process = start(*asked, f"--workdir={run}", "--cluster=local", "--workers=2")
-    begun = time.monotonic()
     told = stop(process, lambda: sum(map(lines_of, logs)) > 20)
-    assert time.monotonic() - begun < 400
     assert told == "SIGTERM: ended, what is finished is kept, the same command goes on"
     assert not (run / "failed.json").exists()
     finish(*asked, f"--workdir={run}", "--cluster=local", "--workers=2")

@@ -179,3 +179,27 @@ def test_a_folder_of_something_else_is_not_waited_for_for_ever(tmp_path):
     with refused, leased(tmp_path / "x", 0.05, 0.3):
         pass
     assert (tmp_path / "x" / "mine.txt").exists()
+
+
+@pytest.mark.slow
+def test_a_run_on_a_disk_that_cannot_lock_is_killed_and_started_again(tmp_path):
+    """What holds the lock has ended, so that the same command goes on at once, in its own time."""
+    code = NO_FLOCK.replace("def flock", "import errno, fcntl, os\ndef flock")
+    code += "from emgauss_jax.execution.command import dispatch; dispatch()"
+    settings = (
+        "data.path=phantom", "data.phantom_shape=(17,32,28)", "data.simulate_factor=4",
+        "siren.width=4", "siren.layers=1", "train.steps=100000",
+    )  # fmt: skip
+    run = tmp_path / "run"
+    asked = [sys.executable, "-c", code, "train", "--config=siren", f"--workdir={run}"]
+    asked += [f"--config.{each}" for each in settings]
+    for _ in range(2):
+        process = subprocess.Popen(asked, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        log, begun = run / "metrics.jsonl", time.time_ns()
+        while not log.exists() or log.stat().st_mtime_ns < begun:
+            assert process.poll() is None, process.stderr.read()[-2000:]
+            time.sleep(0.02)
+        assert [each.name for each in run.glob(".lock*")] == [".lock.lease"]
+        process.send_signal(signal.SIGKILL)
+        told = process.communicate()[1]
+        assert f"note: {run / '.lock'}: the disk cannot lock a file" in told
