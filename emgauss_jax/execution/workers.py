@@ -159,7 +159,12 @@ def one_by_one(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator
     """
     spawn = multiprocessing.get_context("spawn")
     children: list[Any] = []
-    with watched(lambda: [child.terminate() for child in children]) as stopped:
+
+    def hand_on() -> None:
+        for child in children:
+            child.terminate()
+
+    with watched(hand_on) as stopped:
         for task in tasks:
             if stopped():
                 raise Preempted(ENDED)
@@ -167,6 +172,8 @@ def one_by_one(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator
             with concurrent.futures.ProcessPoolExecutor(1, spawn, _begin_child) as pool:
                 future = pool.submit(function, task)
                 children[:] = set(multiprocessing.active_children()) - set(before)
+                if stopped():  # before it was there
+                    hand_on()
                 error = future.exception()
             codes = {child.exitcode for child in children}
             children.clear()
