@@ -29,8 +29,8 @@ from emgauss_jax.pipeline.run import Run
 from emgauss_jax.pipeline.unseen_volume import UnseenVolume, without_damaged
 from emgauss_jax.pipeline.writing import storage_warnings
 from emgauss_jax.storage.files import read_json, write_json
+from emgauss_jax.storage.locks import locked
 from emgauss_jax.storage.network_file import read_learned
-from emgauss_jax.storage.run_dir import locked
 
 
 def define_flags() -> None:

@@ -18,11 +18,12 @@ from typing import Any
 
 from emgauss_jax.evaluation.sweep_table import to_markdown
 from emgauss_jax.execution import workers
-from emgauss_jax.execution.command import fail, told_in_a_line
+from emgauss_jax.execution.command import fail, stop, told_in_a_line
 from emgauss_jax.execution.config_file import known_configs
 from emgauss_jax.execution.tpu_pods import refuse_tpu_pods
-from emgauss_jax.storage.run_dir import locked
+from emgauss_jax.storage.locks import locked
 from emgauss_jax.sweeps import plan, run_sweep
+from emgauss_jax.training.preemption import Preempted, end_at_sigterm
 
 
 def parse() -> tuple[argparse.Namespace, dict[str, str]]:
@@ -50,9 +51,12 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
 def main() -> None:
     """Run a sweep from the command line and print its table; bad input is one line."""
     args, common = parse()
+    end_at_sigterm()
     try:
         refuse_tpu_pods(os.environ)
         run(args, common)
+    except Preempted as stopped:
+        stop(stopped)
     except Exception as error:
         if args.debug or not told_in_a_line(error):
             raise

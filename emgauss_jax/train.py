@@ -24,13 +24,13 @@ from emgauss_jax.pipeline.input_summary import further_lines, place_note, summar
 from emgauss_jax.pipeline.output_grid import isotropic
 from emgauss_jax.pipeline.run import Run, leave_out_damaged, prepare, with_depths
 from emgauss_jax.pipeline.writing import storage_warnings
+from emgauss_jax.storage.locks import locked
 from emgauss_jax.storage.run_dir import (
     HOSTS,
     LOCK,
     check_workdir,
     claim_workdir,
     is_begun,
-    locked,
     write_absent,
     write_damaged,
     write_grey_range,

@@ -24,7 +24,7 @@ ALLOWED = {
     "train.py": ("data", "evaluation", "execution", "pipeline", "storage"),
     "reconstruct.py": ("data", "execution", "pipeline", "storage"),
     "evaluate.py": ("data", "evaluation", "execution"),
-    "sweep.py": ("evaluation", "execution", "storage", "sweeps"),
+    "sweep.py": ("evaluation", "execution", "storage", "sweeps", "training"),
     "launch": (),
 }
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from emgauss_jax.data.atomic import partial_of
 from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import open_volume
-from emgauss_jax.storage.run_dir import claim_workdir, read_workdir
+from emgauss_jax.storage.run_dir import CONFIG, claim_workdir, read_workdir
 from emgauss_jax.train import train_and_evaluate
 from tests.tiny_runs import ROOT, command, emgauss, tiny, write
 
@@ -139,6 +140,12 @@ def test_a_workdir_belongs_to_one_config(tmp_path):
     claim_workdir(tmp_path / "run", tiny())
     with pytest.raises(ValueError, match=r"config.seed=0, got config.seed=1"):
         claim_workdir(tmp_path / "run", tiny(seed=1))
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    left = (".config.json.partial", ".lock", ".lock.lease", partial_of(begun / CONFIG).name)
+    for name in left:  # by others at this moment, or one that was killed
+        (begun / name).touch()
+    claim_workdir(begun, tiny())
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     with pytest.raises(ValueError, match="something else"):

@@ -13,6 +13,13 @@ from emgauss_jax.storage import network_file
 
 ROOT = pathlib.Path(__file__).parents[1]
 
+# For processes that need files alone: the package without its public names starts in a moment.
+WITHOUT_JAX = f"""
+import sys, types
+package = sys.modules["emgauss_jax"] = types.ModuleType("emgauss_jax")
+package.__path__ = [{str(ROOT / "emgauss_jax")!r}]
+"""
+
 SMALL = {
     "emgauss": {},
     "niiv": dict(features=4, blocks=1, width=8, layers=1, batch=2, columns=16),

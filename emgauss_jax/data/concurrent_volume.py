@@ -17,7 +17,6 @@ Until then the volume, the journal of finished tasks and a record of the volume'
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from emgauss_jax.data.atomic import forget_stale, partial_of, sync, sync_folder
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.chunked import chunked_reader, chunked_writer
 from emgauss_jax.data.formats.interface import (
@@ -107,11 +107,13 @@ def _hidden(path: Path) -> Path:
 
 def _make(hidden: Path, form: Format, layout: Layout, record: dict[str, Any]) -> None:
     """Make the hidden folder in one rename, or keep the one another process has just made."""
-    private = hidden.with_name(f"{hidden.name}.{uuid.uuid4().hex}")
+    forget_stale(hidden)
+    private = partial_of(hidden)
     try:
         form.create(private / _VOLUME, layout)
         (private / _JOURNAL).mkdir()
         write_json(private / _BEGUN, record)
+        sync(private)
         try:
             private.rename(hidden)
         except OSError:  # rename never replaces a folder that is not empty
@@ -230,7 +232,8 @@ def finish(path: str | Path) -> None:
     with one_line_errors(path, "finished"):
         if not os.path.lexists(path):
             with suppress(FileNotFoundError):  # another process renamed it, or none was begun
-                (hidden / _VOLUME).rename(path)
+                (hidden / _VOLUME).rename(path)  # tensorstore has flushed its chunks
+                sync_folder(path.parent)
         if (hidden / _VOLUME).exists():
             raise VolumeError(f"exists already, wanted a new path for the volume in {hidden.name}")
         if not path.exists():

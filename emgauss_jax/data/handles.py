@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from emgauss_jax.data.atomic import partial_of, remove
+from emgauss_jax.data.atomic import forget_stale, partial_of, remove, sync, sync_folder
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import (
     AT_ORIGIN,
@@ -126,8 +126,8 @@ class SharedLevel(Volume):
 class VolumeWriter:
     """A volume being written: a context manager that takes `writer[z0:z1, y0:y1, x0:x1] = array`.
 
-    Boxes are written to a hidden sibling. It is renamed to `path` when the context ends without an
-    exception, and deleted otherwise.
+    Boxes are written to a hidden sibling. It is flushed to the disk, with all files that it has,
+    and renamed to `path` when the context ends without an exception, and deleted otherwise.
     """
 
     def __init__(self, path: Path, form: Format, layout: Layout) -> None:
@@ -141,10 +141,10 @@ class VolumeWriter:
         self._writer: Writer | None = None  # only while the context is open
 
     def __enter__(self) -> "VolumeWriter":
-        """Create the partial volume, replacing a stale one."""
+        """Create the partial volume, and remove those of processes that were killed."""
         with self._errors():
             self._partial.parent.mkdir(parents=True, exist_ok=True)
-            remove(self._partial)
+            forget_stale(self.path)
             try:
                 self._writer = self._form.create(self._partial, self._layout)
             except BaseException:
@@ -176,7 +176,9 @@ class VolumeWriter:
             if kind is None:
                 check_absent(self.path)
                 with self._errors():
+                    sync(self._partial)
                     self._partial.rename(self.path)
+                    sync_folder(self.path.parent)
         finally:
             remove(self._partial)
 

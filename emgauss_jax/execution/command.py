@@ -18,7 +18,7 @@ import emgauss_jax
 from emgauss_jax.data.errors import FitError, InputError
 from emgauss_jax.execution.config_file import known_configs, parse_flags
 from emgauss_jax.execution.tpu_pods import refuse_tpu_pods
-from emgauss_jax.training.preemption import EXIT_CODE, Preempted
+from emgauss_jax.training.preemption import EXIT_CODE, Preempted, end_at_sigterm
 
 flags.disclaim_key_flags()  # --debug is listed with the command, as in `config_file`
 CACHE = "JAX_COMPILATION_CACHE_DIR"
@@ -92,6 +92,12 @@ def _leave_out_closed_loops(unraisable: Any) -> None:
         sys.__unraisablehook__(unraisable)
 
 
+def stop(stopped: Preempted) -> NoReturn:
+    """Print where a process that was asked to end has stopped, and exit with 143."""
+    print(f"{stopped}", file=sys.stderr)
+    sys.exit(EXIT_CODE)
+
+
 def run(main: Callable[[], None]) -> None:
     """Parse flags, keep compiled programs between runs, and run a command.
 
@@ -120,12 +126,12 @@ def run(main: Callable[[], None]) -> None:
     def guarded(argv: list[str]) -> None:
         del argv
         logging.set_verbosity(logging.WARNING)
+        end_at_sigterm()
         try:
             refuse_tpu_pods(os.environ)
             main()
         except Preempted as stopped:
-            print(f"{stopped}", file=sys.stderr)
-            sys.exit(EXIT_CODE)
+            stop(stopped)
         except Exception as error:
             if flags.FLAGS.debug or not told_in_a_line(error):
                 raise

@@ -9,9 +9,10 @@ import pathlib
 import re
 from collections.abc import Iterator, Mapping
 
+from emgauss_jax.data.atomic import remove
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.execution.heartbeats import Wait, beating, watching
-from emgauss_jax.storage.run_dir import locked
+from emgauss_jax.storage.locks import locked
 
 PATIENCE_S = 300.0  # a cluster may start processes minutes apart, a file system show files late
 SHELLS = 2**32 - 16  # SLURM numbers what is no step of srun (shells of sbatch, salloc) from here on
@@ -99,4 +100,4 @@ def _forget_more(folder: pathlib.Path, count: int) -> None:
     for path in folder.iterdir():
         number = path.name.lstrip(".").split(".")[0]
         if number.isdigit() and int(number) >= count:
-            path.unlink(missing_ok=True)
+            remove(path)

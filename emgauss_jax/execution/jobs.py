@@ -140,9 +140,15 @@ def _perform(phase: Phase, job: Job, task: int) -> None:
 
 
 def read_log(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """Read the tasks that were done in a workdir: phase, unit (the task), seconds."""
-    path = workdir / LOG
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """Read the tasks that were done in a workdir: phase, unit (the task), seconds.
+
+    A line that a full disk or a loss of power has cut short is left out.
+    """
+    path, entries = workdir / LOG, []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        with contextlib.suppress(json.JSONDecodeError):
+            entries.append(json.loads(line))
+    return entries
 
 
 def _give_back_memory() -> None:

@@ -11,12 +11,22 @@ import importlib
 import logging
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing import resource_tracker
 from types import ModuleType
 from typing import Any
 
 from emgauss_jax.data.errors import InputError
+from emgauss_jax.training.preemption import (
+    ENDED,
+    EXIT_CODE,
+    Preempted,
+    end_at_sigterm,
+    watched,
+)
 
 KINDS = ("local", "slurm")
 SETTINGS = {
@@ -73,6 +83,7 @@ def _load(name: str) -> ModuleType:
 def _local(workers: int, gpus: int) -> Any:
     """Start processes of one thread each, as `LocalCluster` does, each with its own environment."""
     distributed = _load("distributed")
+    _quiet_tracker()
     quiet = {"silence_logs": logging.WARNING}
     here = {"host": "127.0.0.1", "dashboard": False}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
@@ -85,6 +96,15 @@ def _local(workers: int, gpus: int) -> Any:
 
     scheduler = {"cls": distributed.Scheduler, "options": {"port": 0, **here}}
     return distributed.SpecCluster({i: worker(i) for i in range(workers)}, scheduler, **quiet)
+
+
+def _quiet_tracker() -> None:
+    """Let multiprocessing tidy up without a word behind a process that SIGTERM has ended."""
+    sys.warnoptions.append("ignore:resource_tracker")  # handed on to the process that does
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.pop()
 
 
 def _slurm(workers: int, gpus: int, **options: Any) -> Any:
@@ -131,18 +151,45 @@ def one_by_one(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator
     """Do tasks without a cluster, one after another; yields as `run_tasks`.
 
     Each has a process of its own, so that one that is killed takes nothing with it, and leaves no
-    memory behind.
+    memory behind. SIGTERM, to this process or to a task's, makes the task save what it is at;
+    it is waited for, and nothing more is begun.
+
+    Raises:
+      Preempted: SIGTERM came; the task that it came in may be unfinished.
     """
     spawn = multiprocessing.get_context("spawn")
-    for task in tasks:
-        with concurrent.futures.ProcessPoolExecutor(1, spawn, _end_with_parent) as pool:
-            future = pool.submit(function, task)
-            error = future.exception()
-        yield task, future.result() if error is None else error
+    children: list[Any] = []
+
+    def hand_on() -> None:
+        for child in children:
+            child.terminate()
+
+    with watched(hand_on) as stopped:
+        for task in tasks:
+            if stopped():
+                raise Preempted(ENDED)
+            before = multiprocessing.active_children()
+            with concurrent.futures.ProcessPoolExecutor(1, spawn, _begin_child) as pool:
+                future = pool.submit(function, task)
+                children[:] = set(multiprocessing.active_children()) - set(before)
+                if stopped():  # before it was there
+                    hand_on()
+                error = future.exception()
+            codes = {child.exitcode for child in children}
+            children.clear()
+            if isinstance(error, Preempted):
+                raise error
+            if error is not None and (stopped() or codes & {EXIT_CODE, -signal.SIGTERM}):
+                raise Preempted(ENDED) from error
+            yield task, future.result() if error is None else error
 
 
-def _end_with_parent() -> None:
-    """End this process as soon as its parent does: two must never do the same task at once."""
+def _begin_child() -> None:
+    """End this process at SIGTERM, and as soon as its parent does: two never do one task at once.
+
+    The parent says what there is to be said.
+    """
+    end_at_sigterm("")
 
     def watch() -> None:
         multiprocessing.parent_process().join()

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from emgauss_jax.data.atomic import partial_of
+from emgauss_jax.data.atomic import whole
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.region import (
@@ -195,5 +195,5 @@ def _share_labels(labels: pathlib.Path, link: pathlib.Path) -> None:
         link.symlink_to(os.path.relpath(labels, link.parent), target_is_directory=True)
     except (OSError, NotImplementedError):
         passing = shutil.ignore_patterns(store.PLANES, store.FITS)
-        shutil.copytree(labels, partial_of(link), ignore=passing, dirs_exist_ok=True)
-        partial_of(link).rename(link)
+        with whole(link) as partial:
+            shutil.copytree(labels, partial, ignore=passing)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from emgauss_jax.data.atomic import whole
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.pseudo_labels.weights import SourceWeights
 from emgauss_jax.storage.files import read_json, write_json
@@ -43,9 +44,9 @@ def half(values: np.ndarray) -> np.ndarray:
 def write_labels(workdir: pathlib.Path, labels: Labels) -> None:
     """Write the labels, their spread and, last, the weights."""
     folder = workdir / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / PLANES, labels.planes)
-    np.save(folder / SPREAD, labels.spread)
+    for name, array in ((PLANES, labels.planes), (SPREAD, labels.spread)):
+        with whole(folder / name) as partial, partial.open("wb") as file:
+            np.save(file, array)
     write_json(folder / WEIGHTS, labels.judged._asdict())
 
 

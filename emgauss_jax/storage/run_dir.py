@@ -1,19 +1,18 @@
-"""The workdir of a run: its config, what was measured once, and who is at work there."""
+"""The workdir of a run: its config, and what was measured once."""
 
-import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
-import filelock
 from ml_collections import config_dict
 
-from emgauss_jax.data.atomic import partial_of
+from emgauss_jax.data.atomic import is_partial_of
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.intensity import IntensityRange
 from emgauss_jax.storage.files import read_json, write_json
+from emgauss_jax.storage.locks import is_of_lock
 
 CONFIG = "config.json"
 GREY_RANGE = "grey_range.json"
@@ -54,11 +53,18 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
 def check_workdir(workdir: pathlib.Path) -> None:
     """Raise where a folder is that of something else than a run."""
     path = workdir / CONFIG
-    # What a process that was killed has left, or others make at this moment.
-    begun = {partial_of(path), workdir / HOSTS, workdir / LOCK}
-    others = set(workdir.iterdir()) - begun if workdir.is_dir() else workdir.exists()
+    if workdir.is_dir():
+        others = not all(_is_begun(there, workdir) for there in workdir.iterdir())
+    else:
+        others = workdir.exists()
     if others and not path.exists():  # in this order: another process may be claiming it
         raise InputError(f"workdir {workdir}: got a file or folder of something else, wanted none")
+
+
+def _is_begun(there: pathlib.Path, workdir: pathlib.Path) -> bool:
+    """Tell whether a path is what one that was killed has left, or others make at this moment."""
+    config = is_partial_of(there, workdir / CONFIG)
+    return config or there == workdir / HOSTS or is_of_lock(there, workdir / LOCK)
 
 
 def is_begun(workdir: pathlib.Path, config: Any) -> bool:
@@ -85,32 +91,6 @@ def _is_claimed(workdir: pathlib.Path, config: Any) -> bool:
 def plain(config: Any) -> Any:
     """Give a config as JSON has it."""
     return json.loads(config.to_json(sort_keys=True))
-
-
-@contextlib.contextmanager
-def locked(path: pathlib.Path) -> Iterator[None]:
-    """Keep others from working on the same thing at the same time.
-
-    Args:
-      path: a file that stands for it; the lock goes when the process does.
-
-    Raises:
-      InputError: another run holds it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise InputError(
-            f"{path}: got it locked by another process at work there, wanted one at a time"
-        ) from None
-    try:
-        yield
-    finally:
-        with contextlib.suppress(PermissionError):  # on Windows the release deletes it
-            path.unlink(missing_ok=True)  # while it is held: later it may be another's
-        lock.release()
 
 
 def read_workdir(workdir: pathlib.Path) -> config_dict.ConfigDict:

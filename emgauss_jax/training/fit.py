@@ -123,6 +123,7 @@ def _fit_chunk(problem, devices, workdir, named_chunk, advance) -> State:
             advance(done - before)
             every, stop = settings.checkpoint_every, preempted()
             if kept and (stop or done == settings.steps or done // every > before // every):
+                metrics_log.sync(file)
                 checkpoint.save(kept, done, _kept(gather(state), given))
             if stop:
                 raise Preempted(f"SIGTERM at step {done}: saved, the same command goes on")

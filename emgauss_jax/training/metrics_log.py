@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO
@@ -50,6 +51,12 @@ def write_metrics(file: TextIO, chunk: int, step: int, metrics: Mapping[str, flo
     """Append one line and flush it."""
     file.write(json.dumps({"chunk": chunk, "step": step, **metrics}) + "\n")
     file.flush()
+
+
+def sync(file: TextIO) -> None:
+    """Flush the log to the disk, before a checkpoint says that its steps are done."""
+    if not isinstance(file, io.StringIO):
+        os.fsync(file.fileno())
 
 
 def write_failure(file: TextIO, chunk: int, step: int, fit: int, failure: Failure) -> None:

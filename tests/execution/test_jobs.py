@@ -23,7 +23,8 @@ from emgauss_jax.execution.jobs import Job, phases
 from emgauss_jax.pipeline.phase import Phase
 from emgauss_jax.pipeline.run import prepare
 from emgauss_jax.reconstruct import at_work, check_outputs
-from emgauss_jax.storage.run_dir import claim_workdir, locked, read_workdir, write_grey_range
+from emgauss_jax.storage.locks import locked
+from emgauss_jax.storage.run_dir import claim_workdir, read_workdir, write_grey_range
 from emgauss_jax.sweeps.plan import read_config
 from emgauss_jax.train import train_and_evaluate
 from tests.tiny_runs import tiny
