@@ -48,7 +48,21 @@ def told_in_a_line(error: BaseException) -> bool:
     """Tell whether an exception is the user's to put right, or the machine's, and no fault here."""
     if isinstance(error, OSError):
         return error.errno in MACHINE
-    return isinstance(error, (*BAD_INPUT, MemoryError))
+    return isinstance(error, BAD_INPUT) or _out_of_memory(error)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out, of the machine or of a device."""
+    of_device = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    return of_device or isinstance(error, MemoryError)
+
+
+def line_of(error: BaseException) -> str:
+    """Tell an error in a line: of a fault of ours its kind too."""
+    text = " ".join(str(error).split())
+    if _out_of_memory(error):
+        return f"memory: got {text or 'none left'}, wanted more: smaller regions (block.region)"
+    return text if told_in_a_line(error) else f"{type(error).__name__}: {text}"
 
 
 def whole_numbers(name: str, texts: Sequence[str] | None) -> tuple[int, ...]:
@@ -119,7 +133,7 @@ def run(main: Callable[[], None]) -> None:
         except Exception as error:
             if flags.FLAGS.debug or not told_in_a_line(error):
                 raise
-            fail(f"{error}")
+            fail(line_of(error))
 
     app.run(guarded, flags_parser=parse)
 
