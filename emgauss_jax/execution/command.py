@@ -5,7 +5,6 @@
 
 import errno
 import os
-import pathlib
 import runpy
 import sys
 from collections.abc import Callable, Sequence
@@ -16,12 +15,12 @@ from absl import app, flags, logging
 
 import emgauss_jax
 from emgauss_jax.data.errors import FitError, InputError
+from emgauss_jax.execution.compiled import keep_compiled
 from emgauss_jax.execution.config_file import known_configs, parse_flags
 from emgauss_jax.execution.tpu_pods import refuse_tpu_pods
 from emgauss_jax.training.preemption import EXIT_CODE, Preempted
 
 flags.disclaim_key_flags()  # --debug is listed with the command, as in `config_file`
-CACHE = "JAX_COMPILATION_CACHE_DIR"
 COMMANDS = {
     "train": "fit a volume, write the isotropic one and its report",
     "reconstruct": "draw a fitted volume at other depths, or another one with its network",
@@ -88,13 +87,6 @@ def lengths(name: str, texts: Sequence[str]) -> tuple[float, float, float]:
     except ValueError:
         raise InputError(f"{name}: got {texts}, wanted three numbers (z, y, x)") from None
     return z, y, x
-
-
-def keep_compiled() -> None:
-    """Keep compiled programs between runs, in the user's cache folder."""
-    folder = pathlib.Path.home() / ".cache" / "emgauss_jax"
-    jax.config.update("jax_compilation_cache_dir", os.environ.get(CACHE, str(folder)))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # small programs add up
 
 
 def run(main: Callable[[], None]) -> None:

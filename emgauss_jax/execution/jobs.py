@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emgauss_jax.execution.command import keep_compiled
+from emgauss_jax.execution.compiled import keep_compiled
 from emgauss_jax.execution.executors import Executor
 from emgauss_jax.execution.failed_tasks import forget_failed, list_of, raise_failed
 from emgauss_jax.execution.heartbeats import Undone

@@ -10,7 +10,8 @@ from absl import logging
 from emgauss_jax.data.atomic import remove
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.evaluation.run_report import report_run
-from emgauss_jax.execution.command import BAD_INPUT, keep_compiled
+from emgauss_jax.execution.command import BAD_INPUT
+from emgauss_jax.execution.compiled import keep_compiled
 from emgauss_jax.execution.executors import alone
 from emgauss_jax.execution.jobs import Job, read_log, reconstruction_path, run_job
 from emgauss_jax.pipeline.fitting import fitting_of
