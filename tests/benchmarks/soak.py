@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import create_volume
 from emgauss_jax.execution import workers
 from emgauss_jax.execution.executors import Executor, see_done
@@ -115,12 +114,12 @@ def _row(process: int, own: Sequence[Reading]) -> Row:
 
 
 def make(path: pathlib.Path, tasks: int) -> None:
-    """Write slices of so many blocks, in rows of 50 at most."""
+    """Write slices of noise for so many blocks, in rows of 50 at most."""
     across = next(n for n in range(min(50, tasks), 0, -1) if tasks % n == 0)
     step = EDGE - OVERLAP
     shape = (SLICES, OVERLAP + step * (tasks // across), OVERLAP + step * across)
     with create_volume(path, shape, np.uint8, (40.0, 10.0, 10.0)) as writer:
-        writer[:, :, :] = tissue(shape, 0)
+        writer[:, :, :] = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 def open_new_run(folder: pathlib.Path, name: str, tasks: int, more: Mapping[str, str]) -> Run:
