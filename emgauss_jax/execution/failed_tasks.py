@@ -20,21 +20,14 @@ MOST_TOLD = 3  # different errors in the line
 MOST_NUMBERS = 9  # tasks of each
 
 
-def list_of(place: pathlib.Path, index: int) -> pathlib.Path:
-    """Name the list of a process.
-
-    Args:
-      place: the output, or `failed` in a workdir.
-      index: of the process.
-    """
-    stem = place.name if place.name == "failed" else f"{place.name}.failed"
-    return place.with_name(f"{stem}.{index}.json" if index else f"{stem}.json")
+def list_of(first: pathlib.Path, index: int) -> pathlib.Path:
+    """Name the list of a process: `first` is that of process 0, or of the only one."""
+    return first.with_name(f"{first.stem}.{index}{first.suffix}") if index else first
 
 
-def forget_failed(place: pathlib.Path) -> None:
+def forget_failed(first: pathlib.Path) -> None:
     """Remove the lists of all processes: every task is done."""
-    first = list_of(place, 0)
-    others = (path for path in first.parent.glob("*.json") if _is_of(path, first))
+    others = (path for path in first.parent.glob(f"*{first.suffix}") if _is_of(path, first))
     for path in (first, *others):
         path.unlink(missing_ok=True)
 

@@ -90,16 +90,16 @@ def run_job(run: Run, job: Job, executor: Executor) -> None:
         failed are listed in a file, see `failed_tasks`, until the job is done.
     """
     # The workdir of a fit that is done may be another's.
-    place = pathlib.Path(job.workdir) / "failed" if job.fits else pathlib.Path(job.output)
+    listed = pathlib.Path(f"{job.workdir}/failed.json" if job.fits else f"{job.output}.failed.json")
     for phase in phases(run, job):
         here, undone = functools.partial(_perform, phase, job), _undone(phase)
         anywhere = functools.partial(perform, job, phase.name)
         failed = executor.each(here, anywhere, undone(), phase.name)
         if failed:
-            raise_failed(list_of(place, executor.index), phase.name, phase.count, failed)
+            raise_failed(list_of(listed, executor.index), phase.name, phase.count, failed)
         executor.wait(phase.name, undone)
     if executor.leads:
-        forget_failed(place)
+        forget_failed(listed)
 
 
 def _undone(phase: Phase) -> Undone:

@@ -2,7 +2,7 @@
 
 A finished fit or network is one safetensors file: names, shapes and dtypes stand in its header, as
 does what it holds and of which version. The format was chosen because reading it runs no code,
-other languages read it, and it is one file (a checkpoint of orbax is a folder of many).
+other languages read it, and it is one file.
 """
 
 import json

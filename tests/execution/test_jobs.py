@@ -144,7 +144,7 @@ def test_sigterm_saves_what_is_under_way(tmp_path):
     _, error = process.communicate(timeout=100)
     assert process.returncode == 143, error
     (saved,) = (folder / "checkpoints" / "chunk_0000").glob("[0-9]*")
-    step = int(saved.name)
+    step = int(saved.stem)
     assert error.splitlines()[-1] == f"SIGTERM at step {step}: saved, the same command goes on"
     assert step == json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["step"]
 
@@ -166,7 +166,7 @@ def test_units_left_out_are_found(monkeypatch):
     monkeypatch.setattr(jobs, "phases", lambda run, job: (phase,))
     lazy = executors.Executor(
         True,
-        lambda here, anywhere, units, name: None,
+        lambda here, anywhere, units, name: {},
         functools.partial(executors.see_done, patience_s=0.0),
     )
     job = Job("", False, "", None, "")

@@ -282,7 +282,7 @@ def test_a_killed_command_goes_on_from_its_checkpoint(tmp_path):
     process.communicate()  # ends with the last process that holds its output
     (log,) = logs.glob("*/fit_*/metrics.jsonl")
     (newest,) = (log.parent / "checkpoints" / "chunk_0000").glob("[0-9]*")
-    assert 20 <= int(newest.name) < 400  # the step
+    assert 20 <= int(newest.stem) < 400  # the step
     done = command(tmp_path, THREE, *long)
     assert done.returncode == 0
     for name in ("slow", "l1", "no_average"):

@@ -36,7 +36,7 @@ def test_the_newest_is_kept_and_read_to_the_bit(tmp_path):
     for step in (10, 20):
         moved = jax.tree.map(lambda leaf, s=step: (leaf + s).astype(leaf.dtype), tree)
         checkpoint.save(tmp_path / "chunk", step, moved)
-    assert [each.name for each in (tmp_path / "chunk").iterdir()] == ["20"]
+    assert [each.name for each in (tmp_path / "chunk").iterdir()] == ["20.safetensors"]
     found = checkpoint.restore(tmp_path / "chunk", tree)
     assert jax.tree.structure(found) == jax.tree.structure(moved)
     for got, want in zip(*map(jax.tree.leaves, (found, moved)), strict=True):
@@ -51,7 +51,7 @@ def test_another_tree_is_refused_by_the_name_of_its_leaf(tmp_path):
     means = state.params.canonical.means
     for wrong, kind in (
         (means[:, :-1], f"float32{list(means[:, :-1].shape)}"),
-        (means.astype(jnp.float16), f"float16{list(means.shape)}"),  # orbax alone would cast it
+        (means.astype(jnp.float16), f"float16{list(means.shape)}"),
     ):
         params = state.params._replace(canonical=state.params.canonical._replace(means=wrong))
         wanted = tree | {"state": state._replace(params=params)}
@@ -66,9 +66,19 @@ def test_another_tree_is_refused_by_the_name_of_its_leaf(tmp_path):
 def test_a_damaged_one_is_refused_in_one_line(tmp_path):
     tree = state_of()
     checkpoint.save(tmp_path, 5, tree)
-    for file in (tmp_path / "5").rglob("d/*"):
-        content = bytearray(file.read_bytes())
-        content[len(content) // 2] ^= 255
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    turned = bytearray(whole)
+    turned[len(turned) // 2] ^= 1
+    for content, told in ((turned, "damaged or edited"), (whole[:-9], "cannot be read")):
         file.write_bytes(content)
-    with pytest.raises(InputError, match="cannot be read"):
-        checkpoint.restore(tmp_path, tree)
+        with pytest.raises(
+            InputError, match=rf"5\.safetensors: got .*{told}.*delete it to fit again"
+        ):
+            checkpoint.restore(tmp_path, tree)
+
+
+def test_one_of_an_older_version_is_refused_and_not_begun_over(tmp_path):
+    (tmp_path / "7").mkdir()  # a folder, as orbax wrote it
+    with pytest.raises(InputError, match="got a checkpoint of an older version"):
+        checkpoint.restore(tmp_path, state_of())
