@@ -14,8 +14,8 @@ from emgauss_jax.data.phantom import tissue
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.execution.executors import alone
 from emgauss_jax.execution.jobs import Job, open_run, run_job
-from emgauss_jax.pipeline.unseen_volume import UnseenVolume
 from emgauss_jax.pipeline.run import prepare
+from emgauss_jax.pipeline.unseen_volume import UnseenVolume
 from emgauss_jax.sweeps import plan
 from emgauss_jax.sweeps.run_sweep import run_sweep
 from emgauss_jax.sweeps.trials import Trial

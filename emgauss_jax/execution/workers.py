@@ -37,6 +37,8 @@ SETTINGS = {
     "distributed.worker.multiprocessing-method": "spawn",
     # A worker holds the task it does and no other, so that its death is counted against no other.
     "distributed.scheduler.worker-saturation": 1.0,
+    # It keeps what every thread was at, second by second for an hour: memory of each worker.
+    "distributed.worker.profile.enabled": False,
 }
 
 
