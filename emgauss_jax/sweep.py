@@ -18,8 +18,9 @@ from typing import Any
 
 from emgauss_jax.evaluation.sweep_table import to_markdown
 from emgauss_jax.execution import workers
-from emgauss_jax.execution.command import fail, stop, told_in_a_line
+from emgauss_jax.execution.command import fail, line_of, stop, told_in_a_line
 from emgauss_jax.execution.config_file import known_configs
+from emgauss_jax.execution.executors import checked_timeout
 from emgauss_jax.execution.tpu_pods import refuse_tpu_pods
 from emgauss_jax.storage.locks import locked
 from emgauss_jax.sweeps import plan, run_sweep
@@ -38,6 +39,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--cluster", choices=workers.KINDS, help="none: one unit after another")
     parser.add_argument("--workers", type=int, default=1, help="of the cluster")
     parser.add_argument("--gpus", type=int, default=0, help="to share out among workers")
+    parser.add_argument("--task_timeout_s", type=float, help="of a unit, with a cluster: two days")
     parser.add_argument("--debug", action="store_true", help="show tracebacks of bad input too")
     args, rest = parser.parse_known_args()
     if not args.cluster and (args.workers != 1 or args.gpus):
@@ -60,7 +62,7 @@ def main() -> None:
     except Exception as error:
         if args.debug or not told_in_a_line(error):
             raise
-        fail(f"{error}")
+        fail(line_of(error))
 
 
 def run(args: argparse.Namespace, common: dict[str, str]) -> None:
@@ -89,12 +91,13 @@ def run(args: argparse.Namespace, common: dict[str, str]) -> None:
 
 def chosen(args: argparse.Namespace) -> Any:
     """Choose how units are worked through."""
+    timeout_s = checked_timeout(args.task_timeout_s, args.cluster)
     if not args.cluster:
         return workers.one_by_one
 
     def work(function: Any, batches: Any) -> Iterator[tuple[Any, Any]]:
         with workers.open_client(args.cluster, args.workers, args.gpus) as client:
-            yield from workers.run_tasks(client, function, batches)
+            yield from workers.run_tasks(client, function, batches, timeout_s)
 
     return work
 

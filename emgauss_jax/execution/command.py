@@ -5,7 +5,6 @@
 
 import errno
 import os
-import pathlib
 import runpy
 import sys
 from collections.abc import Callable, Sequence
@@ -16,12 +15,12 @@ from absl import app, flags, logging
 
 import emgauss_jax
 from emgauss_jax.data.errors import FitError, InputError
+from emgauss_jax.execution.compiled import keep_compiled
 from emgauss_jax.execution.config_file import known_configs, parse_flags
 from emgauss_jax.execution.tpu_pods import refuse_tpu_pods
 from emgauss_jax.training.preemption import EXIT_CODE, Preempted, end_at_sigterm
 
 flags.disclaim_key_flags()  # --debug is listed with the command, as in `config_file`
-CACHE = "JAX_COMPILATION_CACHE_DIR"
 COMMANDS = {
     "train": "fit a volume, write the isotropic one and its report",
     "reconstruct": "draw a fitted volume at other depths, or another one with its network",
@@ -48,7 +47,21 @@ def told_in_a_line(error: BaseException) -> bool:
     """Tell whether an exception is the user's to put right, or the machine's, and no fault here."""
     if isinstance(error, OSError):
         return error.errno in MACHINE
-    return isinstance(error, (*BAD_INPUT, MemoryError))
+    return isinstance(error, BAD_INPUT) or _out_of_memory(error)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out, of the machine or of a device."""
+    of_device = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    return of_device or isinstance(error, MemoryError)
+
+
+def line_of(error: BaseException) -> str:
+    """Tell an error in a line: of a fault of ours its kind too."""
+    text = " ".join(str(error).split())
+    if _out_of_memory(error):
+        return f"memory: got {text or 'none left'}, wanted more: smaller regions (block.region)"
+    return text if told_in_a_line(error) else f"{type(error).__name__}: {text}"
 
 
 def whole_numbers(name: str, texts: Sequence[str] | None) -> tuple[int, ...]:
@@ -74,13 +87,6 @@ def lengths(name: str, texts: Sequence[str]) -> tuple[float, float, float]:
     except ValueError:
         raise InputError(f"{name}: got {texts}, wanted three numbers (z, y, x)") from None
     return z, y, x
-
-
-def keep_compiled() -> None:
-    """Keep compiled programs between runs, in the user's cache folder."""
-    folder = pathlib.Path.home() / ".cache" / "emgauss_jax"
-    jax.config.update("jax_compilation_cache_dir", os.environ.get(CACHE, str(folder)))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # small programs add up
 
 
 def _leave_out_closed_loops(unraisable: Any) -> None:
@@ -135,7 +141,7 @@ def run(main: Callable[[], None]) -> None:
         except Exception as error:
             if flags.FLAGS.debug or not told_in_a_line(error):
                 raise
-            fail(f"{error}")
+            fail(line_of(error))
 
     app.run(guarded, flags_parser=parse)
 

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emgauss_jax.execution.command import keep_compiled
+from emgauss_jax.execution.compiled import keep_compiled
 from emgauss_jax.execution.executors import Executor
+from emgauss_jax.execution.failed_tasks import forget_failed, list_of, raise_failed
 from emgauss_jax.execution.heartbeats import Undone
 from emgauss_jax.pipeline.fitting import fitting_of
 from emgauss_jax.pipeline.output_grid import output_grid
@@ -88,15 +89,23 @@ def reconstruction_path(run: Run, workdir: pathlib.Path) -> pathlib.Path:
 
 
 def run_job(run: Run, job: Job, executor: Executor) -> None:
-    """Do what is left of a job, phase by phase.
+    """Do what is left of a job, phase by phase; a task that fails costs no other of its phase.
 
     Raises:
-      InputError, FitError: a task failed or is left undone; what was done before stays done.
+      InputError, FitError: tasks failed or are left undone; what was done stays done. Those that
+        failed are listed in a file, see `failed_tasks`, until the job is done.
     """
+    # The workdir of a fit that is done may be another's.
+    listed = pathlib.Path(f"{job.workdir}/failed.json" if job.fits else f"{job.output}.failed.json")
     for phase in phases(run, job):
         here, undone = functools.partial(_perform, phase, job), _undone(phase)
-        executor.each(here, functools.partial(perform, job, phase.name), undone(), phase.name)
+        anywhere = functools.partial(perform, job, phase.name)
+        failed = executor.each(here, anywhere, undone(), phase.name)
+        if failed:
+            raise_failed(list_of(listed, executor.index), phase.name, phase.count, failed)
         executor.wait(phase.name, undone)
+    if executor.leads:
+        forget_failed(listed)
 
 
 def _undone(phase: Phase) -> Undone:

@@ -11,13 +11,16 @@ import importlib
 import logging
 import multiprocessing
 import os
+import queue
 import signal
 import sys
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import resource_tracker
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.training.preemption import (
@@ -29,10 +32,23 @@ from emgauss_jax.training.preemption import (
 )
 
 KINDS = ("local", "slurm")
+TASK_TIMEOUT_S = 172_800.0  # two days: longer than a region takes, and a hung task ends some time
+LOOK_S = 5.0  # how often it is looked whether one takes too long
+
+
+class Word(NamedTuple):
+    """What is told of a task while tasks are done."""
+
+    key: str  # Dask's, of the task
+    worker: str  # that has begun it; "": it has ended
+
+
 SETTINGS = {
     "distributed.worker.multiprocessing-method": "spawn",
     # A worker holds the task it does and no other, so that its death is counted against no other.
     "distributed.scheduler.worker-saturation": 1.0,
+    # It keeps what every thread was at, second by second for an hour: memory of each worker.
+    "distributed.worker.profile.enabled": False,
 }
 
 
@@ -126,25 +142,91 @@ def _slurm(workers: int, gpus: int, **options: Any) -> Any:
 
 
 def run_tasks(
-    client: Any, function: Callable[[Any], Any], tasks: Iterable[Any], retries: int = 2
+    client: Any,
+    function: Callable[[Any], Any],
+    tasks: Iterable[Any],
+    timeout_s: float = TASK_TIMEOUT_S,
 ) -> Iterator[tuple[Any, Any]]:
-    """Do tasks on the workers of a client.
+    """Do tasks on the workers of a client, each until it ends or is ended.
+
+    A task that raises is not begun anew: the same input would raise again. One whose worker has
+    died or is lost is, as often as Dask's `distributed.scheduler.allowed-failures` says, three
+    times. Where a task takes too long, its worker is killed and started anew.
 
     Args:
       client: from `open_client`.
-      function: does one task. It may be begun anew, after an error or where a worker has died.
+      function: does one task. It may be begun anew where a worker has died.
       tasks: what to do.
-      retries: how often a task is begun anew after an error. That its worker died is forgiven as
-        often as Dask's `distributed.scheduler.allowed-failures` says, three times.
+      timeout_s: how long a task may take.
 
     Yields:
       Each task with what the function returned, or the exception it ended in, as they come.
     """
-    distributed = _load("distributed")
-    futures = {client.submit(function, task, retries=retries, pure=False): task for task in tasks}
-    for future in distributed.as_completed(list(futures)):
-        error = future.exception()
-        yield futures.pop(future), future.result() if error is None else error
+    told: queue.SimpleQueue[Word] = queue.SimpleQueue()
+    topic = f"emgauss_jax-{uuid.uuid4().hex}"
+    client.subscribe_topic(topic, lambda event: told.put(Word(*event[1])))
+    futures: dict[str, tuple[Any, Any]] = {}
+    for task in tasks:
+        future = client.submit(_telling, topic, function, task, pure=False)
+        futures[future.key] = future, task
+        future.add_done_callback(lambda done: told.put(Word(done.key, "")))
+    try:
+        yield from _as_they_end(client, futures, told, timeout_s)
+    finally:
+        client.unsubscribe_topic(topic)
+
+
+def _telling(topic: str, function: Callable[[Any], Any], task: Any) -> Any:
+    """Do a task in a worker, and say that it is begun."""
+    worker = _load("distributed").get_worker()
+    worker.log_event(topic, (worker.get_current_task(), worker.address))
+    return function(task)
+
+
+def _as_they_end(
+    client: Any, futures: dict[str, tuple[Any, Any]], told: Any, timeout_s: float
+) -> Iterator[tuple[Any, Any]]:
+    """Yield tasks with their outcomes as they end, or are ended because they take too long."""
+    begun: dict[str, tuple[float, str]] = {}  # key -> when, by our own clock; on which worker
+    while futures:
+        with contextlib.suppress(queue.Empty):
+            key, worker = told.get(timeout=min(LOOK_S, timeout_s / 4))
+            if key in futures and worker:
+                begun[key] = time.monotonic(), worker
+            elif key in futures:
+                begun.pop(key, None)
+                future, task = futures.pop(key)
+                yield task, _outcome(future)
+        soonest = min(begun, key=lambda key: begun[key][0], default=None)
+        if soonest and begun[soonest][0] < time.monotonic() - timeout_s:
+            _, worker = begun.pop(soonest)
+            future, task = futures.pop(soonest)
+            yield task, _ended_late(client, future, worker, timeout_s)
+
+
+def _ended_late(client: Any, future: Any, worker: str, timeout_s: float) -> InputError:
+    """End a task that takes too long, with its worker, and say so."""
+    client.cancel([future], force=True)  # or another worker would begin it anew
+    with contextlib.suppress(KeyError):  # it has died meanwhile
+        client.restart_workers([worker], raise_for_error=False)
+    return InputError(
+        f"task_timeout_s: got no end of the task after {timeout_s:g} s, wanted one: its worker was "
+        "killed; what is but slow goes on where it was saved, given more time"
+    )
+
+
+def _outcome(future: Any) -> Any:
+    """Give what an ended task returned, or the exception it ended in, with the worker's trace."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, _load("distributed").KilledWorker):
+        return InputError(
+            f"workers: got {error.allowed_failures + 1} that died at the same task, as the system "
+            "kills one when memory runs out, wanted them to last: fewer --workers, or smaller "
+            "regions (block.region)"
+        )
+    return error.with_traceback(future.traceback())
 
 
 def one_by_one(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[tuple[Any, Any]]:

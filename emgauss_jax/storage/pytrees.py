@@ -2,13 +2,14 @@
 
 A finished fit or network is one safetensors file: names, shapes and dtypes stand in its header, as
 does what it holds and of which version. The format was chosen because reading it runs no code,
-other languages read it, and it is one file (a checkpoint of orbax is a folder of many).
+other languages read it, and it is one file.
 """
 
 import json
 import pathlib
 import zlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from emgauss_jax.data.errors import InputError
 
 VERSION = 1  # of every such file; one of another version is refused
 HEAD = "emgauss_jax"  # one entry of the header: of several, safetensors leaves the order to chance
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 AGAIN = "fit again in a new workdir"
 
 
@@ -67,7 +69,7 @@ def write(path: pathlib.Path, kind: str, tree: Any, about: Mapping[str, Any]) ->
     """
     # In C order: safetensors writes the bytes of a transposed array as they lie in memory.
     arrays = {n: np.asarray(leaf, order="C") for n, leaf in named(jax.device_get(tree)).items()}
-    head = {"kind": kind, "version": VERSION, "about": about, "crc32": _crc32(arrays, about)}
+    head = {"kind": kind, "version": VERSION, "about": about, "crc32": crc32(arrays, about)}
     with whole(path) as partial:
         save_file(arrays, partial, {HEAD: json.dumps(head)})
 
@@ -84,7 +86,7 @@ def read(path: pathlib.Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str
     head = _head(path, kind)
     with safetensors.safe_open(path, framework="np") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if head.get("crc32") != _crc32(arrays, head["about"]):
+    if head.get("crc32") != crc32(arrays, head["about"]):
         raise InputError(f"{path}: got a damaged or edited file, wanted it as it was written")
     return arrays, head["about"]
 
@@ -94,9 +96,9 @@ def read_about(path: pathlib.Path, kind: str) -> dict[str, Any]:
     return _head(path, kind)["about"]
 
 
-def _crc32(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> int:
-    """Sum up what a file holds, so that a bit that has turned is seen."""
-    value = zlib.crc32(json.dumps(about, sort_keys=True).encode())
+def crc32(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any] = NOTHING) -> int:
+    """Sum up named arrays and what is said of them, so that a bit that has turned is seen."""
+    value = zlib.crc32(json.dumps(dict(about), sort_keys=True).encode())
     for name in sorted(arrays):
         value = zlib.crc32(name.encode(), value)
         value = zlib.crc32(np.ascontiguousarray(arrays[name]).view(np.uint8).data, value)

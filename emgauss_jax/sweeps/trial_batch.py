@@ -3,14 +3,15 @@
 import hashlib
 import json
 import pathlib
-import shutil
 import time
 
 from absl import logging
 
+from emgauss_jax.data.atomic import remove
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.evaluation.run_report import report_run
-from emgauss_jax.execution.command import BAD_INPUT, keep_compiled
+from emgauss_jax.execution.command import BAD_INPUT
+from emgauss_jax.execution.compiled import keep_compiled
 from emgauss_jax.execution.executors import alone
 from emgauss_jax.execution.jobs import Job, read_log, reconstruction_path, run_job
 from emgauss_jax.pipeline.fitting import fitting_of
@@ -55,7 +56,7 @@ def run_batch(workdir: pathlib.Path, batch: TrialBatch) -> dict[str, Outcome]:
     # Written when all trials are finished: until then a restart continues this fit.
     for trial in batch.trials:
         record(trial_folder(workdir, trial.name), outcomes[trial.name])
-    shutil.rmtree(_folder_of_fit(workdir, batch))
+    remove(_folder_of_fit(workdir, batch))  # of a volume of one intensity there is none
     return outcomes
 
 

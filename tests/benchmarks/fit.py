@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from emgauss_jax.execution import command
+from emgauss_jax.execution import compiled
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import baselines
 from emgauss_jax.metrics.image import psnr
@@ -119,7 +119,7 @@ class Judge:
 def in_process(stack: str, crop: str, backend: str, cache: str) -> dict[str, float]:
     """Run `one_block` in a process of its own."""
     child = [sys.executable, "-m", "tests.benchmarks.fit", "--child", str(time.time())]
-    environment = os.environ | {command.CACHE: cache}
+    environment = os.environ | {compiled.CACHE: cache}
     done = subprocess.run(
         [*child, "--stack", stack, "--crop", crop, "--backend", backend],
         env=environment, stdout=subprocess.PIPE, text=True, check=True,
@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--child", type=float, default=0.0, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        command.keep_compiled()
+        compiled.keep_compiled()
         print(json.dumps(one_block(given.stack, given.crop, given.backend, given.child)))
         return
     timing.print_machine(timing.machine(), timing.limits())

@@ -170,7 +170,7 @@ def test_units_left_out_are_found(monkeypatch):
     monkeypatch.setattr(jobs, "phases", lambda run, job: (phase,))
     lazy = executors.Executor(
         True,
-        lambda here, anywhere, units, name: None,
+        lambda here, anywhere, units, name: {},
         functools.partial(executors.see_done, patience_s=0.0),
     )
     job = Job("", False, "", None, "")

@@ -4,16 +4,22 @@ import functools
 import os
 import signal
 import stat
+import time
+import traceback
 
 import pytest
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.execution import workers
 
 pytest.importorskip("distributed", reason="Dask is not installed: pip install -e '.[cluster]'")
 
 
-def square(unit):
-    """Square a number; fail for a negative one."""
+def square(unit, folder=None):
+    """Square a number; fail for a negative one; leave a line each time."""
+    if folder:
+        with (folder / "squared.txt").open("a") as file:
+            file.write(f"{unit}\n")
     if unit < 0:
         raise ValueError(f"unit: got {unit}, wanted 0 or more")
     return unit**2
@@ -33,17 +39,40 @@ def die(unit):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def hang_or_square(unit):
+    """Square a number; never end for 0."""
+    while unit == 0:
+        time.sleep(0.1)
+    return square(unit)
+
+
 def test_a_worker_that_dies_costs_its_unit_being_done_again(tmp_path):
     task = functools.partial(die_once, tmp_path)
     with workers.open_client("local", workers=2, gpus=2) as client:
         done = dict(workers.run_tasks(client, task, [0, 1, 2]))
-        failed = dict(workers.run_tasks(client, square, [-3, 3], retries=1))
+        failed = dict(
+            workers.run_tasks(client, functools.partial(square, folder=tmp_path), [-3, 3])
+        )
     assert {unit: result[0] for unit, result in done.items()} == {0: 0, 1: 1, 2: 2}
     assert {gpu for _, gpu in done.values()} <= {"0", "1"}
     counts = [(tmp_path / f"{unit}.txt").read_text().count("\n") for unit in range(3)]
     assert counts == [1, 2, 1]
     assert failed[3] == 9
     assert isinstance(failed[-3], ValueError) and "got -3" in str(failed[-3])
+    assert "in square" in "".join(traceback.format_exception(failed[-3]))  # the worker's lines
+    assert sorted((tmp_path / "squared.txt").read_text().split()) == ["-3", "3"]  # once each
+
+
+@pytest.mark.slow
+def test_what_hangs_and_what_kills_every_worker_costs_no_other_task():
+    with workers.open_client("local", workers=1) as client:
+        # Those that wait behind the one that hangs have not begun, however long they wait.
+        late = dict(workers.run_tasks(client, hang_or_square, [0, 2, 3], timeout_s=1.0))
+        ((_, error),) = workers.run_tasks(client, die, [0])
+    assert late[2] == 4 and late[3] == 9
+    assert "task_timeout_s: got no end of the task after 1 s" in str(late[0])
+    assert "workers: got 4 that died at the same task" in str(error)  # forgiven three times
+    assert isinstance(error, InputError)
 
 
 @pytest.mark.slow

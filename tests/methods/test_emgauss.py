@@ -456,3 +456,35 @@ def test_labels_leave_no_gap_to_blur():
     made = settings(holdout_every=1)
     assert model.init(made, spline(), jax.random.key(0), block()).gap_blur > 0
     assert model.init(made, spline(), jax.random.key(0), labelled(block())).gap_blur == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "numbers", "match"),
+    [
+        (schedule.Stages, {"warmup": -1}, "stages: got warmup -1 and joint 1000, wanted 0 or more"),
+        (schedule.Stages, {"joint": -5}, "joint -5"),
+        (schedule.Stages, {"ramp_end": 1_199}, r"ramp_end: got 1199, wanted .* \(1200\) or later"),
+        (schedule.Stages, {"weight_first": -0.1}, "weight_first: got -0.1, wanted 0 or more"),
+        (schedule.Stages, {"weight_last": float("nan")}, "weight_last: got nan"),
+        (density.DensityControl, {"every": -1}, "control: got every -1"),
+        (density.DensityControl, {"start": -1}, "start -1"),
+        (
+            density.DensityControl,
+            {"start": 9, "stop": 8},
+            "stop 8, wanted .* no earlier than start",
+        ),
+        (density.DensityControl, {"growth": 1.5}, "control.growth: got 1.5, wanted 0 to 1"),
+        (density.DensityControl, {"growth": float("nan")}, "growth: got nan"),
+        (density.DensityControl, {"prune": -1e-3}, "prune: got -0.001, wanted 0 or more"),
+        (density.DensityControl, {"jitter": float("inf")}, "jitter: got inf"),
+    ],
+)
+def test_stages_and_density_control_that_cannot_be_are_named(kind, numbers, match):
+    with pytest.raises(InputError, match=f"^emgauss.*{match}"):
+        kind(**numbers)
+
+
+def test_the_least_stages_and_density_control_are_taken():
+    schedule.Stages(warmup=0, joint=0, ramp_end=0, weight_first=0.0, weight_last=0.0)
+    density.DensityControl(every=0, start=0, stop=0, prune=0.0, growth=0.0, jitter=0.0)
+    density.DensityControl(growth=1.0)

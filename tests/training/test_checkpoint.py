@@ -66,9 +66,13 @@ def test_another_tree_is_refused_by_the_name_of_its_leaf(tmp_path):
 def test_a_damaged_one_is_refused_in_one_line(tmp_path):
     tree = state_of()
     checkpoint.save(tmp_path, 5, tree)
-    for file in (tmp_path / "5").rglob("d/*"):
-        content = bytearray(file.read_bytes())
-        content[len(content) // 2] ^= 255
-        file.write_bytes(content)
-    with pytest.raises(InputError, match="cannot be read"):
-        checkpoint.restore(tmp_path, tree)
+    largest = max((tmp_path / "5").rglob("*"), key=lambda path: path.stat().st_size)
+    whole = largest.read_bytes()
+    turned = bytearray(whole)
+    turned[len(turned) // 2] ^= 1
+    for content in (bytes(turned), whole[: len(whole) // 2]):
+        largest.write_bytes(content)
+        with pytest.raises(InputError, match="cannot be read"):
+            checkpoint.restore(tmp_path, tree)
+    largest.write_bytes(whole)
+    assert checkpoint.restore(tmp_path, tree) is not None

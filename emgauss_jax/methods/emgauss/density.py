@@ -6,6 +6,7 @@ copies of important ones. Letters: N Gaussians (capacity).
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -25,6 +26,9 @@ class DensityControl:
 
     Source: gsplat's MCMC strategy (relocation, 5 % growth) in place of 3DGS's clone and split:
       noise in EM makes gradient thresholds explode, and shapes must not change.
+
+    Raises:
+      InputError: iterations that cannot be, a fraction outside [0, 1], or a threshold below 0.
     """
 
     every: int = 0  # 0: never
@@ -33,6 +37,20 @@ class DensityControl:
     prune: float = 0.005  # peak contribution, grey, under which a Gaussian is given up
     growth: float = 0.05  # of the living, made alive each time while dead places last
     jitter: float = 0.5  # of its scale, how far a copy moves from its source
+
+    def __post_init__(self):
+        if min(self.every, self.start) < 0 or self.stop < self.start:
+            raise InputError(
+                f"emgauss.control: got every {self.every}, start {self.start} and stop "
+                f"{self.stop}, wanted 0 or more of each and stop no earlier than start"
+            )
+        if not 0 <= self.growth <= 1:
+            raise InputError(f"emgauss.control.growth: got {self.growth}, wanted 0 to 1")
+        for name in ("prune", "jitter"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(
+                    f"emgauss.control.{name}: got {getattr(self, name)}, wanted 0 or more"
+                )
 
 
 def due(control: DensityControl, step: jax.Array) -> jax.Array:

@@ -5,10 +5,12 @@ compiled program serves all three. The freeze itself is a learning rate of 0 (`t
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
 
+from emgauss_jax.data.errors import InputError
 from emgauss_jax.methods.base import Block, bracket
 
 
@@ -20,6 +22,10 @@ class Stages:
       the weight of pseudo-labels rises linearly from 0.1 at 3k to 1.0 at 10k, of 18k in all. That
       their depths spread over the gap in that same interval is ours: the paper gives no numbers.
       The numbers here are ours, for 4k in all.
+
+    Raises:
+      InputError: a stage of less than no iterations, one that ends before it begins, or a weight
+        that is none.
     """
 
     warmup: int = 200
@@ -28,6 +34,23 @@ class Stages:
     weight_first: float = 0.1
     weight_last: float = 1.0
     use_teacher: bool = True
+
+    def __post_init__(self):
+        if min(self.warmup, self.joint) < 0:
+            raise InputError(
+                f"emgauss.stages: got warmup {self.warmup} and joint {self.joint}, wanted 0 or "
+                "more iterations of each"
+            )
+        if self.ramp_end < self.warmup + self.joint:
+            raise InputError(
+                f"emgauss.stages.ramp_end: got {self.ramp_end}, wanted warmup + joint "
+                f"({self.warmup + self.joint}) or later"
+            )
+        for name in ("weight_first", "weight_last"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(
+                    f"emgauss.stages.{name}: got {getattr(self, name)}, wanted 0 or more"
+                )
 
     def ramp(self, step: jax.Array) -> jax.Array:
         """Rise from 0 at the start of the teacher stage to 1 at `ramp_end`."""
