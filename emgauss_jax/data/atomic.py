@@ -33,6 +33,8 @@ def whole(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(path)
+    if partial.is_symlink():  # planted: what it leads to would be written
+        partial.unlink()
     try:
         yield partial
         partial.replace(path)

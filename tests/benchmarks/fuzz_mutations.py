@@ -59,7 +59,9 @@ def _extreme(rng: Rng, content: bytearray) -> None:
 
 
 def _cut(rng: Rng, content: bytearray) -> None:
-    del content[int(rng.integers(len(content) + 1)) if rng.random() < 0.5 else _place(rng, len(content)) :]
+    del content[
+        int(rng.integers(len(content) + 1)) if rng.random() < 0.5 else _place(rng, len(content)) :
+    ]
 
 
 def _swap(rng: Rng, content: bytearray) -> None:

@@ -77,7 +77,9 @@ def _stored(path: Path, driver: str, **members: object) -> None:
     kvstore = {"driver": "file", "path": path.absolute().as_posix()}
     spec = {"driver": driver, "kvstore": kvstore, **members}
     array = ts.open(spec, create=True, open=True).result()
-    array[...].write(VOLUME.reshape(array.shape) if array.rank == 3 else VOLUME.T[..., None]).result()
+    array[...].write(
+        VOLUME.reshape(array.shape) if array.rank == 3 else VOLUME.T[..., None]
+    ).result()
 
 
 def _bare_zarr2(path: Path) -> None:

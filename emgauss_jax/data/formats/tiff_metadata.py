@@ -16,6 +16,7 @@ import tifffile
 from emgauss_jax.data.formats.interface import (
     AT_ORIGIN,
     Place,
+    VolumeError,
     Voxel,
     no_voxel_size,
 )
@@ -77,6 +78,8 @@ def _promised(tif: tifffile.TiffFile) -> tuple[int, str]:
 
 
 def _ome(xml: str) -> dict[str, Any]:
+    if "<!DOCTYPE" in xml:  # OME has none; entities may stand for texts without end
+        raise VolumeError("got an OME header with a DOCTYPE, wanted one without")
     try:
         root = fromstring(xml)
     except ParseError:
