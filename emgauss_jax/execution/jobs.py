@@ -25,6 +25,7 @@ from emgauss_jax.pipeline.run import Run, prepare
 from emgauss_jax.pipeline.stitching import open_fits
 from emgauss_jax.pipeline.unseen_volume import UnseenVolume, open_unseen
 from emgauss_jax.pipeline.writing import drawing, drawing_errors, output_phases
+from emgauss_jax.storage.files import read_lines
 from emgauss_jax.storage.run_dir import read_workdir
 
 LOG = "work.jsonl"
@@ -136,7 +137,8 @@ def _perform(phase: Phase, job: Job, task: int) -> None:
 def read_log(workdir: pathlib.Path) -> list[dict[str, Any]]:
     """Read the tasks that were done in a workdir: phase, unit (the task), seconds."""
     path = workdir / LOG
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    kinds = {"phase": str, "unit": int, "seconds": float}
+    return read_lines(path, kinds) if path.exists() else []
 
 
 def _give_back_memory() -> None:

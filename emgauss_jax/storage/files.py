@@ -54,6 +54,28 @@ def checked(record: Any, kinds: dict[str, Any], source: Any) -> dict[str, Any]:
     return record
 
 
+def read_lines(path: pathlib.Path, kinds: dict[str, Any]) -> list[dict[str, Any]]:
+    """Read a log, a JSON object a line; it ends before a line that a kill has cut short.
+
+    Args:
+      path: the file.
+      kinds: members that every line has, see `read_record`; there may be others.
+
+    Raises:
+      InputError: a line is another object.
+    """
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            break
+        known = {name: line[name] for name in kinds if isinstance(line, dict) and name in line}
+        checked(known, kinds, path)
+        lines.append(line)
+    return lines
+
+
 def is_of(value: Any, kind: Any) -> bool:
     """Tell whether a value of JSON is of a type, numbers finite.
 

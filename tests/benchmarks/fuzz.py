@@ -2,9 +2,9 @@
 
 python -m tests.benchmarks.fuzz --files=5000 [--seed=0] [--only=mrc,nifti]
 
-A process opens 100 files within 4 GiB beyond what it begins with, 10 seconds of computing (120 by the clock) a file; where it dies
-or hangs another one goes on. A fault is printed with its format and seed: --only=FORMAT --seed=SEED
---files=1 makes it again.
+A process opens 100 files within 4 GiB beyond what it begins with, 10 seconds of computing (120 by
+the clock) a file; where it dies or hangs another one goes on. A fault is printed with its format
+and its seed: --only=FORMAT --seed=SEED --files=1 makes it again.
 """
 
 import argparse

@@ -64,7 +64,7 @@ def check_fits(what: str, shape: Sequence[int], itemsize: int, copies: int = COP
     if size > most:
         lengths = " x ".join(f"{int(length):,}" for length in shape)
         raise VolumeError(
-            f"{what}: got {lengths} voxels, {size / 2**30:,.1f} GiB in one piece, wanted at most "
+            f"{what}: got {lengths}, {size / 2**30:,.1f} GiB in one piece, wanted at most "
             f"{most / 2**30:,.1f} GiB, which this machine can hold"
         )
 
