@@ -6,6 +6,7 @@ from tests.benchmarks import fuzz
 from tests.benchmarks.fuzz_samples import SAMPLES
 
 ONCE_FAILED = [
+    ("hdf5", 1376),
     ("hdf5", 12498),  # HDF5 itself died of a dimension's label
     *(
         ("workdir", seed)

@@ -68,8 +68,9 @@ def test_a_compressed_file_whose_header_says_more_than_memory_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("edges", "words"), [(10**4, "chunk: got 10,000 x 10,000 x 10,000"), (1, "wanted at most .* chunks")]
-)  # fmt: skip
+    ("edges", "words"),
+    [(10**4, "chunk: got 10,000 x 10,000 x 10,000"), (1, "wanted at most .* chunks")],
+)
 def test_chunks_of_zarr_fit_into_memory_and_are_not_without_number(edges, words, tmp_path):
     path = made("zarr2_bare", tmp_path)
     metadata = json.loads((path / ".zarray").read_text())
