@@ -242,6 +242,19 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def check_inside(name: str, what: str) -> str:
+    """Return a path that stands in a file, or raise VolumeError if it leads out of its folder.
+
+    Args:
+      name: relative, as the file has it.
+      what: it names, for the message.
+    """
+    parts = Path(name.replace("\\", "/")).parts
+    if Path(name).is_absolute() or ".." in parts or ":" in name:
+        raise VolumeError(f"{what}: got {name[:80]!r}, wanted a path inside its own folder")
+    return name
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON object, creating its parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)

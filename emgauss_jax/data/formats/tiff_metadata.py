@@ -18,6 +18,7 @@ from emgauss_jax.data.formats.interface import (
     Place,
     VolumeError,
     Voxel,
+    check_inside,
     no_voxel_size,
 )
 from emgauss_jax.data.formats.tiff_planes import depth_notes, first_position
@@ -86,6 +87,8 @@ def _ome(xml: str) -> dict[str, Any]:
         return {"is_ome": True}
     companion = next((node.get("MetadataFile") for node in root.iterfind("{*}BinaryOnly")), None)
     names = {node.get("FileName") for node in root.iterfind(".//{*}UUID")} - {None}
+    for name in filter(None, (companion, *names)):
+        check_inside(name, "file that the OME header names")
     return {
         "is_ome": True,
         "images": tuple(root.iterfind("{*}Image/{*}Pixels")),

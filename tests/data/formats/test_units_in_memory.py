@@ -89,6 +89,37 @@ def test_a_volume_larger_than_memory_in_small_chunks_is_read(tmp_path):
     assert not volume[5_000:5_002, :4, :4].any()  # absent: the fill value
 
 
+def test_one_chunk_of_very_many_is_found_and_none_is_told_at_once(tmp_path):
+    path = made("zarr2_bare", tmp_path)
+    metadata = json.loads((path / ".zarray").read_text())
+    metadata |= {"shape": [60_000] * 3, "chunks": [64] * 3}  # 8e8 names
+    (path / ".zarray").write_text(json.dumps(metadata))
+    for file in path.glob("0.*"):
+        file.rename(path / "900.900.900")
+    open_volume(path, voxel_nm=VOXEL_NM)
+    for file in path.glob("*.*.*"):
+        file.unlink()
+    refused(path, "chunks: got none of 8")
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc", "a/../../x"])
+def test_a_level_outside_of_its_container_is_refused(name, tmp_path):
+    path = made("ome_zarr", tmp_path)
+    text = (path / "zarr.json").read_text()
+    assert '"path": "0"' in text
+    (path / "zarr.json").write_text(text.replace('"path": "0"', f'"path": "{name}"'))
+    refused(path, "path of a level: got")
+
+
+def test_a_file_outside_of_its_folder_is_not_opened_for_an_ome_header(tmp_path):
+    path = made("tiff_ome", tmp_path)
+    text = tifffile.TiffFile(path).ome_metadata
+    uuid = '<TiffData><UUID FileName="../x.tif">urn:uuid:1</UUID></TiffData></Pixels>'
+    away = text.replace("</Pixels>", uuid)
+    tifffile.imwrite(path, VOLUME, description=away, metadata=None)
+    refused(path, "OME header names: got '../x.tif'")
+
+
 def test_a_compressed_chunk_of_precomputed_gives_no_more_than_its_voxels(tmp_path):
     path = made("precomputed", tmp_path)
     (scale,) = (each for each in path.iterdir() if each.is_dir())
