@@ -26,7 +26,7 @@ def check_config(config: Any, source: Any) -> None:
       InputError: a setting is not known, or lacks, or has a value that it cannot have; it is named.
     """
     if not isinstance(config, dict):
-        raise InputError(f"{source}: config: got {_short(config)}, wanted an object")
+        raise InputError(f"{source}: got {_short(config)}, wanted an object")
     known = [each for each in examples() if each["method"] == config.get("method")]
     own = {config["method"]} if not known and isinstance(config.get("method"), str) else set()
     # Of a method that comes with no config of the package, its own section is not known.

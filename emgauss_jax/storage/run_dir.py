@@ -55,11 +55,13 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
     """Write config.json into a new workdir, or check that the one there is the same.
 
     Raises:
-      InputError: the folder belongs to another config, or to something else.
+      InputError: the folder belongs to another config, or to something else; or a setting cannot be
+        read again.
     """
     _refuse_older(workdir)
     if not _is_claimed(workdir, config):
         check_workdir(workdir)
+        check_config(plain(config), "config")  # what is begun can be read again
         write_json(workdir / CONFIG, plain(config))
 
 
@@ -153,8 +155,13 @@ def config_of(content: Any, source: Any) -> config_dict.ConfigDict:
     sections = (content.get(name, {}) for name in LATER) if isinstance(content, dict) else (0,)
     if not all(isinstance(section, dict) for section in sections):
         check_config(content, source)
-    config = with_later_settings(config_dict.ConfigDict(content))
-    check_config(config.to_dict(), source)
+    try:
+        config = with_later_settings(config_dict.ConfigDict(content))
+        check_config(config.to_dict(), source)
+    except (ValueError, RecursionError) as error:  # a dot in a key, sections without end
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{source}: got {error}, wanted a config as train writes it") from error
     return config
 
 

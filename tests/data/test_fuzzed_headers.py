@@ -10,7 +10,7 @@ ONCE_FAILED = [
     ("hdf5", 12498),  # HDF5 itself died of a dimension's label
     *(
         ("workdir", seed)
-        for seed in (439, 1285, 1483, 1945, 2033, 2099, 10021, 10659, 10769, 11451)
+        for seed in (439, 1285, 1483, 1945, 2033, 2099, 3247, 10021, 10659, 10769, 11451)
     ),
 ]
 
