@@ -19,9 +19,9 @@ from typing import Any
 from emgauss_jax.evaluation.sweep_table import to_markdown
 from emgauss_jax.execution import workers
 from emgauss_jax.execution.command import fail, line_of, stop, told_in_a_line
-from emgauss_jax.execution.config_file import known_configs
 from emgauss_jax.execution.executors import checked_timeout
 from emgauss_jax.execution.tpu_pods import refuse_tpu_pods
+from emgauss_jax.storage.known_configs import known_configs
 from emgauss_jax.storage.locks import locked
 from emgauss_jax.sweeps import plan, run_sweep
 from emgauss_jax.training.preemption import Preempted, end_at_sigterm

@@ -16,8 +16,9 @@ from absl import app, flags, logging
 import emgauss_jax
 from emgauss_jax.data.errors import FitError, InputError
 from emgauss_jax.execution.compiled import keep_compiled
-from emgauss_jax.execution.config_file import known_configs, parse_flags
+from emgauss_jax.execution.config_file import parse_flags
 from emgauss_jax.execution.tpu_pods import refuse_tpu_pods
+from emgauss_jax.storage.known_configs import known_configs
 from emgauss_jax.training.preemption import EXIT_CODE, Preempted, end_at_sigterm
 
 flags.disclaim_key_flags()  # --debug is listed with the command, as in `config_file`

@@ -1,7 +1,4 @@
-"""The --config flag: find a file of configs/ by its name, load it, read the flags that change it.
-
-The wheel holds configs/ as `emgauss_jax.configs`; in a checkout it stands beside the package.
-"""
+"""The --config flag: find a file of configs/ by name, load it, read the flags that change it."""
 
 import copy
 import pathlib
@@ -14,23 +11,13 @@ from absl import flags
 from ml_collections import config_dict, config_flags
 
 from emgauss_jax.data.errors import InputError
+from emgauss_jax.storage.known_configs import known_configs
 from emgauss_jax.storage.run_dir import with_later_settings
 
 flags.disclaim_key_flags()  # --help lists a flag with the command that has it defined here
 NEEDED = ("method", "seed", "keep_observed", "data", "block", "train", "optimizer")  # of a config
 # What a key or a value that a config does not know may raise in `config_flags`.
 BAD_FLAGS = (flags.Error, AttributeError, LookupError, TypeError, ValueError)
-
-
-def known_configs(folder: str = "") -> dict[str, pathlib.Path]:
-    """List the configs that come with the package: name -> file.
-
-    Args:
-      folder: "" for configs/ itself, "sweeps" for configs/sweeps/.
-    """
-    package = pathlib.Path(__file__).parents[1]
-    root = package if (package / "configs").is_dir() else package.parent  # a wheel, or a checkout
-    return {path.stem: path for path in sorted((root / "configs" / folder).glob("*.py"))}
 
 
 def find_config(name: str, folder: str = "") -> pathlib.Path:

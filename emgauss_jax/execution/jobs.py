@@ -26,6 +26,7 @@ from emgauss_jax.pipeline.run import Run, prepare
 from emgauss_jax.pipeline.stitching import open_fits
 from emgauss_jax.pipeline.unseen_volume import UnseenVolume, open_unseen
 from emgauss_jax.pipeline.writing import drawing, drawing_errors, output_phases
+from emgauss_jax.storage.files import read_lines
 from emgauss_jax.storage.run_dir import read_workdir
 
 LOG = "work.jsonl"
@@ -149,15 +150,10 @@ def _perform(phase: Phase, job: Job, task: int) -> None:
 
 
 def read_log(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """Read the tasks that were done in a workdir: phase, unit (the task), seconds.
-
-    A line that a full disk or a loss of power has cut short is left out.
-    """
-    path, entries = workdir / LOG, []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        with contextlib.suppress(json.JSONDecodeError):
-            entries.append(json.loads(line))
-    return entries
+    """Read the tasks that were done in a workdir: phase, unit (the task), seconds."""
+    path = workdir / LOG
+    kinds = {"phase": str, "unit": int, "seconds": float}
+    return read_lines(path, kinds) if path.exists() else []
 
 
 def _give_back_memory() -> None:

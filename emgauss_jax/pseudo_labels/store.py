@@ -13,7 +13,7 @@ import numpy as np
 from emgauss_jax.data.atomic import whole
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.pseudo_labels.weights import SourceWeights
-from emgauss_jax.storage.files import read_json, write_json
+from emgauss_jax.storage.files import read_record, write_json
 
 FOLDER = "prior"
 FITS = "fits"  # of the sources, inside FOLDER
@@ -72,7 +72,11 @@ def read_labels(workdir: pathlib.Path, z: np.ndarray, per_slice: int) -> Labels 
 def read_weights(workdir: pathlib.Path) -> SourceWeights | None:
     """Read the weights of the sources; None if there are no labels."""
     path = workdir / FOLDER / WEIGHTS
-    return SourceWeights(**read_json(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    each = dict[str, float]
+    numbers = {"weights": each, "scale": float, "wide_weights": each, "wide_scale": float}
+    return SourceWeights(**read_record(path, {**numbers, "decibel": each}))
 
 
 def check_kept(workdir: pathlib.Path) -> None:
@@ -87,12 +91,20 @@ def check_kept(workdir: pathlib.Path) -> None:
 
 def _read_planes(path: pathlib.Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
+        return _half_planes(np.load(path, mmap_mode="r", allow_pickle=False))
+    except Exception as error:  # NumPy parses a header as Python does
         raise InputError(
             f"{path}: got a file that cannot be read ({type(error).__name__}), wanted an array "
             "written by train; delete the region's folder to fit it again"
         ) from error
+
+
+def _half_planes(planes: np.ndarray) -> np.ndarray:
+    if not isinstance(planes, np.ndarray):  # an archive of arrays
+        raise ValueError(type(planes).__name__)
+    if planes.dtype != np.float16 or planes.ndim != 3:
+        raise ValueError(f"{planes.dtype} of shape {planes.shape}")
+    return planes
 
 
 def forget(workdir: pathlib.Path) -> None:

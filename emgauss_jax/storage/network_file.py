@@ -13,7 +13,8 @@ from ml_collections import config_dict
 
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.storage import pytrees
-from emgauss_jax.storage.run_dir import plain, with_later_settings
+from emgauss_jax.storage.files import checked
+from emgauss_jax.storage.run_dir import config_of, plain
 
 FILE = "network.safetensors"
 KIND = "network"
@@ -55,12 +56,13 @@ def write(workdir: pathlib.Path, params: Any, learned: Learned, config: Any) -> 
 
 def read_learned(place: pathlib.Path) -> Learned:
     """Read what a fitted network has learned from."""
-    return Learned(**_about(place)["learned"])
+    kinds = {"factor": int, "blocks": int, "of": int, "volumes": int, "size": tuple[int, int, int]}
+    return Learned(**checked(_about(place)["learned"], kinds, file_of(place)))
 
 
 def read_config(place: pathlib.Path) -> config_dict.ConfigDict:
     """Read the config of the run that fitted a network."""
-    return with_later_settings(config_dict.ConfigDict(_about(place)["config"]))
+    return config_of(_about(place)["config"], file_of(place))
 
 
 def read(place: pathlib.Path, init: Callable[..., Any]) -> Any:
@@ -85,7 +87,8 @@ def like_started(init: Callable[..., Any]) -> Any:
 
 def _about(place: pathlib.Path) -> dict[str, Any]:
     _check_there(place)
-    return pytrees.read_about(file_of(place), KIND)
+    about = pytrees.read_about(file_of(place), KIND)
+    return checked(about, {"learned": dict, "config": dict}, file_of(place))
 
 
 def _check_there(place: pathlib.Path) -> None:

@@ -84,8 +84,12 @@ def read(path: pathlib.Path, kind: str) -> tuple[dict[str, np.ndarray], dict[str
       InputError: the file is damaged, holds something else, or is of another version.
     """
     head = _head(path, kind)
-    with safetensors.safe_open(path, framework="np") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:  # a dtype that NumPy lacks, among others
+        why = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: got arrays that cannot be read ({why})") from error
     if head.get("crc32") != crc32(arrays, head["about"]):
         raise InputError(f"{path}: got a damaged or edited file, wanted it as it was written")
     return arrays, head["about"]
@@ -109,10 +113,12 @@ def _head(path: pathlib.Path, kind: str) -> dict[str, Any]:
     try:
         with safetensors.safe_open(path, framework="np") as file:
             head = json.loads((file.metadata() or {}).get(HEAD, "{}"))
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, RecursionError, safetensors.SafetensorError) as error:
         raise InputError(
             f"{path}: got a file that cannot be read ({error}), wanted one as train writes it"
         ) from error
+    if not isinstance(head, dict) or not isinstance(head.get("about", {}), dict):
+        raise InputError(f"{path}: got a damaged header, wanted one as train writes it")
     if head.get("kind") != kind:
         raise InputError(
             f"{path}: got {head.get('kind', 'another safetensors file')!r}, wanted a {kind} of "
@@ -120,7 +126,7 @@ def _head(path: pathlib.Path, kind: str) -> dict[str, Any]:
         )
     if head.get("version") != VERSION:
         raise InputError(f"{path}: got version {head.get('version')}, wanted {VERSION}; {AGAIN}")
-    return head
+    return {"about": {}, **head}
 
 
 def part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

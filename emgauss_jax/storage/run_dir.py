@@ -11,7 +11,15 @@ from ml_collections import config_dict
 from emgauss_jax.data.atomic import is_partial_of
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.intensity import IntensityRange
-from emgauss_jax.storage.files import read_json, write_json
+from emgauss_jax.storage.config_check import check_config
+from emgauss_jax.storage.files import (
+    checked,
+    is_of,
+    read_json,
+    read_record,
+    refuse_links_out,
+    write_json,
+)
 from emgauss_jax.storage.locks import is_of_lock
 
 CONFIG = "config.json"
@@ -23,8 +31,13 @@ LATER = {  # settings of configs that were not there from the first
     "data": {"series": -1, "require_all_chunks": False, "z_nm": ""},
     "output": {"chunk": (64, 64, 64), "shard": (0, 0, 0)},
 }
+GREY_KINDS = {
+    "low": float, "high": float, "padding": list[tuple[float, float]], "far": int, "has_hot": bool,
+}  # fmt: skip
+OLDER_GREY_RANGE = {"padding": [], "far": 0, "has_hot": True}  # what the first ones had not
 HOSTS = "hosts"  # heartbeats of several processes, see `execution.heartbeats`
 LOCK = ".lock"
+ROWS = "rows"  # of a sweep: the folder of its workdirs
 
 
 def with_later_settings(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
@@ -42,11 +55,13 @@ def claim_workdir(workdir: pathlib.Path, config: Any) -> None:
     """Write config.json into a new workdir, or check that the one there is the same.
 
     Raises:
-      InputError: the folder belongs to another config, or to something else.
+      InputError: the folder belongs to another config, or to something else; or a setting cannot be
+        read again.
     """
     _refuse_older(workdir)
     if not _is_claimed(workdir, config):
         check_workdir(workdir)
+        check_config(plain(config), "config")  # what is begun can be read again
         write_json(workdir / CONFIG, plain(config))
 
 
@@ -97,19 +112,59 @@ def read_workdir(workdir: pathlib.Path) -> config_dict.ConfigDict:
     """Read the config of a workdir.
 
     Raises:
-      InputError: there is none.
+      InputError: there is none, or a setting has a value that it cannot have; or a link leads out
+        of the workdir.
     """
     _refuse_older(workdir)
     path = workdir / CONFIG
     if not path.exists():
         raise InputError(f"workdir {workdir}: got no {CONFIG}, wanted one made by train")
-    return with_later_settings(config_dict.ConfigDict(read_json(path)))
+    place = workdir.absolute()  # a row of a sweep has its pseudo-labels from a batch
+    refuse_links_out(workdir, place.parents[1] if place.parent.name == ROWS else workdir)
+    return config_of(read_json(path), path)
+
+
+def config_of(content: Any, source: Any) -> config_dict.ConfigDict:
+    """Make a config of what a file holds.
+
+    Args:
+      content: as JSON has it.
+      source: the file, for the message.
+
+    Raises:
+      InputError: a setting is not known, or lacks, or has a value that it cannot have.
+    """
+    sections = (content.get(name, {}) for name in LATER) if isinstance(content, dict) else (0,)
+    if not all(isinstance(section, dict) for section in sections):
+        check_config(content, source)
+    try:
+        config = with_later_settings(config_dict.ConfigDict(content))
+        check_config(config.to_dict(), source)
+    except (ValueError, RecursionError) as error:  # a dot in a key, sections without end
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{source}: got {error}, wanted a config as train writes it") from error
+    return config
 
 
 def read_grey_range(workdir: pathlib.Path) -> IntensityRange | None:
     """Read the grey levels that were measured when the workdir was made."""
     path = workdir / GREY_RANGE
-    return IntensityRange.from_json(read_json(path)) if path.exists() else None
+    return _grey_range(path) if path.exists() else None
+
+
+def _grey_range(path: pathlib.Path) -> IntensityRange:
+    record = dict(OLDER_GREY_RANGE, **_object(read_json(path), path))
+    found = IntensityRange.from_json(checked(record, GREY_KINDS, path))
+    if not found.low < found.high:
+        raise InputError(f"{path}: got low {found.low:g}, high {found.high:g}, wanted low < high")
+    return found
+
+
+def _object(content: Any, path: pathlib.Path) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: got a JSON {type(content).__name__}, wanted an object")
+    return content
 
 
 def write_grey_range(workdir: pathlib.Path, grey_range: IntensityRange) -> None:
@@ -120,7 +175,9 @@ def write_grey_range(workdir: pathlib.Path, grey_range: IntensityRange) -> None:
 def read_absent(workdir: pathlib.Path) -> tuple[int, int]:
     """Read how many chunks were found absent, and of how many; (0, 0) if none was."""
     path = workdir / ABSENT
-    found = read_json(path) if path.exists() else {"absent": 0, "all": 0}
+    if not path.exists():
+        return 0, 0
+    found = read_record(path, {"absent": int, "all": int})
     return found["absent"], found["all"]
 
 
@@ -132,7 +189,10 @@ def write_absent(workdir: pathlib.Path, absent: tuple[int, int]) -> None:
 def read_damaged(workdir: pathlib.Path) -> dict[str, str]:
     """Read which slices were found damaged, index -> reason."""
     path = workdir / DAMAGED
-    return read_json(path) if path.exists() else {}
+    found = read_json(path) if path.exists() else {}
+    if not is_of(found, dict[str, str]) or not all(index.isdecimal() for index in found):
+        raise InputError(f"{path}: got {str(found)[:60]}, wanted reasons by numbers of slices")
+    return found
 
 
 def write_damaged(workdir: pathlib.Path, found: Iterable[tuple[int, str]]) -> None:

@@ -9,7 +9,7 @@ from emgauss_jax.evaluation import sweep_table
 from emgauss_jax.evaluation.report import ROWS
 from emgauss_jax.evaluation.sweep_table import Entry
 from emgauss_jax.execution.command import BAD_INPUT
-from emgauss_jax.storage.files import read_json, write_json, write_text
+from emgauss_jax.storage.files import read_record, write_json, write_text
 from emgauss_jax.storage.run_dir import CONFIG, claim_workdir
 from emgauss_jax.sweeps.trials import Trial, trial_folder
 
@@ -27,6 +27,11 @@ class Outcome(NamedTuple):
         return self.reason if self.step is None else f"step {self.step}: {self.reason}"
 
 
+KINDS = {
+    "scores": dict[str, dict[str, float | None]] | None, "step": int | None, "reason": str,
+}  # fmt: skip
+
+
 def recall(workdir: pathlib.Path, trial: Trial) -> Outcome | None:
     """Read the outcome of a trial.
 
@@ -42,7 +47,7 @@ def recall(workdir: pathlib.Path, trial: Trial) -> Outcome | None:
         if (folder / CONFIG).exists():
             claim_workdir(folder, trial.config)  # it must have the same config
         if (folder / OUTCOME).exists():
-            outcome = Outcome(**read_json(folder / OUTCOME))
+            outcome = Outcome(**read_record(folder / OUTCOME, KINDS))
             return outcome if outcome.scores else None
     except BAD_INPUT as error:
         return Outcome(reason=str(error))

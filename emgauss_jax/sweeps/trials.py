@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ml_collections import config_dict
 
 from emgauss_jax.data.intensity import IntensityRange
+from emgauss_jax.storage.run_dir import ROWS
 from emgauss_jax.training.hyperparams import Hyper
 
 
@@ -37,7 +38,7 @@ class TrialBatch(NamedTuple):
 
 def trial_folder(workdir: pathlib.Path, name: str) -> pathlib.Path:
     """Return the folder of a trial, a workdir like that of a training."""
-    return workdir / "rows" / name.replace(" ", "_")
+    return workdir / ROWS / name.replace(" ", "_")
 
 
 def batch_folder(workdir: pathlib.Path, batch: TrialBatch) -> pathlib.Path:

@@ -10,10 +10,11 @@ from typing import TextIO
 
 import tqdm
 
-from emgauss_jax.storage.files import write_text
+from emgauss_jax.storage.files import checked, read_lines, write_text
 from emgauss_jax.training.failures import Failure
 
 FILE = "metrics.jsonl"
+PLACE = {"chunk": int, "step": int}  # of every line
 
 
 Watch = Callable[[int, int], None]  # is told (steps done, of how many); what it raises ends a fit
@@ -35,14 +36,10 @@ def open_metrics(folder: pathlib.Path | None, chunk: int, step: int) -> TextIO:
         return io.StringIO()
     path, kept = folder / FILE, []
     if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                break  # a line cut short by the kill
+        for entry in read_lines(path, PLACE):
             if (entry["chunk"], entry["step"]) > (chunk, step):
                 break
-            kept.append(line)
+            kept.append(json.dumps(entry))
     write_text(path, "".join(f"{line}\n" for line in kept))
     return path.open("a")
 
@@ -73,17 +70,16 @@ def read_failures(folder: pathlib.Path | None) -> dict[int, Failure]:
     """Read which fits of a sweep have failed: index of the fit -> failure."""
     if folder is None:
         return {}
-    lines = [json.loads(line) for line in (folder / FILE).read_text().splitlines()]
-    return {
-        line["failed_fit"]: Failure(line["failed_step"], line["reason"])
-        for line in lines
-        if "failed_fit" in line
-    }
+    failed = [line for line in read_lines(folder / FILE, PLACE) if "failed_fit" in line]
+    kinds = {"failed_fit": int, "failed_step": int, "reason": str}
+    for line in failed:
+        checked({name: line.get(name) for name in kinds}, kinds, folder / FILE)
+    return {line["failed_fit"]: Failure(line["failed_step"], line["reason"]) for line in failed}
 
 
 def copy_metrics(source: pathlib.Path, path: pathlib.Path, which: int) -> None:
     """Write the log of one of a sweep's hyper-parameters as if it had been fitted alone."""
-    lines = [json.loads(line) for line in source.read_text().splitlines()]
+    lines = read_lines(source, PLACE)
     mine = [line for line in lines if line.pop("hyper", None) == which]
     write_text(path, "".join(f"{json.dumps(line)}\n" for line in mine))
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorstore as ts
 
 from emgauss_jax.data.formats.interface import Place, Reader, Slices, Voxel, Writer, at_origin
+from emgauss_jax.data.formats.units_in_memory import check_chunks
 
 # Decoded chunks are cached, otherwise planes read one by one would each decode every chunk they
 # cross. The cache helps while 64 planes fit into it: up to 2048 x 2048 px of uint8.
@@ -25,7 +26,10 @@ def _spec(driver: str, path: Path, members: dict[str, Any]) -> dict[str, Any]:
 
 def open_array(driver: str, path: Path, **members: Any) -> ts.TensorStore:
     """Open an array for reading, metadata only; `members` are added to the tensorstore spec."""
-    return ts.open(_spec(driver, path, members), read=True, context=CACHE).result()
+    store = ts.open(_spec(driver, path, members), read=True, context=CACHE).result()
+    itemsize = store.dtype.numpy_dtype.itemsize
+    check_chunks(store.shape, store.chunk_layout.read_chunk.shape, itemsize)
+    return store
 
 
 def writable_array(driver: str, path: Path, create: bool, **members: Any) -> ts.TensorStore:

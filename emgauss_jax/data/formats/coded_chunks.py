@@ -6,7 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
-from collections.abc import Callable
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,23 @@ import tensorstore as ts
 
 from emgauss_jax.data.formats.chunked import CACHE
 from emgauss_jax.data.formats.stored_chunks import StoredChunks, touched
+from emgauss_jax.data.formats.units_in_memory import SLACK, limited
 
-DECODERS: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.decompress,
-    ".bz2": bz2.decompress,
-    ".xz": lzma.decompress,
-}
+DECODERS = {".gz": gzip, ".bz2": bz2, ".xz": lzma}
 
 
-def _content(folder: Path, name: str) -> bytes | None:
-    """Read a chunk under its own name or a compressed one; None if it is under neither."""
-    for suffix, decode in {"": bytes, **DECODERS}.items():
+def _content(folder: Path, name: str, size: int) -> bytes | None:
+    """Read a chunk under its own name or a compressed one; None if it is under neither.
+
+    Args:
+      size: bytes of its voxels; no more than twice as many come out of a compressed one.
+    """
+    for suffix in ("", *DECODERS):
         path = folder / f"{name}{suffix}"
         if path.is_file():
-            return decode(path.read_bytes())
+            content = path.read_bytes()
+            most = 2 * size + SLACK  # encodings such as compressed_segmentation have headers
+            return limited(DECODERS[suffix], content, most) if suffix else content
     return None
 
 
@@ -65,7 +68,7 @@ def coded_store(
         corner = [a - b for a, b in zip(domain.origin[:3], origin[:3], strict=True)]
         place = [along.start for along in touched(chunks, tuple(slice(a, a + 1) for a in corner))]
         name = chunks.name(place)
-        content = _content(chunks.folder, name)
+        content = _content(chunks.folder, name, math.prod(chunks.edges) * array.itemsize)
         if content is None:
             array[...] = 0
         else:

@@ -53,8 +53,21 @@ def _axistags(array: Any) -> list[dict[str, Any]]:
 
 
 def _dimension_names(array: Any) -> list[str]:
-    """Return the labels of the dimensions, or the names of the scales attached to them."""
-    return [dim.label or (dim[0].name.rsplit("/", 1)[-1] if len(dim) else "") for dim in array.dims]
+    """Return the labels of the dimensions, or the names of the scales attached to them.
+
+    They are read from their attribute: what HDF5 has for it ends the process where that is damaged.
+    """
+    stored = np.ravel(array.attrs.get("DIMENSION_LABELS", [""] * array.ndim)).tolist()
+    if len(stored) != array.ndim:
+        raise VolumeError(f"DIMENSION_LABELS: got {len(stored)}, wanted {array.ndim}")
+    labels = [
+        label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label or "")
+        for label in stored
+    ]
+    if all(labels) or "DIMENSION_LIST" not in array.attrs:
+        return labels
+    scales = [dim[0].name.rsplit("/", 1)[-1] if len(dim) else "" for dim in array.dims]
+    return [label or scale for label, scale in zip(labels, scales, strict=True)]
 
 
 def _namings(array: Any) -> dict[str, list[str]]:

@@ -11,10 +11,15 @@ from typing import Any
 import numpy as np
 
 from emgauss_jax.data.formats.interface import Slices, VolumeError
+from emgauss_jax.data.formats.units_in_memory import check_chunks, check_packed
 
 
 def check_filters(h5py: ModuleType, array: Any) -> None:
-    """Raise VolumeError if the voxels are compressed in a way that this HDF5 cannot undo."""
+    """Raise VolumeError if chunks are too large, or compressed in a way that is not known here."""
+    if array.chunks is not None:
+        check_chunks(array.shape, array.chunks, array.dtype.itemsize)
+        size = array.id.get_num_chunks() * math.prod(array.chunks) * array.dtype.itemsize
+        check_packed("dataset", array.id.get_storage_size(), size)
     plist = array.id.get_create_plist()
     for i in range(plist.get_nfilters()):
         code, *_, name = plist.get_filter(i)

@@ -34,6 +34,7 @@ from emgauss_jax.data.formats.tiff_pages import (
     check_whole,
     read_pages,
 )
+from emgauss_jax.data.formats.units_in_memory import check_fits
 
 # modes of Pillow: type and bits of a sample; "I" is what older ones call "I;16"
 _PNG = {
@@ -105,6 +106,7 @@ def _png_kind(path: Path) -> Kind:
             raise VolumeError(f"got a PNG of mode {image.mode}, wanted grey without transparency")
         dtype, bits = _PNG[image.mode]
         size = (image.height, image.width)
+        check_fits("image", size, np.dtype(dtype).itemsize)
         if image.mode != "P":
             return Kind(size, np.dtype(dtype), 1, bits, 1, b"")
         colours = np.array(image.getpalette("RGB"), np.uint16).reshape(-1, 3)

@@ -15,6 +15,7 @@ import numpy as np
 
 from emgauss_jax.data.errors import InputError
 
+LARGEST_JSON = 2**26  # bytes of metadata: usual ones have some thousands
 CHUNK = 64  # voxels along an edge of a stored chunk, unless another is asked for
 # What a volume may hold; a format that cannot store all of them lists its own in `Format.dtypes`.
 DTYPES = (
@@ -228,10 +229,30 @@ def refuse_dataset(form: str, dataset: str) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; a missing file counts as an empty object."""
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    if path.stat().st_size > LARGEST_JSON:
+        raise VolumeError(
+            f"{path.name}: got {path.stat().st_size:,} bytes of JSON, wanted at most "
+            f"{LARGEST_JSON:,}"
+        )
+    content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise VolumeError(f"{path.name}: got a JSON {type(content).__name__}, wanted an object")
     return content
+
+
+def check_inside(name: str, what: str) -> str:
+    """Return a path that stands in a file, or raise VolumeError if it leads out of its folder.
+
+    Args:
+      name: relative, as the file has it.
+      what: it names, for the message.
+    """
+    parts = Path(name.replace("\\", "/")).parts
+    if Path(name).is_absolute() or ".." in parts or ":" in name:
+        raise VolumeError(f"{what}: got {name[:80]!r}, wanted a path inside its own folder")
+    return name
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -25,10 +25,12 @@ from emgauss_jax.data.formats.interface import (
     refuse_dataset,
 )
 from emgauss_jax.data.formats.mrc_bytes import reading_of
+from emgauss_jax.data.formats.units_in_memory import decompressed
 
 _MODES = {name: mode for mode, name in mrc_header.MODES.items() if name != "int8"} | {"uint8": 0}
 _SIGN_BIT = np.uint8(128)  # flipping it adds 128 to a signed byte, modulo 256
 _HEADER = 1024  # bytes
+_TAIL = 2**26  # bytes behind the voxels that are looked at, to be told of
 _DECOMPRESS = {".gz": gzip.open, ".bz2": bz2.open}
 _SUFFIXES = (".mrc", ".rec", ".map", ".st", ".mrcs", ".ali", ".preali", ".ccp4")
 
@@ -48,8 +50,16 @@ def _content(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
         empty = path.stat().st_size == 0  # which cannot be mapped
         return np.empty(0, np.uint8) if empty else np.memmap(path, np.uint8, mode="r"), ()
     with decompress(path) as file:
-        content = np.frombuffer(file.read(), np.uint8)
+        head = file.read(_HEADER)
+        content = np.frombuffer(head + decompressed(file, _behind(head)), np.uint8)
     return content, (f"decompressed into memory: {content.size / 2**20:,.1f} MiB",)
+
+
+def _behind(head: bytes) -> int:
+    """Tell how many bytes a header has behind it, and some slices' worth that others append."""
+    fields, _ = mrc_header.parse(head, _mrcfile().dtypes.HEADER_DTYPE)
+    size = math.prod(mrc_header.stored_shape(fields)) * mrc_header.stored_dtype(fields).itemsize
+    return int(fields["nsymbt"]) + size + min(size, _TAIL)
 
 
 def _voxels(content: np.ndarray, fields: np.void) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -22,6 +22,7 @@ from emgauss_jax.data.formats.interface import (
     refuse_dataset,
 )
 from emgauss_jax.data.formats.units import to_nm
+from emgauss_jax.data.formats.units_in_memory import check_fits
 
 _LONGEST = 32767  # voxels along an axis that NIfTI 1 can count
 _NM = 1e6  # in a mm
@@ -124,6 +125,8 @@ def _voxels(image: Any, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     is_plain = path.suffix.lower() != ".gz"
     if is_plain and size < needed:
         raise VolumeError(f"got {size:,} bytes, wanted {needed:,}: the file is truncated")
+    if not is_plain:
+        check_fits("decompressed file", shape[:3], dtype.itemsize, copies=1)
     voxels = image.dataobj.get_unscaled().reshape(shape[:3], order="F")
     return voxels, () if is_plain else (f"decompressed into memory: {needed / 2**20:,.1f} MiB",)
 

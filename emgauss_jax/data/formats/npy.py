@@ -37,7 +37,9 @@ def read(path: Path, dataset: str) -> Reader:
     if dtype.names or dtype.hasobject:
         raise VolumeError(f"dtype: got {dtype}, wanted one of {', '.join(DTYPES)}")
     # an empty array cannot be memory-mapped, but `open_volume` names its shape in an error
-    array = np.empty(shape, dtype) if 0 in shape else np.load(path, mmap_mode="r")
+    array = (
+        np.empty(shape, dtype) if 0 in shape else np.load(path, mmap_mode="r", allow_pickle=False)
+    )
     return array_reader(array, lambda axes: None)
 
 

@@ -9,6 +9,7 @@ import functools
 import itertools
 import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,9 @@ from emgauss_jax.data.formats.interface import VolumeError
 SUFFIXES = (".gz", ".br", ".zst", ".zstd", ".bz2", ".xz")
 _METADATA = {".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json", "attributes.json", "info"}
 _LISTED = 500  # so many names are looked for by listing their folders, fewer one by one
+
+_TRIED = 2**22  # so many names are looked for, where there are more, one alike
+_NUMBER = re.compile(r"(?<!\d)-?\d+")
 
 Box = tuple[slice, ...]
 Name = Callable[[Sequence[int]], str]  # place in the grid of chunks -> path inside the folder
@@ -85,8 +89,21 @@ def has_any(chunks: StoredChunks) -> bool:
     middle = [len(along) // 2 for along in ranges]
     if count == 0 or any((chunks.folder / name(middle)).is_file() for name in names):
         return True
+    if count > _TRIED:
+        return _has_alike(chunks, names)
     there = _finder(chunks.folder, count)
     return any(there(name(index)) for index in itertools.product(*ranges) for name in names)
+
+
+def _has_alike(chunks: StoredChunks, names: Sequence[Name]) -> bool:
+    """Tell whether any file is named as chunks are, whatever its numbers: they are too many."""
+    first = [0] * len(chunks.shape)
+    wanted = {_NUMBER.sub("0", name(first)) for name in names}
+    for parent, _, files in os.walk(chunks.folder):
+        paths = (os.path.relpath(os.path.join(parent, file), chunks.folder) for file in files)
+        if any(_NUMBER.sub("0", path.replace(os.sep, "/")) in wanted for path in paths):
+            return True
+    return False
 
 
 class Count(NamedTuple):

@@ -16,7 +16,9 @@ import tifffile
 from emgauss_jax.data.formats.interface import (
     AT_ORIGIN,
     Place,
+    VolumeError,
     Voxel,
+    check_inside,
     no_voxel_size,
 )
 from emgauss_jax.data.formats.tiff_planes import depth_notes, first_position
@@ -77,12 +79,16 @@ def _promised(tif: tifffile.TiffFile) -> tuple[int, str]:
 
 
 def _ome(xml: str) -> dict[str, Any]:
+    if "<!DOCTYPE" in xml:  # OME has none; entities may stand for texts without end
+        raise VolumeError("got an OME header with a DOCTYPE, wanted one without")
     try:
         root = fromstring(xml)
     except ParseError:
         return {"is_ome": True}
     companion = next((node.get("MetadataFile") for node in root.iterfind("{*}BinaryOnly")), None)
     names = {node.get("FileName") for node in root.iterfind(".//{*}UUID")} - {None}
+    for name in filter(None, (companion, *names)):
+        check_inside(name, "file that the OME header names")
     return {
         "is_ome": True,
         "images": tuple(root.iterfind("{*}Image/{*}Pixels")),

@@ -4,6 +4,7 @@ Every page is looked at by itself: what one says of its size, its type and its g
 taken from another.
 """
 
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import numpy as np
 import tifffile
 
 from emgauss_jax.data.formats.interface import VolumeError
+from emgauss_jax.data.formats.units_in_memory import check_fits, check_packed
 
 _PHOTOMETRIC = 262  # the tag that says whether white or black is zero
 
@@ -100,12 +102,23 @@ def _page(tif: tifffile.TiffFile, path: Path, index: int) -> Page | None:
     start = page.dataoffsets[0] or None if page.is_final else None  # 0: there are no pixels
     strips = list(zip(page.dataoffsets, page.databytecounts, strict=False)) or [(0, 0)]
     empty = sum(not (first and length) for first, length in strips)
+    if not start:
+        _check_size(page, strips)
     # an uncompressed strip may be listed as longer than the rows that are left
     end = start + page.nbytes if start else max(sum(strip) for strip in strips)
     return Page(
         path, index, page.offset, _kind(page), tif.byteorder, page.is_reduced or page.is_mask,
         start, end <= tif.filehandle.size, (0 if start else empty, len(strips)), _codec(page),
     )  # fmt: skip
+
+
+def _check_size(page: tifffile.TiffPage, strips: Sequence[tuple[int, int]]) -> None:
+    """Raise if a page that is decoded, or what comes out of one of its strips, is too large."""
+    name, itemsize = f"page {page.index}", page.dtype.itemsize
+    check_fits(name, page.shaped, itemsize)
+    chunk = [max(1, length) for length in page.chunks]
+    check_fits(f"{name}: strip or tile", chunk, itemsize)
+    check_packed(name, max(length for _, length in strips), math.prod(chunk) * itemsize)
 
 
 def _check_tags(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> None:

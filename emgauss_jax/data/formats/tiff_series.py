@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from emgauss_jax.data.formats.interface import LARGEST_JSON, VolumeError
 from emgauss_jax.data.formats.tiff_metadata import Header, header_of, pixels_like
 from emgauss_jax.data.formats.tiff_pages import Page, opened, scan
 from emgauss_jax.data.formats.tiff_stack import Stack
@@ -27,8 +28,20 @@ def series_of(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.Tif
         if not companion.is_file():
             yield tif, _series(tif)
             return
-    with opened(path, omexml=companion.read_text(encoding="utf-8-sig")) as tif:
+    with opened(path, omexml=_companion(companion)) as tif:
         yield tif, _series(tif)
+
+
+def _companion(path: Path) -> str:
+    """Read the OME header that a file of its own holds."""
+    if path.stat().st_size > LARGEST_JSON:
+        raise VolumeError(
+            f"{path.name}: got {path.stat().st_size:,} bytes, wanted at most {LARGEST_JSON:,}"
+        )
+    text = path.read_text(encoding="utf-8-sig")
+    if "<!DOCTYPE" in text:
+        raise VolumeError(f"{path.name}: got a DOCTYPE, wanted OME's XML without one")
+    return text
 
 
 def _series(tif: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:

@@ -15,6 +15,7 @@ from emgauss_jax.data.formats.interface import (
     VolumeError,
     Voxel,
     at_origin,
+    check_inside,
     read_json,
 )
 from emgauss_jax.data.formats.ome_metadata import Level, notes_on
@@ -50,7 +51,8 @@ def _level(group: Path, name: str, form: str) -> _Found | None:
             if name in ("", entry["path"]):
                 level = Level(multiscale, entry)
                 notes = () if name else notes_on(level, len(multiscales))
-                return _Found(group / entry["path"], level, notes)
+                inside = check_inside(entry["path"], "path of a level")
+                return _Found(group / inside, level, notes)
     return None
 
 
