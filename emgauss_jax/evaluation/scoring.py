@@ -98,7 +98,7 @@ def score(
         lost = Field(compared.shape, plan.lost)
         result["missing"] = {name: running.pooled_psnr(sums[name], lost) for name in names}
     if expected is not None:
-        result["expected_error"] = _judged(compared, expected, planes, area)
+        result["expected_error"] = judge_errors(compared, expected, planes, area)
     return result
 
 
@@ -149,8 +149,14 @@ def _spectral(compared: Comparison) -> dict[str, Spectral]:
     return {name: scores.mean_spectral(each) for name, each in found.items()}
 
 
-def _judged(compared: Comparison, expected: Expected, planes: int, area: int) -> dict[str, float]:
-    """Compare expected with true errors on the hidden planes, wherever they are known."""
+def judge_errors(
+    compared: Comparison, expected: Expected, planes: int = PLANES, area: int = AREA
+) -> dict[str, float]:
+    """Compare expected with true errors on the hidden planes, wherever they are known.
+
+    Returns:
+      As `metrics.calibration.calibration_of`.
+    """
     moments, margin = calibration.Moments(), (0, calibration.MARGIN, calibration.MARGIN)
     whole = expected.box
     for box in boxes_of(whole.shape, planes, area):
