@@ -5,6 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from emgauss_jax.data.tiling import Box
+from emgauss_jax.evaluation import scoring
 from emgauss_jax.evaluation.comparison import predict, read
 from emgauss_jax.evaluation.scoring import Expected, boxes_of, judge_errors, score
 from emgauss_jax.methods.base import Block
@@ -35,6 +36,16 @@ def _ours(prediction, reference, voxel_nm=SIZE, **more):
     return score(compared(prediction, reference), np.array(voxel_nm), **more)["scores"]["ours"]
 
 
+@pytest.fixture
+def without_fsim(monkeypatch):
+    """It takes longest, and is tested apart."""
+
+    def nothing(compared, *_):
+        return {name: {} for name in compared.names}
+
+    monkeypatch.setattr(scoring, "fsim_scores", nothing)
+
+
 def _whole(prediction, reference, hidden):
     """PSNR and SSIM of volumes in memory, plane by plane."""
 
@@ -58,9 +69,8 @@ def _whole(prediction, reference, hidden):
 
 
 @pytest.mark.parametrize(("degradation", "missing"), CASES)
-def test_boxes_add_up_to_what_the_whole_volume_has(degradation, missing, monkeypatch):
+def test_boxes_add_up_to_what_the_whole_volume_has(degradation, missing, without_fsim):
     """Of every interpolation, too: each voxel is the same in whichever box it lies."""
-    monkeypatch.setattr(scores, "FSIM_PLANES", 3)  # others are tested below
     reference = gaussian_filter(_volume(0, (53, 40, 36)), 1.0)
     reference = (reference - reference.min()) / np.ptp(reference)
     ours = gaussian_filter(reference, (1.5, 0.5, 0.5))
@@ -123,7 +133,7 @@ def test_equal_volumes_reach_every_limit():
     assert got["fsc_res_nm_0143"] == pytest.approx(2 * (40 * 8 * 8) ** (1 / 3))
 
 
-def test_observed_planes_do_not_count():
+def test_observed_planes_do_not_count(without_fsim):
     reference, hidden = _volume(1), np.arange(17) % 4 != 0
     prediction = reference.copy()
     prediction[~hidden] = 0.0
@@ -136,7 +146,7 @@ def test_observed_planes_do_not_count():
         assert got[name] == pytest.approx(20.0, abs=1e-4)  # an error of 0.1 everywhere
 
 
-def test_pooled_differs_from_the_mean_of_slices():
+def test_pooled_differs_from_the_mean_of_slices(without_fsim):
     reference = np.zeros((17, 16, 20), np.float32)
     level = np.where(np.arange(17) % 4 == 2, 0.1, 0.01).astype(np.float32)
     got = _ours(reference + level[:, None, None], reference)
@@ -155,7 +165,7 @@ def test_too_small_a_volume_is_nan_not_a_crash():
     assert np.isnan(got["ssim_xy"]) and np.isfinite(got["psnr"])
 
 
-def test_spectra_are_the_mean_over_the_windows(monkeypatch):
+def test_spectra_are_the_mean_over_the_windows(monkeypatch, without_fsim):
     monkeypatch.setattr(scores, "WINDOW", 16**3)
     monkeypatch.setattr(scores, "EDGE", 16)
     reference, prediction = _volume(0, (33, 17, 32)), _volume(1, (33, 17, 32))
