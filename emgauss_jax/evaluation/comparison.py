@@ -23,7 +23,7 @@ from emgauss_jax.methods.interpolate import (
 )
 
 BLUR_SAMPLE = 2**23  # voxels of slices that the blur of `linear_blur` is chosen from, at most
-HELD = 80  # slices that are remembered: a box of 64 planes and its margin needs no more
+HELD = 64  # slices that are remembered: a box of 32 planes and its margin needs no more
 
 
 class Comparison(NamedTuple):

@@ -22,8 +22,8 @@ from emgauss_jax.metrics import calibration, running, scores
 from emgauss_jax.metrics.running import Field, Sums
 from emgauss_jax.metrics.scores import Spectral
 
-PLANES = 64  # of a box
-AREA = 2**17  # px of them; a box and what is made of it take about 0.4 GiB
+PLANES = 32  # of a box
+AREA = 2**17  # px of them; a box and what is made of it take about 0.3 GiB
 NARROWEST = 64  # rows of a box of whole rows
 MEMORY = "at most about 1 GiB beside the program, for volumes of any size"
 

@@ -24,7 +24,7 @@ SMALLEST = 2 * image.RADIUS + 1  # px; below it SSIM, FSIM and FSC are nan
 FSIM_PLANES = 64  # evenly spaced in each direction: FSIM is slow, and neighbours are alike
 BANDS = np.append(np.arange(1, 21) / 20, fourier.FULL_BAND)  # fractions of Nyquist
 WINDOW = 2**24  # voxels; a volume that has no more is one window
-EDGE = 256  # voxels a side of the windows of a larger one
+EDGES = (128, 256, 256)  # voxels of the windows of a larger one
 
 
 def chosen_planes(count: int) -> np.ndarray:
@@ -36,12 +36,12 @@ def windows(shape: Sequence[int]) -> tuple[Box, ...]:
     """Choose the windows in which spectra are compared: one, or at most two along every axis.
 
     Args:
-      shape: D, H, W of the volume, voxels. With more than `WINDOW` voxels its windows have `EDGE`
-        a side, or all of a shorter axis, and lie around the middles of equal parts of the volume.
+      shape: D, H, W of the volume, voxels. With more than `WINDOW` voxels its windows have `EDGES`,
+        or all of a shorter axis, and lie around the middles of equal parts of the volume.
     """
     if math.prod(shape) <= WINDOW:
         return (Box((0, 0, 0), tuple(shape)),)
-    size = tuple(min(length, EDGE) for length in shape)
+    size = tuple(map(min, shape, EDGES))
     starts = []
     for length, edge in zip(shape, size, strict=True):
         count = min(2, round(length / edge))

@@ -120,7 +120,7 @@ def test_evaluate_of_a_volume_that_is_larger_takes_no_more_memory(tmp_path):
     _, _, peak = evaluate_scale.score(tmp_path, 8)
     assert peak < 1.5
     notes = json.loads((tmp_path / "scores" / "metrics.json").read_text())["notes"]
-    assert "mean over 8 windows of 256 x 256 x 256" in notes["fsc, cf-psnr"]
+    assert "mean over 8 windows of 128 x 256 x 256" in notes["fsc, cf-psnr"]
     assert notes["psnr, ssim"] == "all voxels"
 
 

@@ -167,7 +167,7 @@ def test_too_small_a_volume_is_nan_not_a_crash():
 
 def test_spectra_are_the_mean_over_the_windows(monkeypatch, without_fsim):
     monkeypatch.setattr(scores, "WINDOW", 16**3)
-    monkeypatch.setattr(scores, "EDGE", 16)
+    monkeypatch.setattr(scores, "EDGES", (16, 16, 16))
     reference, prediction = _volume(0, (33, 17, 32)), _volume(1, (33, 17, 32))
     prediction += reference
     boxes = scores.windows(reference.shape)
