@@ -46,7 +46,7 @@ def main() -> None:
     error = values.uncertainty and open_volume(values.uncertainty, voxel_nm=reference.voxel_nm)
     asked = (values.observed_every, folder, values.degradation, lost, error or None)
     notes = evaluate_volumes(prediction, reference, *asked)["notes"]
-    for name in ("grey range", "read", "warnings"):
+    for name in ("grey range", "read", "warnings", "memory", "fsc, cf-psnr"):
         if name in notes:
             print(f"{name}: {notes[name]}", file=sys.stderr)
     print(folder / "report.html")

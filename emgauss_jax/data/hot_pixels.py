@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 MOST = 2  # pixels of one group: a structure, however bright, has more
+REACH = 2  # pixels around one that decide what becomes of it
 
 
 def without_hot_pixels(

@@ -12,6 +12,7 @@ import numpy as np
 
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import Place
+from emgauss_jax.data.hot_pixels import REACH
 from emgauss_jax.data.intensity import (
     SAMPLE,
     IntensityRange,
@@ -122,13 +123,24 @@ class SliceStack:
             depths_nm=depths if depths is None else depths[box.slices[0]],
         )
 
-    def reference(self) -> np.ndarray:
-        """Read all reference planes of the plan, f32[D, H, W] in [0, 1]."""
-        (z, y, x), (_, height, width) = self.box.start, self.box.shape
-        start = z + self.plan.sources[0].start
-        stop = start + len(self.plan.z_reference)
-        planes = self.volume[start:stop, y : y + height, x : x + width]
-        return images_to_unit(planes, self.grey_range)
+    @property
+    def reference_shape(self) -> tuple[int, int, int]:
+        """D, H, W: planes that the plan has a reference for, and px."""
+        return (len(self.plan.z_reference), *self.box.shape[1:])
+
+    def reference(self, box: Box | None = None) -> np.ndarray:
+        """Read reference planes, f32[D, H, W] in [0, 1].
+
+        Args:
+          box: z in planes of the reference; the same voxels come out whichever box they are in.
+            None: all.
+        """
+        box = box or Box((0, 0, 0), self.reference_shape)
+        wide = box.grown((0, REACH, REACH), self.reference_shape)
+        first = (self.plan.sources[0].start, 0, 0)
+        planes = self.volume[wide.moved(self.box.start).moved(first).slices]
+        inner = box.moved([-n for n in wide.start]).slices
+        return images_to_unit(planes, self.grey_range)[inner]
 
 
 def find_grey_range(observed: SliceStack) -> IntensityRange:

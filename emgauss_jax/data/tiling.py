@@ -38,6 +38,29 @@ class Box(NamedTuple):
         """Return the same box, moved by (z, y, x) voxels."""
         return Box(tuple(a + n for a, n in zip(self.start, by, strict=True)), self.shape)
 
+    def grown(self, by: Sequence[int], within: Sequence[int]) -> "Box":
+        """Return the box with (z, y, x) more voxels on both sides, as far as a volume has them."""
+        start = tuple(max(0, a - n) for a, n in zip(self.start, by, strict=True))
+        stop = (min(b + n, most) for b, n, most in zip(self.stop, by, within, strict=True))
+        return Box(start, tuple(b - a for a, b in zip(start, stop, strict=True)))
+
+
+def even_boxes(shape: Sequence[int], most: Sequence[int]) -> tuple[Box, ...]:
+    """Cut a volume into boxes that do not overlap, alike but for a voxel a side; x fastest.
+
+    Args:
+      shape: D, H, W of the volume, voxels.
+      most: the largest box allowed, z, y, x, voxels.
+    """
+    axes = []
+    for length, limit in zip(shape, most, strict=True):
+        count = -(-length // limit)
+        axes.append(itertools.pairwise([i * length // count for i in range(count + 1)]))
+    return tuple(
+        Box(tuple(a for a, _ in each), tuple(b - a for a, b in each))
+        for each in itertools.product(*axes)
+    )
+
 
 def axis_starts(length: int, max_size: int, overlap: int) -> tuple[tuple[int, ...], int]:
     """Spread the fewest equal blocks evenly over one axis.
@@ -169,8 +192,10 @@ def blend_weights(
     )
 
 
-def border_mask(grid: Grid, shape_yx: Sequence[int], within: int = 4) -> np.ndarray:
-    """Mark the pixels near a lateral block border inside the volume, where seams would show.
+def border_lines(
+    grid: Grid, shape_yx: Sequence[int], within: int = 4
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mark the rows and columns near a lateral block border, where seams would show.
 
     Args:
       grid: the whole grid, from `block_grid`.
@@ -178,7 +203,8 @@ def border_mask(grid: Grid, shape_yx: Sequence[int], within: int = 4) -> np.ndar
       within: px marked on each side of every border.
 
     Returns:
-      bool[H, W]; a border lies between two pixels, and the volume's own edge does not count.
+      bool[H] and bool[W]; a pixel is near a border if its row or its column is. A border lies
+      between two pixels, and the volume's own edge does not count.
     """
     near = []
     for axis, length in zip((1, 2), shape_yx, strict=True):
@@ -187,4 +213,4 @@ def border_mask(grid: Grid, shape_yx: Sequence[int], within: int = 4) -> np.ndar
         inner = np.array(sorted(edges - {0, length}), np.float64) - 0.5
         gap = np.abs(np.arange(length)[:, None] - inner[None])
         near.append((gap < within).any(axis=1))
-    return near[0][:, None] | near[1][None, :]
+    return near[0], near[1]

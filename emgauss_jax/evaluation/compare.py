@@ -1,5 +1,6 @@
 """Score a volume against a reference, beside every interpolation of the observed slices."""
 
+import dataclasses
 import numbers
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -9,11 +10,19 @@ import numpy as np
 from emgauss_jax.data.doubts import count_absent, doubt_of_chunks
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.handles import Volume, check_absent
-from emgauss_jax.data.intensity import IntensityRange, find_range, images_to_unit, to_unit
-from emgauss_jax.data.simulate import degrade_plan, read_observed
+from emgauss_jax.data.intensity import IntensityRange
+from emgauss_jax.data.simulate import Plan, degrade_plan
+from emgauss_jax.data.stack import SliceStack, find_grey_range
 from emgauss_jax.data.tiling import Box
-from emgauss_jax.evaluation.rivals import missing_note, report_beside_rivals
-from emgauss_jax.methods.base import Block
+from emgauss_jax.evaluation.beside_rivals import (
+    choose_sample,
+    missing_note,
+    report_beside_rivals,
+    sample_note,
+    score_beside_rivals,
+)
+from emgauss_jax.evaluation.comparison import compare
+from emgauss_jax.evaluation.scoring import MEMORY, Expected, boxes_of
 
 METHOD = "prediction"
 
@@ -53,32 +62,72 @@ def evaluate_volumes(
     _check_alike(prediction, reference, uncertainty)
     planes = min(prediction.shape[0], reference.shape[0])
     plan = degrade_plan(planes, observed_every, degradation, missing)
-    depth = len(plan.z_reference)
+    shape = (len(plan.z_reference), *reference.shape[1:])
     named = {"prediction": prediction, "reference": reference, "uncertainty": uncertainty}
-    read = _read_notes({name: each for name, each in named.items() if each is not None}, depth)
-    slices = read_observed(reference, plan, Box((0, 0, 0), (planes, *reference.shape[1:])))
-    grey_range = find_range(slices[plan.valid], reference.dtype)
-    truth = images_to_unit(reference[:depth, :, :], grey_range)
-    ours = to_unit(prediction[:depth, :, :], grey_range)
-    block = Block(
-        images_to_unit(slices, grey_range), np.arange(len(slices), dtype=np.float32), plan.valid
-    )
+    volumes = {name: each for name, each in named.items() if each is not None}
+    read = _read_notes(volumes, shape[0])
+    _check_values(volumes, shape)
+    observed = _observed(reference, plan)
+    compared = compare(observed, prediction, METHOD)
     notes = {
         "prediction": str(prediction.path),
         "reference": str(reference.path),
         "observed every": f"{observed_every} ({degradation})",
-        "planes looked at": f"{depth} of {prediction.shape[0]} in the prediction",
-        "grey range": grey_range.describe(),
+        "planes looked at": f"{shape[0]} of {prediction.shape[0]} in the prediction",
+        "grey range": observed.grey_range.describe(),
         **read,
+        **missing_note(sorted(missing)),
+        "memory": MEMORY,
     }
-    return report_beside_rivals(
-        folder, block, plan, ours, truth, METHOD,
-        voxel_nm=reference.voxel_nm,
-        title=" against ".join(pathlib.Path(v.path).name for v in (prediction, reference)),
-        notes=notes | missing_note(sorted(missing)),
-        grey_range=grey_range,
-        expected=None if uncertainty is None else _read_errors(uncertainty, depth, grey_range),
-    )  # fmt: skip
+    voxel_nm = np.array(reference.voxel_nm)
+    expected = None if uncertainty is None else _expected(uncertainty, shape, observed)
+    result = score_beside_rivals(compared, voxel_nm, notes, expected=expected)
+    if folder is not None:
+        title = " against ".join(pathlib.Path(v.path).name for v in (prediction, reference))
+        result["notes"] |= sample_note(choose_sample(observed, plan.z_reference)[0], shape)
+        report_beside_rivals(folder, compared, result, voxel_nm, title, expected)
+    return result
+
+
+def _observed(reference: Volume, plan: Plan) -> SliceStack:
+    """Open the slices that a plan takes from the reference, and find their range of grey levels."""
+    z_nm, *lateral = reference.voxel_nm
+    observed = SliceStack(
+        volume=reference,
+        box=Box((0, 0, 0), (plan.depth, *reference.shape[1:])),
+        plan=plan,
+        first=0,
+        grey_range=IntensityRange(0.0, 1.0),
+        voxel_nm=(z_nm * plan.factor, *lateral),
+        suffix="",
+        format=None,
+    )
+    return dataclasses.replace(observed, grey_range=find_grey_range(observed))
+
+
+def _check_values(volumes: Mapping[str, Volume], shape: tuple[int, int, int]) -> None:
+    """Read volumes of floats once: NaN, or a negative error, is told before minutes of scoring."""
+    for name, volume in volumes.items():
+        bad = 0
+        if not np.issubdtype(volume.dtype, np.integer):
+            for box in boxes_of(shape):
+                values = volume[box.slices]
+                good = values >= 0 if name == "uncertainty" else True
+                bad += int((~(np.isfinite(values) & good)).sum())
+        if bad and name == "uncertainty":
+            raise InputError(
+                f"uncertainty: got {bad} voxels that are NaN, infinite or negative, wanted "
+                "standard errors"
+            )
+        if bad:
+            raise InputError(f"{name}: got {bad} voxels that are NaN or infinite, wanted none")
+
+
+def _expected(uncertainty: Volume, shape: tuple[int, int, int], observed: SliceStack) -> Expected:
+    span = observed.grey_range.span
+    return Expected(
+        Box((0, 0, 0), shape), lambda box: uncertainty[box.slices].astype(np.float32) / span
+    )
 
 
 def _read_notes(volumes: Mapping[str, Volume], depth: int) -> dict[str, str]:
@@ -125,17 +174,3 @@ def _check_alike(prediction: Volume, reference: Volume, uncertainty: Volume | No
             f"uncertainty: got shape {uncertainty.shape}, wanted {prediction.shape}, that of the "
             "prediction"
         )
-
-
-def _read_errors(uncertainty: Volume, depth: int, grey_range: IntensityRange) -> np.ndarray:
-    """Read the standard errors of the first `depth` planes, f32[depth, H, W], intensity."""
-    errors = uncertainty[:depth, :, :].astype(np.float32) / np.float32(
-        grey_range.high - grey_range.low
-    )
-    bad = int((~((errors >= 0) & np.isfinite(errors))).sum())
-    if bad:
-        raise InputError(
-            f"uncertainty: got {bad} voxels that are NaN, infinite or negative, wanted standard "
-            "errors"
-        )
-    return errors

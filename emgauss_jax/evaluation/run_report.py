@@ -1,4 +1,4 @@
-"""The report of a run: how good its reconstruction is, judged on a part if it is large.
+"""The report of a run: how good its reconstruction is, with pictures of its middle.
 
 Letters: D H W output, K observed slices.
 """
@@ -6,17 +6,25 @@ Letters: D H W output, K observed slices.
 import pathlib
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from emgauss_jax.data.array_volume import ObservedVolume
 from emgauss_jax.data.intensity import to_unit
 from emgauss_jax.data.stack import SliceStack
-from emgauss_jax.data.tiling import Box, border_mask
+from emgauss_jax.data.tiling import Box, border_lines
 from emgauss_jax.data.volume import open_volume
-from emgauss_jax.evaluation.report import write_gallery
-from emgauss_jax.evaluation.rivals import missing_note, report_beside_rivals
+from emgauss_jax.evaluation.beside_rivals import (
+    choose_sample,
+    missing_note,
+    report_beside_rivals,
+    sample_note,
+    score_beside_rivals,
+)
+from emgauss_jax.evaluation.comparison import compare
+from emgauss_jax.evaluation.report import Pictured, write_gallery
+from emgauss_jax.evaluation.scoring import Expected, boxes_of
 from emgauss_jax.methods.base import Block
 from emgauss_jax.methods.interpolate import baselines
 from emgauss_jax.pipeline.cutting import part_of
@@ -31,48 +39,6 @@ from emgauss_jax.pseudo_labels.weights import describe
 from emgauss_jax.storage.run_dir import read_damaged
 
 NONE: Mapping[str, str] = MappingProxyType({})
-SAMPLE = 2**23  # at most so many voxels of the output; each method's copy takes 32 MiB
-
-
-class Sample(NamedTuple):
-    """The part of the output that is reported on, and the slices it was made from."""
-
-    observed: SliceStack  # cut to the part
-    planes: slice  # of the output
-    box: Box  # of the part; z in observed slices, y and x in px
-    whole: bool  # whether the part is all of the output
-
-    def describe(self) -> dict[str, str]:
-        """Name the part in a note for the report; no note if it is the whole output."""
-        if self.whole:
-            return {}
-        parts = zip("zyx", (self.planes, *self.box.slices[1:]), strict=True)
-        text = " x ".join(f"{axis} {part.start} to {part.stop - 1}" for axis, part in parts)
-        return {"looked at here": text}
-
-
-def choose_sample(observed: SliceStack, z: np.ndarray) -> Sample:
-    """Choose the whole output, or its middle if it has more than `SAMPLE` voxels.
-
-    Args:
-      observed: the slices of the run.
-      z: f64[D], depths of the output, input-slice units.
-    """
-    height, width = observed.shape[1:]
-    if len(z) * height * width <= SAMPLE:
-        return Sample(observed, slice(0, len(z)), Box((0, 0, 0), observed.shape), True)
-    edge = int((SAMPLE / min(len(z), 256)) ** 0.5)
-    shape = (min(edge, height), min(edge, width))
-    planes = SAMPLE // (shape[0] * shape[1])
-    valid = np.flatnonzero(observed.plan.valid)
-    slices = max(2, min(len(valid), int(len(valid) * planes / len(z))))
-    first = (len(valid) - slices) // 2
-    low, high = int(valid[first]), int(valid[first + slices - 1])
-    start = (low, (height - shape[0]) // 2, (width - shape[1]) // 2)
-    box = Box(start, (high - low + 1, *shape))
-    reach = observed.plan.profile.reach + 1e-6
-    span = np.searchsorted(z, [low - reach, high + reach])
-    return Sample(observed.part(box), slice(*map(int, span)), box, False)
 
 
 def report_run(run: Run, path: pathlib.Path, workdir: pathlib.Path) -> None:
@@ -109,42 +75,56 @@ def report_fits(
       name: of the reconstruction, for the heading.
       damaged: index of a slice that was found damaged -> reason.
     """
-    z = isotropic(run.observed).z
-    sample = choose_sample(run.observed, z)
-    observed, depths, (_, ys, xs) = sample.observed, z[sample.planes], sample.box.slices
-    ours = to_unit(volume[sample.planes, ys, xs], observed.grey_range)
-    block = Block(observed.unit_slices, observed.z, observed.plan.valid)
-    reference, unscored = _reference(observed)
-    told = {
-        "voxel_nm": volume.voxel_nm,
-        "title": f"{run.config.method}: {name}",
-        "notes": describe_run(run, store, damaged) | sample.describe() | unscored,
-        "expected": _expected(run, store, depths, sample.box),
-        "method": run.config.method,
-    }
-    if reference is None:
-        others = baselines(block, depths, ("nearest", "linear"))
-        hidden = _hidden(observed, depths)
-        why = f"There is no score: the reference {unscored['reference']}." if unscored else ""
-        three = (ours, others["nearest"], others["linear"])
-        write_gallery(folder, *three, hidden, verdict=why, **told)
+    observed, z = run.observed, isotropic(run.observed).z
+    shape = (len(z), *observed.shape[1:])
+    sample, slices = choose_sample(observed, z)
+    expected = _expected(run, store, z[sample.slices[0]], sample)
+    why = _why_not_scored(observed)
+    notes = describe_run(run, store, damaged) | sample_note(sample, shape)
+    notes |= {"reference": why} if why else {}
+    title, voxel_nm = f"{run.config.method}: {name}", np.array(volume.voxel_nm)
+    if why or not observed.plan.factor:
+        pictured = _gallery(observed.part(slices), volume, z, sample, expected, run.config.method)
+        verdict = f"There is no score: the reference {why}." if why else ""
+        write_gallery(folder, pictured, voxel_nm, title, notes, run.config.method, verdict)
         return
-    seams = border_mask(run.grid, run.observed.shape[1:])[ys, xs]
-    seams = seams if seams.any() else None
-    told |= {"seams": seams, "grey_range": observed.grey_range}
-    report_beside_rivals(folder, block, observed.plan, ours, reference, **told)
+    if sample.shape != shape:
+        notes["expected error"] = "judged where pictures are from"
+    errors = Expected(sample, lambda box: expected[box.moved([-n for n in sample.start]).slices])
+    compared = compare(observed, volume, run.config.method)
+    lines = border_lines(run.grid, observed.shape[1:])
+    result = score_beside_rivals(compared, voxel_nm, notes, lines, errors)
+    report_beside_rivals(folder, compared, result, voxel_nm, title, errors)
 
 
-def _reference(observed: SliceStack) -> tuple[np.ndarray | None, dict[str, str]]:
-    """Read the planes to score against; if they cannot be used, None and a note why."""
+def _gallery(
+    observed: SliceStack,
+    volume: Any,
+    z: np.ndarray,
+    sample: Box,
+    expected: np.ndarray,
+    method: str,
+) -> Pictured:
+    """Put a part of a volume beside the interpolations of its slices."""
+    block = Block(observed.unit_slices, observed.z, observed.plan.valid)
+    depths = z[sample.slices[0]]
+    others = baselines(block, depths, ("nearest", "linear"))
+    columns = {"input (nearest)": others["nearest"], "linear": others["linear"]}
+    columns[method] = to_unit(volume[sample.slices], observed.grey_range)
+    return Pictured(columns, _hidden(observed, depths), expected)
+
+
+def _why_not_scored(observed: SliceStack) -> str:
+    """Say why the reference cannot be used; "" if it can, or if there is none."""
     if not observed.plan.factor:
-        return None, {}
+        return ""
     if isinstance(observed.volume, ObservedVolume):
-        return None, {"reference": "was not kept with the fit: not scored"}
-    reference = observed.reference()
-    if not np.isfinite(reference).all():
-        return None, {"reference": "holds NaN or infinite voxels: not scored"}
-    return reference, {}
+        return "was not kept with the fit: not scored"
+    whole = np.issubdtype(observed.dtype, np.integer)
+    boxes = () if whole else boxes_of(observed.reference_shape)
+    if all(np.isfinite(observed.reference(box)).all() for box in boxes):
+        return ""
+    return "holds NaN or infinite voxels: not scored"
 
 
 def _expected(run: Run, store: FitStore, z: np.ndarray, box: Box) -> np.ndarray:

@@ -16,6 +16,8 @@ from emgauss_jax.data.slice_profile import SliceProfile, every_second
 from emgauss_jax.methods.base import Block
 
 BLUR_CANDIDATES = (0.7, 1.0, 1.5, 2.0)  # px
+BLUR_REACH = 8  # px, what the widest of them looks at: SciPy cuts a Gaussian at 4 sigma
+SPLINE_REACH = 16  # slices: beyond, a cubic spline weighs less than float32 resolves (0.27^16)
 DEFAULT_BLUR = 1.0  # px, if there are too few valid slices to hide one
 
 
@@ -180,10 +182,21 @@ def baselines(block: Block, z: np.ndarray, names: Sequence[str] = TABLE) -> dict
     Returns:
       name -> f32[Q, H, W].
     """
-    return {name: _interpolated(name, block, z) for name in names}
+    return {name: interpolated(name, block, z) for name in names}
 
 
-def _interpolated(name: str, block: Block, z: np.ndarray) -> np.ndarray:
+def interpolated(name: str, block: Block, z: np.ndarray, blur: float | None = None) -> np.ndarray:
+    """Predict planes with one interpolation.
+
+    Args:
+      name: a kind of `weights`, or "linear_blur".
+      block: the observed slices.
+      z: f[Q], depths, input-slice units.
+      blur: px, of "linear_blur"; None: chosen from the block.
+
+    Returns:
+      f32[Q, H, W].
+    """
     if name == "linear_blur":
-        return linear_blur(block, z, choose_blur(block))
+        return linear_blur(block, z, choose_blur(block) if blur is None else blur)
     return _combine(name, *_valid(block), z)

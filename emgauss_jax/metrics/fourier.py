@@ -6,6 +6,9 @@ Letters: D H W volume, R bands, S shells. Frequencies are in cycles per voxel (N
 `radius` is a fraction of Nyquist.
 """
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 import numpy as np
 from scipy import fft
 
@@ -15,9 +18,13 @@ SHELLS = 32
 CONE = 0.7  # |kz| > 0.7 |k|: within about 45 degrees of the z axis
 
 
-def _radius(shape: tuple[int, int]) -> np.ndarray:
-    y, x = np.fft.fftfreq(shape[0]), np.fft.fftfreq(shape[1])
-    return 2.0 * np.hypot(y[:, None], x[None, :])
+@lru_cache(maxsize=3)  # one for each direction of a volume's planes
+def _by_radius(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sort the bins of a plane by radius: their order, and the radii."""
+    y, x = np.fft.fftfreq(height), np.fft.fftfreq(width)
+    distance = 2.0 * np.hypot(y[:, None], x[None, :]).ravel()
+    order = np.argsort(distance, kind="stable")
+    return order, distance[order]
 
 
 def cf_psnr_curve(pred: np.ndarray, ref: np.ndarray, radii: np.ndarray) -> np.ndarray:
@@ -36,15 +43,19 @@ def cf_psnr_curve(pred: np.ndarray, ref: np.ndarray, radii: np.ndarray) -> np.nd
       that it means the same at any size.
     """
     height, width = pred.shape[-2:]
-    difference = np.asarray(pred, np.float64) - np.asarray(ref, np.float64)
-    power = np.abs(fft.fft2(difference)) ** 2
-    distance = _radius((height, width)).ravel()
-    order = np.argsort(distance, kind="stable")
-    energy = np.cumsum(power.reshape(*power.shape[:-2], -1)[..., order], axis=-1)
+    order, distance = _by_radius(height, width)
     # The 1e-9 keeps bins that lie on the radius but for rounding.
-    last = np.searchsorted(distance[order], np.asarray(radii) + 1e-9, side="right") - 1
+    last = np.searchsorted(distance, np.asarray(radii) + 1e-9, side="right") - 1
+    planes = zip(*(each.reshape(-1, height, width) for each in (pred, ref)), strict=True)
+    found = [np.cumsum(_power(a, b).ravel()[order])[last] for a, b in planes]
     with np.errstate(divide="ignore"):
-        return 20.0 * np.log10(height * width) - 10.0 * np.log10(energy[..., last])
+        curves = 20.0 * np.log10(height * width) - 10.0 * np.log10(found)
+    return curves.reshape(*pred.shape[:-2], len(last))
+
+
+def _power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Compute the power spectrum of the difference of two images, f64[H, W]."""
+    return np.abs(fft.fft2(np.asarray(a, np.float64) - np.asarray(b, np.float64))) ** 2
 
 
 def cf_psnr(pred: np.ndarray, ref: np.ndarray, radius: float = CUTOFF) -> np.ndarray:
@@ -71,6 +82,57 @@ def _hann(shape: tuple[int, ...]) -> np.ndarray:
     return z[:, None, None] * y[:, None] * x
 
 
+def tapered_spectrum(volume: np.ndarray, mean: float) -> np.ndarray:
+    """Transform a volume less a mean, tapered by a 3-D Hann window: c128[D, H, W // 2 + 1]."""
+    tapered = np.subtract(volume, mean, dtype=np.float64)
+    for axis, length in enumerate(volume.shape):
+        tapered *= np.expand_dims(np.hanning(length), [n for n in range(3) if n != axis])
+    return fft.rfftn(tapered, overwrite_x=True)
+
+
+def shell_correlations(
+    a: np.ndarray,
+    b: np.ndarray,
+    width: int,
+    cones: Sequence[float | None] = (None,),
+    shells: int = SHELLS,
+) -> np.ndarray:
+    """Correlate two spectra in each shell of spatial frequency, see `fsc`.
+
+    They are gone through plane by plane, so that nothing of their size is made.
+
+    Args:
+      a: c128[D, H, W // 2 + 1], of `tapered_spectrum`.
+      b: c128[D, H, W // 2 + 1].
+      width: W.
+      cones: as `fsc` takes them.
+      shells: S.
+
+    Returns:
+      f64[cones, S], nan where a shell is empty.
+    """
+    depth, height = a.shape[:2]
+    lateral = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    sums = np.zeros((len(cones), 3, shells + 1))
+    for kz, one, two in zip(np.abs(np.fft.fftfreq(depth)), a, b, strict=True):
+        k = np.hypot(kz, lateral)
+        shell = np.rint(2 * shells * k).astype(int)
+        products = (
+            one.real * two.real + one.imag * two.imag,
+            one.real**2 + one.imag**2,
+            two.real**2 + two.imag**2,
+        )
+        for i, cone in enumerate(cones):
+            keep = (shell > 0) & (shell <= shells)
+            if cone is not None:
+                keep &= kz > cone * k
+            for j, values in enumerate(products):
+                sums[i, j] += np.bincount(shell[keep], values[keep], shells + 1)
+    cross, power = sums[:, 0, 1:], sums[:, 1, 1:] * sums[:, 2, 1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(power > 0, cross / np.sqrt(power), np.nan)
+
+
 def fsc(
     a: np.ndarray, b: np.ndarray, shells: int = SHELLS, cone: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -93,26 +155,10 @@ def fsc(
 
     Source: Harauz and van Heel, Optik 1986; with a cone, Diebolder et al., J Struct Biol 2015.
     """
-    window, mean = _hann(b.shape), np.mean(b, dtype=np.float64)
-    spectrum_a = fft.rfftn((a - mean) * window)
-    spectrum_b = fft.rfftn((b - mean) * window)
-    kz, ky, kx = (np.fft.fftfreq(length) for length in b.shape)
-    kz, ky, kx = np.abs(kz)[:, None, None], ky[:, None], np.fft.rfftfreq(b.shape[2])
-    k = np.sqrt(kz**2 + ky**2 + kx**2)
-    shell = np.rint(2 * shells * k).astype(int)
-    keep = (shell > 0) & (shell <= shells)
-    if cone is not None:
-        keep &= kz > cone * k
-    shell, spectrum_a, spectrum_b = shell[keep], spectrum_a[keep], spectrum_b[keep]
-
-    def total(values: np.ndarray) -> np.ndarray:
-        return np.bincount(shell, values, shells + 1)[1:]
-
-    cross = total(spectrum_a.real * spectrum_b.real + spectrum_a.imag * spectrum_b.imag)
-    power = total(np.abs(spectrum_a) ** 2) * total(np.abs(spectrum_b) ** 2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        correlation = np.where(power > 0, cross / np.sqrt(power), np.nan)
-    return np.arange(1, shells + 1) / (2.0 * shells), correlation
+    mean = np.mean(b, dtype=np.float64)
+    pair = (tapered_spectrum(each, mean) for each in (a, b))
+    curve = shell_correlations(*pair, b.shape[2], (cone,), shells)[0]
+    return np.arange(1, shells + 1) / (2.0 * shells), curve
 
 
 def mean_of_lower_half(correlation: np.ndarray) -> float:

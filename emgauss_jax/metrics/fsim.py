@@ -1,7 +1,8 @@
 """FSIM: how alike two images are in phase congruency and gradient, weighted by phase congruency.
 
-`fsim` compares two stacks of images. A report calls its two halves, `fsim_features` and
-`fsim_from_features`, so that the features of the reference are computed once for all predictions.
+`fsim` compares two stacks of images. A report averages planes down box by box (`add_pooled`), then
+calls `features_of_pooled` and `fsim_from_features`, so that the features of the reference are
+computed once for all predictions.
 
 Letters: N images, H W their size in px, A filter orientations, S filter scales.
 """
@@ -104,15 +105,38 @@ def _gradient(image: jax.Array) -> jax.Array:
     return jnp.sqrt(dx**2 + dy**2)
 
 
-def _pool(image: jax.Array) -> jax.Array:
-    """Average the image down to about 256 px on its shorter side."""
-    size = max(1, round(min(image.shape) / 256))
-    height, width = image.shape[0] // size, image.shape[1] // size
-    blocks = image[: height * size, : width * size].reshape(height, size, width, size)
-    return blocks.mean(axis=(1, 3))
+def pool_size(height: int, width: int) -> int:
+    """Tell how many px a side are averaged: images have about 256 px on their shorter side then."""
+    return max(1, round(min(height, width) / 256))
 
 
-@jax.jit
+def _pool(images: jax.Array) -> jax.Array:
+    size = pool_size(*images.shape[1:])
+    count, height, width = (len(images), *(n // size for n in images.shape[1:]))
+    blocks = images[:, : height * size, : width * size]
+    return blocks.reshape(count, height, size, width, size).mean(axis=(2, 4))
+
+
+def add_pooled(pooled: np.ndarray, part: np.ndarray, start: tuple[int, int], size: int) -> None:
+    """Add a part of images to their averages over size x size px, in place.
+
+    Args:
+      pooled: f32[N, H // size, W // size].
+      part: f32[N, R, C].
+      start: row and column of the images at which the part lies.
+      size: of `pool_size`.
+    """
+    window = []
+    for axis, first in zip((1, 2), start, strict=True):
+        part = part.take(np.arange(min(part.shape[axis], pooled.shape[axis] * size - first)), axis)
+        bins, starts = np.unique((first + np.arange(part.shape[axis])) // size, return_index=True)
+        if not len(bins):
+            return
+        part = np.add.reduceat(part, starts, axis=axis)
+        window.append(slice(bins[0], bins[-1] + 1))
+    pooled[:, *window] += part / size**2
+
+
 def fsim_features(images: jax.Array) -> Features:
     """Compute the features of a stack of images.
 
@@ -122,9 +146,15 @@ def fsim_features(images: jax.Array) -> Features:
     Returns:
       Two maps for every image, averaged down by a whole number from 384 px on (shorter side).
     """
+    return features_of_pooled(_pool(images))
+
+
+@jax.jit
+def features_of_pooled(images: jax.Array) -> Features:
+    """Compute the features f32[N, H, W] of images that have been averaged down."""
 
     def one(image):
-        grey = _pool(255.0 * image)  # the constants of the paper are for grey levels
+        grey = 255.0 * image  # the constants of the paper are for grey levels
         return Features(_phase_congruency(grey), _gradient(grey))
 
     # One image at a time: each takes 16 complex planes of memory.

@@ -107,20 +107,19 @@ def test_box_slices_cut_zyx():
     assert np.zeros((9, 9, 9))[box.slices].shape == box.shape
 
 
-def test_border_mask_marks_both_sides_of_inner_borders():
+def test_border_lines_lie_on_both_sides_of_inner_borders():
     grid = tiling.block_grid((3, 20, 10), (3, 10, 10), (0, 0, 0))
-    mask = tiling.border_mask(grid, (20, 10), within=4)
-    assert mask.shape == (20, 10)
-    np.testing.assert_array_equal(np.flatnonzero(mask[:, 0]), np.arange(6, 14))
-    assert (mask == mask[:, :1]).all()  # no border in x: one block spans it
+    rows, columns = tiling.border_lines(grid, (20, 10), within=4)
+    np.testing.assert_array_equal(np.flatnonzero(rows), np.arange(6, 14))
+    assert columns.shape == (10,) and not columns.any()  # no border in x: one block spans it
 
 
-def test_border_mask_of_overlapping_blocks():
+def test_border_lines_of_overlapping_blocks():
     # Two blocks of 13 on 20 px: one stops before px 13, the other starts at px 7.
     grid = tiling.block_grid((1, 8, 20), (1, 8, 14), (0, 0, 5))
     assert grid.starts[2] == (0, 7)
-    mask = tiling.border_mask(grid, (8, 20), within=1)
-    np.testing.assert_array_equal(np.flatnonzero(mask[0]), [6, 7, 12, 13])
+    columns = tiling.border_lines(grid, (8, 20), within=1)[1]
+    np.testing.assert_array_equal(np.flatnonzero(columns), [6, 7, 12, 13])
 
 
 @pytest.mark.parametrize("axis", [(0, 8, 2), (10, 8, 8), (10, 8, -1), (10, 0, 0)])

@@ -1,6 +1,7 @@
 """A file scored beside the interpolations."""
 
 import dataclasses
+import json
 import subprocess
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from emgauss_jax.data.formats.interface import AT_ORIGIN
 from emgauss_jax.data.volume import open_volume
 from emgauss_jax.evaluation.compare import evaluate_volumes
+from tests.benchmarks import evaluate_scale
 from tests.tiny_runs import ROOT, command, write
 
 
@@ -109,3 +111,27 @@ def test_evaluate_scores_missing_slices_apart_and_an_uncertainty(tmp_path):
         with pytest.raises(ValueError, match="uncertainty: got 1 voxels that are NaN, infinite"):
             evaluate_volumes(*asked[:3], tmp_path / "other", uncertainty=other)
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_evaluate_of_a_volume_that_is_larger_takes_no_more_memory(tmp_path):
+    """256 MiB of voxels, of which the scores would take 155 bytes each in memory: 38 GiB."""
+    evaluate_scale.make(tmp_path, (641, 640, 640))
+    _, _, peak = evaluate_scale.score(tmp_path, 8)
+    assert peak < 1.5
+    notes = json.loads((tmp_path / "scores" / "metrics.json").read_text())["notes"]
+    assert "mean over 8 windows of 128 x 256 x 256" in notes["fsc, cf-psnr"]
+    assert notes["psnr, ssim"] == "all voxels"
+
+
+@pytest.mark.parametrize("name", ["prediction", "reference"])
+def test_values_that_are_no_numbers_are_told_before_anything_is_scored(name, tmp_path):
+    volumes = {each: np.ones((9, 12, 12), np.float32) for each in ("prediction", "reference")}
+    volumes[name][2, 3, 4:6] = np.nan, np.inf
+    opened = {
+        each: open_volume(write(tmp_path / f"{each}.ome.tif", values))
+        for each, values in volumes.items()
+    }
+    with pytest.raises(ValueError, match=f"{name}: got 2 voxels that are NaN or infinite, wanted"):
+        evaluate_volumes(**opened, observed_every=4, folder=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -10,7 +10,11 @@ import pytest
 from matplotlib.image import imread
 from scipy.ndimage import gaussian_filter
 
-from emgauss_jax.evaluation import figures, report, tables
+from emgauss_jax.data.tiling import Box
+from emgauss_jax.evaluation import beside_rivals, figures, report, tables
+from emgauss_jax.evaluation.beside_rivals import report_beside_rivals, score_beside_rivals
+from emgauss_jax.evaluation.scoring import Expected
+from tests.evaluation.comparisons import compared
 
 DEPTH = 17
 HIDDEN = np.arange(DEPTH) % 4 != 0
@@ -36,28 +40,32 @@ def volumes():
 @pytest.fixture(scope="module")
 def written(volumes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "report"
-    seams = np.zeros((24, 20), bool)
-    seams[10:14] = True
+    rows = np.zeros(24, bool)
+    rows[10:14] = True
     reference = volumes["reference"]
-    predictions = {
-        "emgauss": 0.5 * (volumes["linear"] + reference),  # half the error of linear: + 6.02 dB
-        "linear": volumes["linear"],
-        "nearest": volumes["nearest"],
-    }
+    ours = 0.5 * (volumes["linear"] + reference)  # half the error of linear: + 6.02 dB
     notes = {"steps": np.int64(7), "seconds": np.float32(1.5), "<b>": [float("nan")]}
-    given = (folder, reference, predictions, HIDDEN, (20.0, 10.0, 10.0), "A & B", notes)
-    expected = 0.5 * np.abs(predictions["emgauss"] - reference)  # knows where, not how large
-    return folder, report.write_report(*given, seams=seams, expected=expected)
+    both = compared(ours, reference, method="emgauss")
+    wrong = 0.5 * np.abs(ours - reference)  # knows where, not how large
+    expected = Expected(Box((0, 0, 0), reference.shape), lambda box: wrong[box.slices])
+    voxel_nm = np.array([20.0, 10.0, 10.0])
+    result = score_beside_rivals(both, voxel_nm, notes, (rows, np.zeros(20, bool)), expected)
+    report_beside_rivals(folder, both, result, voxel_nm, "A & B", expected)
+    return folder, result
 
 
 def test_json_is_valid_and_complete(written):
     folder, result = written
     text = (folder / "metrics.json").read_text()
     assert json.loads(text, parse_constant=_refuse) == result
-    assert set(result) == {"scores", "curves", "notes", "seams", "expected_error"}
-    assert list(result["scores"]) == ["nearest", "linear", "emgauss"]
+    parts = {"scores", "curves", "notes", "seams", "expected_error", "data_range"}
+    assert set(result) == parts
+    names = ["nearest", "linear", "linear_blur", "cubic", "emgauss"]
+    assert list(result["scores"]) == names
     assert {len(row) for row in result["scores"].values()} == {18}
-    assert result["notes"] == {"steps": 7, "seconds": 1.5, "<b>": [None]}
+    notes = result["notes"]
+    assert notes | {"steps": 7, "seconds": 1.5, "<b>": [None]} == notes
+    assert notes["fsc, cf-psnr"] == "all voxels"
     gain = result["scores"]["emgauss"]["psnr"] - result["scores"]["linear"]["psnr"]
     assert gain == pytest.approx(20 * np.log10(2), abs=1e-3)
     # SliceStack slices of an interpolation are exact: infinite, written as null.
@@ -126,33 +134,30 @@ def test_best_of_a_column_is_marked():
 
 
 def test_gallery_gives_no_score(volumes, tmp_path):
-    nearest, linear = volumes["nearest"], volumes["linear"]
-    given = (tmp_path, linear + 0.01, nearest, linear, HIDDEN, (20.0, 10.0, 10.0), "real", {})
-    report.write_gallery(*given)
+    linear = volumes["linear"]
+    columns = {"input (nearest)": volumes["nearest"], "linear": linear, "emgauss": linear + 0.01}
+    pictured, size = report.Pictured(columns, HIDDEN), np.array([20.0, 10.0, 10.0])
+    report.write_gallery(tmp_path, pictured, size, "real", {}, "emgauss")
     html = (tmp_path / "report.html").read_text()
     assert "There is no ground truth" in html and "Scores" not in html
     assert len(re.findall('src="data:image/png', html)) == 3 * 4 + 1
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
-    with pytest.raises(
-        ValueError, match=r"nearest: got shape \(3, 24, 20\), wanted \(17, 24, 20\)"
-    ):
-        report.write_gallery(tmp_path, linear, nearest[:3], *given[3:])
 
 
-def test_an_expected_error_of_another_shape_is_named_and_nothing_written(volumes, tmp_path):
-    given = (tmp_path / "new", volumes["reference"], {"emgauss": volumes["linear"]}, HIDDEN)
-    with pytest.raises(ValueError, match=r"expected: got shape \(3, 24, 20\)"):
-        report.write_report(*given, 10.0, "title", {}, expected=volumes["linear"][:3])
-    assert not (tmp_path / "new").exists()
-
-
-def test_unknown_method_is_named_and_nothing_written(volumes, tmp_path):
-    predictions = {"linear": volumes["linear"]}
-    with pytest.raises(ValueError, match=r"method: got 'emgauss', wanted one of \['linear'\]"):
-        report.write_report(
-            tmp_path / "new", volumes["reference"], predictions, HIDDEN, 10.0, "title", {}
-        )
-    assert not (tmp_path / "new").exists()
+def test_pictures_of_a_large_volume_are_of_its_middle(monkeypatch):
+    """A part of whole slices, at most so large; the report says which."""
+    monkeypatch.setattr(beside_rivals, "SAMPLE", 9 * 10 * 10)
+    both = compared(*np.zeros((2, 33, 30, 40), np.float32))
+    plan = both.observed.plan
+    sample, slices = beside_rivals.choose_sample(both.observed, plan.z_reference)
+    assert np.prod(sample.shape) <= 9 * 10 * 10
+    z = plan.z_reference[sample.slices[0]]
+    assert z[0] == slices.start[0] and z[-1] == slices.stop[0] - 1  # no gap is cut
+    centre = np.add(sample.start, sample.stop) / 2
+    np.testing.assert_allclose(centre, np.array(both.shape) / 2, atol=4)
+    note = beside_rivals.sample_note(sample, both.shape)["pictures"]
+    assert note.startswith(f"z {sample.start[0]} to {sample.stop[0] - 1} x y ")
+    assert not beside_rivals.sample_note(Box((0, 0, 0), both.shape), both.shape)
 
 
 def test_views_show_the_middle_of_a_gap_at_true_proportions():

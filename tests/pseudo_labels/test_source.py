@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 from emgauss_jax.data.opening import open_stack
 from emgauss_jax.methods import interpolate, optical_flow
-from emgauss_jax.metrics.calibration import calibrate
+from emgauss_jax.metrics.calibration import Moments, add_errors, calibration_of
 from emgauss_jax.pseudo_labels.generate import generate
 from emgauss_jax.pseudo_labels.store import read_labels
 from emgauss_jax.pseudo_labels.template import label_template, why_no_pseudo_labels
@@ -144,7 +144,8 @@ def test_follows_the_true_error(source, tmp_path):
     assert estimate.shape == volume.shape and estimate.dtype == np.float32
     np.testing.assert_allclose(estimate[~hidden], 0.0, atol=1e-3)
     planes = labels.planes if labels else interpolated(observed, z, "linear")
-    measured = calibrate(estimate[hidden], (planes - observed.reference())[hidden])
+    error, whole = planes - observed.reference(), (slice(None), slice(None))
+    measured = calibration_of(add_errors(Moments(), estimate[hidden], error[hidden], whole))
     assert measured["correlation"] > 0.4
     assert 0.5 < measured["ratio"] < 2
 
