@@ -97,6 +97,18 @@ def test_a_setting_that_cannot_be_is_named(workdir, key, value, said):
         run_dir.read_workdir(workdir)
 
 
+def test_further_volumes_are_texts(tmp_path):
+    from emgauss_jax.execution.config_file import load_config
+
+    config = load_config("niiv")
+    config.data.paths = ("b.tif",)
+    run_dir.claim_workdir(tmp_path, config)
+    assert list(run_dir.read_workdir(tmp_path).data.paths) == ["b.tif"]
+    changed(tmp_path, "data.paths", [3])
+    with pytest.raises(InputError, match=r"data\.paths: got \[3\], wanted a list of texts"):
+        run_dir.read_workdir(tmp_path)
+
+
 def test_a_setting_that_lacks_is_named(workdir):
     config = json.loads((workdir / run_dir.CONFIG).read_text())
     del config["block"]["overlap"]
