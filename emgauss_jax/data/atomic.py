@@ -5,6 +5,7 @@ the old one or the new one is there whenever a process is killed or a machine lo
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -62,6 +63,21 @@ def sync(path: Path) -> None:
 def _sync_file(path: Path) -> None:
     with path.open("rb+" if sys.platform == "win32" else "rb") as file:
         os.fsync(file.fileno())
+
+
+def reserve(path: Path) -> None:
+    """Take all the space of a file on its disk now: who writes a map of it dies for lack of it.
+
+    Raises:
+      OSError: there is too little.
+    """
+    if sys.platform == "linux" and path.is_file() and path.stat().st_size:
+        with path.open("rb+") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # not all disks can
+                    raise
 
 
 def sync_folder(path: Path) -> None:

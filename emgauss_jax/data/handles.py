@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from emgauss_jax.data.atomic import forget_stale, partial_of, remove, sync, sync_folder
+from emgauss_jax.data.atomic import (
+    forget_stale,
+    partial_of,
+    remove,
+    reserve,
+    sync,
+    sync_folder,
+)
 from emgauss_jax.data.errors import InputError
 from emgauss_jax.data.formats.interface import (
     AT_ORIGIN,
@@ -147,6 +154,7 @@ class VolumeWriter:
             forget_stale(self.path)
             try:
                 self._writer = self._form.create(self._partial, self._layout)
+                reserve(self._partial)
             except BaseException:
                 remove(self._partial)
                 raise

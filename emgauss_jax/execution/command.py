@@ -7,6 +7,7 @@ import errno
 import os
 import runpy
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -90,6 +91,12 @@ def lengths(name: str, texts: Sequence[str]) -> tuple[float, float, float]:
     return z, y, x
 
 
+def _leave_out_orbax(ended: threading.ExceptHookArgs) -> None:
+    """Print how a thread has ended, but for those of orbax, which raises it to us, too."""
+    if not type(ended.thread).__module__.startswith("orbax"):
+        threading.__excepthook__(ended)
+
+
 def _leave_out_closed_loops(unraisable: Any) -> None:
     """Print what no handler has caught, but not what follows an error of orbax.
 
@@ -113,6 +120,7 @@ def run(main: Callable[[], None]) -> None:
     """
     keep_compiled()
     sys.unraisablehook = _leave_out_closed_loops
+    threading.excepthook = _leave_out_orbax
 
     if "debug" not in flags.FLAGS:
         flags.DEFINE_bool("debug", False, "Show the traceback of bad input too.")

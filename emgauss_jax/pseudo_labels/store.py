@@ -6,7 +6,7 @@ Letters: P planes, H W field in px, k planes for every valid slice.
 import os
 import pathlib
 import shutil
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -46,8 +46,15 @@ def write_labels(workdir: pathlib.Path, labels: Labels) -> None:
     folder = workdir / FOLDER
     for name, array in ((PLANES, labels.planes), (SPREAD, labels.spread)):
         with whole(folder / name) as partial, partial.open("wb") as file:
-            np.save(file, array)
+            _save(file, np.ascontiguousarray(array))
     write_json(folder / WEIGHTS, labels.judged._asdict())
+
+
+def _save(file: BinaryIO, array: np.ndarray) -> None:
+    """Write a NPY file. `np.save` does not say why a disk has not taken all of it."""
+    form = np.lib.format
+    form.write_array_header_1_0(file, form.header_data_from_array_1_0(array))
+    file.write(array.data)
 
 
 def read_labels(workdir: pathlib.Path, z: np.ndarray, per_slice: int) -> Labels | None:

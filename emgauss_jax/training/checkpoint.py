@@ -82,11 +82,11 @@ def _manager(folder: pathlib.Path) -> Any:
     options = ocp.CheckpointManagerOptions(
         max_to_keep=1, cleanup_tmp_directories=True, enable_async_checkpointing=False
     )
-    logging.getLogger("absl").addFilter(_is_no_ocdbt)  # once, however often it is called
+    logging.getLogger("absl").addFilter(_is_not_of_orbax)  # once, however often it is called
     handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False)
     return ocp.CheckpointManager(folder.absolute(), options=options, item_handlers=handler)
 
 
-def _is_no_ocdbt(record: logging.LogRecord) -> bool:
-    """Leave out what orbax warns of at every save: that there is no OCDBT to be merged."""
-    return "OCDBT" not in record.getMessage()
+def _is_not_of_orbax(record: logging.LogRecord) -> bool:
+    """Leave out what orbax logs: a warning at every save, and tracebacks of what it raises, too."""
+    return "orbax" not in record.pathname

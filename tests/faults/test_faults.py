@@ -138,6 +138,31 @@ def test_a_full_disk(tmp_path, undisturbed):
     nothing_is_lost(saved, undisturbed / "run")
 
 
+@pytest.mark.parametrize("suffix", [".ome.tif", ".mrc", ".npy", ".h5"])
+def test_a_full_disk_under_an_output_of_one_file(tmp_path, undisturbed, suffix):
+    """Mapped files, above all: who writes one where there is no space is killed by the system."""
+    disk, log = tmp_path / "disk", tmp_path / "log"
+    disk.mkdir()
+    create = (
+        "import sys; from emgauss_jax.data.volume import open_volume, create_volume; "
+        "from emgauss_jax.execution.command import fail, told_in_a_line\n"
+        f"values = open_volume('{undisturbed}/run/reconstruction.ome.zarr')[:, :, :]\n"
+        "try:\n"
+        f"  with create_volume('{disk}/v{suffix}', values.shape, 'float32', [10] * 3) as writer:\n"
+        "    writer[:, :, :] = values\n"
+        "except Exception as error: fail(error) if told_in_a_line(error) else sys.exit(7)\n"
+    )
+    (tmp_path / "create.py").write_text(create)
+    command = f"try {sys.executable} {tmp_path}/create.py"
+    script = (
+        f"LOG={log}; {TRY} mount -t tmpfs -o size=128k none {disk}; {command}; ls -A {disk} >&2; "
+        f"mount -o remount,size=8m {disk}; {command}"
+    )
+    refused, done = told(in_namespace(tmp_path, script))
+    assert refused[0] == 2 and refused[1][0].startswith("error: "), refused
+    assert done[0] == 0
+
+
 def test_an_output_that_is_read_only(tmp_path, undisturbed):
     folder = tmp_path / "out"
     folder.mkdir()
