@@ -12,7 +12,7 @@ from emgauss_jax.storage.known_configs import examples
 
 FREE = ("optimizer.rates", "optimizer.start")  # named by a method's arrays, of numbers alone
 TEXTS = ("data.paths",)  # lists of texts that are empty in every example; all others are of numbers
-LARGEST = 2**53  # of a number: JSON has them larger
+LARGEST = 2**53  # of a whole number: JSON has them larger
 LETTERS = 2**20  # of a text: the depths of many slices, at most
 
 
@@ -96,7 +96,7 @@ def _is_number(value: Any, whole: bool) -> bool:
     kinds = int if whole else int | float
     if not isinstance(value, kinds) or isinstance(value, bool):
         return False
-    return abs(value) <= LARGEST and math.isfinite(value)
+    return abs(value) <= LARGEST if isinstance(value, int) else math.isfinite(value)
 
 
 def _check_plain(value: Any, name: str, source: Any) -> None:
