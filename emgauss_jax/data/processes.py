@@ -1,5 +1,6 @@
 """Processes that share a disk: what each is called in names of files, and which has ended."""
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -32,11 +33,10 @@ def has_ended(token: str) -> bool:
     if machine != _machine() or sys.platform == "win32":
         return False
     try:
-        os.kill(int(number), 0)
+        with contextlib.suppress(PermissionError, OverflowError):  # another user's; no number
+            os.kill(int(number), 0)
     except ProcessLookupError:
         return True
-    except (PermissionError, OverflowError):  # another user's; no number of a process
-        return False
     return False
 
 

@@ -126,6 +126,4 @@ def _short(value: Any) -> str:
     if isinstance(value, int) and abs(value) > 10**20:
         return "a number of more than 20 digits"
     text = value if isinstance(value, str) and value.isidentifier() else repr(value)
-    if isinstance(value, str) and text == value:
-        text = value
     return text if len(text) <= 60 else f"{text[:57]}..."
